@@ -1,0 +1,44 @@
+"""The configuration, used by the Snakefile and by every command.
+
+Strict: an unknown key, a wrong type or a combination that cannot work is refused before
+anything runs, with the key's path and what is allowed.  Imports no torch: the workflow
+reads its configuration in a fraction of a second.
+"""
+
+from cyborgs.config.reading import check_block, load, parse, parse_run, read_scalars
+from cyborgs.config.schema import (
+    BLOCKS,
+    CELL,
+    MOST_LABELS,
+    Bootstrap,
+    Compute,
+    Config,
+    FelzenszwalbSeed,
+    FileSeed,
+    GlobalSeed,
+    GridSeed,
+    GroundTruthSeed,
+    Pretrain,
+    Views,
+)
+
+__all__ = [
+    "BLOCKS",
+    "CELL",
+    "MOST_LABELS",
+    "Bootstrap",
+    "Compute",
+    "Config",
+    "FelzenszwalbSeed",
+    "FileSeed",
+    "GlobalSeed",
+    "GridSeed",
+    "GroundTruthSeed",
+    "Pretrain",
+    "Views",
+    "check_block",
+    "load",
+    "parse",
+    "parse_run",
+    "read_scalars",
+]

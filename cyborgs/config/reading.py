@@ -1,0 +1,161 @@
+"""Reading a configuration: from a file, from JSON text, from Snakemake; refusing what is wrong."""
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from cyborgs.config.schema import BLOCKS, Config
+from cyborgs.errors import InputError
+
+
+def parse(mapping: Any) -> Config:
+    """Check a mapping, or a part of one, against the schema.
+
+    Raises `InputError`, a line for each mistake: the key's path, what is wrong, what is allowed.
+    """
+    if not isinstance(mapping, Mapping):
+        raise InputError("config: must be a mapping of keys to values")
+    try:
+        return Config.model_validate(dict(mapping))
+    except ValidationError as error:
+        raise InputError("\n".join(_explain(item) for item in error.errors())) from None
+
+
+def parse_run(mapping: Any) -> Config:
+    """Check the whole configuration of a run: `parse`, and what holds between sections."""
+    config = parse(mapping)
+    conflicts = list(_conflicts(config))
+    if conflicts:
+        raise InputError("\n".join(f"config: {conflict}" for conflict in conflicts))
+    return config
+
+
+def read_scalars(value: Any) -> Any:
+    """A value in which every string is read as a YAML scalar: ``"3"`` becomes 3.
+
+    For what Snakemake's ``--config`` gives: it leaves numbers inside braces as strings.
+    """
+    if isinstance(value, Mapping):
+        return {k: read_scalars(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [read_scalars(v) for v in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        scalar = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+    return scalar if isinstance(scalar, int | float | None) else value
+
+
+def load(text: str) -> Config:
+    """The configuration from a YAML file's path, or from JSON text that begins with ``{``.
+
+    A file holds a whole run and is checked as one; text may hold only some sections, as the
+    commands in a run's logs have it.
+    """
+    if text.lstrip().startswith("{"):
+        try:
+            return parse(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise InputError(f"--config: not JSON: {error}") from None
+    path = Path(text)
+    if not path.is_file():
+        raise InputError(f"--config: {path} does not exist (a YAML file, or JSON in quotes)")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise InputError(f"--config: {path} is not YAML: {problem}") from None
+    return parse_run(content)
+
+
+def check_block(architecture: str, block: str) -> None:
+    """Raise `InputError` where an architecture has no such residual block."""
+    layer, index = int(block[5]), int(block[7:])
+    blocks = BLOCKS[architecture][layer - 1]
+    if index >= blocks:
+        raise InputError(
+            f"bootstrap.block: {architecture} has no block {block}; "
+            f"layer{layer} ends with layer{layer}.{blocks - 1}"
+        )
+
+
+def _conflicts(config: Config) -> list[str]:
+    found = []
+    if config.data is None:
+        return ["data: missing; give data.images (a folder) or data.scenes"]
+    try:
+        check_block(config.model.architecture, config.bootstrap.block)
+    except InputError as error:
+        found.append(str(error))
+    epochs = config.pretrain.epochs
+    if isinstance(epochs, list) and len(epochs) != config.rounds:
+        found.append(f"pretrain.epochs: lists {len(epochs)} rounds, rounds is {config.rounds}")
+    batch, processes = config.pretrain.batch_size, config.compute.processes
+    if batch % processes:
+        found.append(
+            f"pretrain.batch_size: {batch} is not a multiple of compute.processes {processes}"
+        )
+    if config.seed_masks.kind == "ground-truth" and not config.data.labelled:
+        found.append("seed_masks.kind: ground-truth needs data.annotations")
+    if config.data.scenes is not None:
+        found += _too_few(config, config.data.scenes.images, "data.scenes.images")
+    return found
+
+
+def _too_few(config: Config, images: int, where: str) -> list[str]:
+    found = []
+    batch, group, shards = config.pretrain.batch_size, config.bootstrap.group, config.shards
+    if images < batch:
+        found.append(f"pretrain.batch_size: {batch} images a step, but {where} has only {images}")
+    groups = -(-images // group)
+    if groups < shards:
+        found.append(
+            f"shards: {shards} shards, but {where} has only {images} images, "
+            f"which make {groups} groups of {group}"
+        )
+    return found
+
+
+def _explain(item: Any) -> str:
+    """One mistake that pydantic found, as a line."""
+    # A discriminated union puts the chosen kind between the keys; it is no key.
+    path = [str(part) for part in item["loc"]]
+    keys = [p for p in path if p not in _KINDS]
+    where = ".".join(keys)
+    if item["type"] == "extra_forbidden":
+        allowed = _fields_at(path[:-1])
+        near = difflib.get_close_matches(keys[-1], allowed, n=1)
+        guess = f"; did you mean '{near[0]}'?" if near else ""
+        return f"config: {where}: unknown key{guess} (allowed: {', '.join(allowed)})"
+    message = item["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    shown = item["input"]
+    if item["type"] in ("value_error", "missing", "union_tag_not_found"):
+        return f"config: {where}: {message}"
+    return f"config: {where}: {message}, got {shown!r}"
+
+
+_KINDS = {"felzenszwalb", "grid", "features", "ground-truth", "global", "file", "step", "cosine"}
+
+
+def _fields_at(path: list[str]) -> list[str]:
+    """The keys allowed in the section at a path of keys and kinds."""
+    schema = Config.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in path:
+        if part in _KINDS:
+            reference = node["discriminator"]["mapping"][part]
+        else:
+            node = node["properties"][part]
+            options = [node, *node.get("anyOf", []), *node.get("allOf", [])]
+            reference = next((o["$ref"] for o in options if "$ref" in o), "")
+        if reference:
+            node = schema["$defs"][reference.rsplit("/", 1)[-1]]
+    return list(node["properties"])

@@ -1,0 +1,382 @@
+"""The schema: every section, its keys, their types, bounds and defaults."""
+
+import json
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from cyborgs.errors import InputError
+
+Architecture = Literal[
+    "resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2"
+]
+
+# Residual blocks in layer1 to layer4 (He et al., 2016, table 1).
+BLOCKS: dict[str, tuple[int, int, int, int]] = {
+    "resnet18": (2, 2, 2, 2),
+    "resnet34": (3, 4, 6, 3),
+    "resnet50": (3, 4, 6, 3),
+    "resnet101": (3, 4, 23, 3),
+    "wide_resnet50_2": (3, 4, 6, 3),
+    "wide_resnet101_2": (3, 4, 23, 3),
+}
+
+# A training cell is one location of layer4's grid, this many pixels a side.
+CELL = 32
+
+# Labels are stored in at most 16 bits.
+MOST_LABELS = 2**16
+
+
+def _number(value: Any) -> Any:
+    # YAML 1.1 reads 1e-6 (no point, no sign on the mantissa) as a string.
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+        return float(value)
+    return value
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_number)]
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_number)]
+
+
+class Section(BaseModel):
+    """A closed part of the configuration: unknown keys are errors, values keep their type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Scenes(Section):
+    """Labelled scenes drawn by the program itself: the embedded data."""
+
+    images: int = Field(320, ge=1, description="number of scenes")
+    seed: int = Field(0, ge=0, description="of the drawing; apart from the run's own")
+    height: int = Field(192, ge=64, description="pixels")
+    width: int = Field(256, ge=64, description="pixels")
+
+
+class Data(Section):
+    """What to train on: exactly one of `images` and `scenes`."""
+
+    images: str | None = Field(None, description="folder of images, searched recursively")
+    annotations: str | None = Field(
+        None,
+        description="COCO instances JSON of those images, for measuring masks (never for training)",
+    )
+    scenes: Scenes | None = Field(None, description="draw scenes instead of reading images")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.images is None) == (self.scenes is None):
+            raise ValueError("give exactly one of the keys 'images' and 'scenes'")
+        if self.scenes is not None and self.annotations is not None:
+            raise ValueError("'annotations' goes with 'images'; scenes bring their own")
+        return self
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there is ground truth to measure masks against."""
+        return self.scenes is not None or self.annotations is not None
+
+
+class Model(Section):
+    """Networks."""
+
+    architecture: Architecture = Field("resnet50", description="torchvision's name")
+    hidden: int = Field(4096, ge=1, description="hidden units of projector and predictor")
+    projection: int = Field(256, ge=1, description="outputs of projector and predictor")
+    weights: str | None = Field(
+        None, description="backbone weights to begin with (a torchvision state dict), else random"
+    )
+
+
+class FelzenszwalbSeed(Section):
+    """Graph-based segments of each image (Felzenszwalb and Huttenlocher, 2004)."""
+
+    kind: Literal["felzenszwalb"]
+    stride: int = Field(8, ge=1, le=32, description="pixels between two stored labels")
+    scale: Positive = Field(1000.0, description="larger gives larger segments")
+    min_size: int = Field(1000, ge=1, description="smallest segment, in pixels of the shrunk image")
+    sigma: NonNegative = Field(0.8, description="blur before segmenting, in pixels")
+    short_side: int | None = Field(
+        224, ge=16, description="shrink images to this short side first; null: full size"
+    )
+
+
+class GridSeed(Section):
+    """Equal rectangles."""
+
+    kind: Literal["grid"]
+    stride: int = Field(8, ge=1, le=32, description="pixels between two stored labels")
+    cells: int = Field(5, ge=1, le=256, description="rectangles a side")
+
+
+class FeaturesSeed(Section):
+    """Bootstrapping with the initial weights, by the settings of `bootstrap`."""
+
+    kind: Literal["features"]
+
+
+class GroundTruthSeed(Section):
+    """Annotated instances; an oracle, for comparison."""
+
+    kind: Literal["ground-truth"]
+    stride: int = Field(8, ge=1, le=32, description="pixels between two stored labels")
+
+
+class GlobalSeed(Section):
+    """One mask an image, as BYOL has it."""
+
+    kind: Literal["global"]
+    stride: int = Field(8, ge=1, le=32, description="pixels between two stored labels")
+
+
+class FileSeed(Section):
+    """Mask shards made elsewhere for the same index."""
+
+    kind: Literal["file"]
+    masks: str = Field(description="folder of shards, one shard, or a pattern")
+
+
+SeedMasks = Annotated[
+    FelzenszwalbSeed | GridSeed | FeaturesSeed | GroundTruthSeed | GlobalSeed | FileSeed,
+    Field(discriminator="kind"),
+]
+
+
+class Views(Section):
+    """Random augmentation: two views of an image and its masks."""
+
+    crop: int = Field(224, ge=CELL, multiple_of=CELL, description="side of a view, in pixels")
+    area: list[Fraction] = Field(
+        [0.08, 1.0], min_length=2, max_length=2, description="crop area as a share of the image"
+    )
+    ratio: list[Positive] = Field(
+        [3 / 4, 4 / 3], min_length=2, max_length=2, description="width over height of a crop"
+    )
+    flip: Fraction = Field(0.5, description="probability of a horizontal flip")
+    jitter: Fraction = Field(0.8, description="probability of colour jitter")
+    brightness: Fraction = 0.4
+    contrast: Fraction = 0.4
+    saturation: Fraction = 0.2
+    hue: Annotated[float, Field(ge=0, le=0.5), BeforeValidator(_number)] = 0.1
+    greyscale: Fraction = Field(0.2, description="probability of dropping colour")
+    blur: list[Fraction] = Field(
+        [1.0, 0.1], min_length=2, max_length=2, description="probability in view 1 and view 2"
+    )
+    blur_kernel: int = Field(23, ge=1, description="side of the Gaussian kernel, odd, in pixels")
+    blur_sigma: list[Positive] = Field(
+        [0.1, 2.0], min_length=2, max_length=2, description="range of the blur, in pixels"
+    )
+    solarise: list[Fraction] = Field(
+        [0.0, 0.2], min_length=2, max_length=2, description="probability in view 1 and view 2"
+    )
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        for name in ("area", "ratio", "blur_sigma"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"'{name}' must be [low, high] with 0 < low <= high")
+        if self.blur_kernel % 2 == 0:
+            raise ValueError("'blur_kernel' must be odd")
+        return self
+
+
+class StepSchedule(Section):
+    """Linear warm-up, then the rate times `gamma` at each milestone."""
+
+    kind: Literal["step"]
+    warmup_epochs: int = Field(10, ge=0)
+    milestones: list[int] = Field([768, 784], description="epochs, counted over all rounds")
+    gamma: Positive = 0.1
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if sorted(set(self.milestones)) != self.milestones:
+            raise ValueError("'milestones' must rise")
+        if self.milestones and self.milestones[0] < self.warmup_epochs:
+            raise ValueError("'milestones' must not come before the end of 'warmup_epochs'")
+        return self
+
+
+class CosineSchedule(Section):
+    """Linear warm-up, then half a cosine down to `final_rate`."""
+
+    kind: Literal["cosine"]
+    warmup_epochs: int = Field(10, ge=0)
+    horizon_epochs: int = Field(
+        ge=1,
+        description="epoch, counted over all rounds, at which the rate reaches `final_rate` and "
+        "stays; stated, not derived, so that one more round leaves earlier ones as they are",
+    )
+    final_rate: NonNegative = 1e-6
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.horizon_epochs <= self.warmup_epochs:
+            raise ValueError("'horizon_epochs' must be larger than 'warmup_epochs'")
+        return self
+
+
+class Lars(Section):
+    """Layer-wise adaptive rate scaling over momentum SGD (You et al., 2017)."""
+
+    momentum: Fraction = 0.9
+    weight_decay: NonNegative = 1.5e-6
+    trust: Positive = Field(1e-3, description="trust coefficient of the layer-wise adaptation")
+
+
+class Ema(Section):
+    """The target network's moving average."""
+
+    decay: Fraction = 0.996
+    horizon_epochs: int | None = Field(
+        None,
+        ge=1,
+        description="epoch, counted over all rounds, at which a cosine takes the decay to 1 (as "
+        "DetCon does); null: constant",
+    )
+
+
+class Pretrain(Section):
+    """A pretraining round."""
+
+    epochs: int | list[int] = Field(100, description="epochs of each round, or a list of them")
+    batch_size: int = Field(128, ge=2, description="images of a step, over all processes")
+    masks: int = Field(16, ge=1, description="masks sampled from a view")
+    temperature: Positive = 0.1
+    local_negatives: bool = Field(True, description="other masks of the same image as negatives")
+    base_rate: Positive = Field(0.2, description="learning rate at a batch of 128; scaled linearly")
+    schedule: Annotated[StepSchedule | CosineSchedule, Field(discriminator="kind")] = StepSchedule(
+        kind="step"
+    )
+    lars: Lars = Lars()
+    ema: Ema = Ema()
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of convolutions and matrix products; weights stay float32"
+    )
+
+    @model_validator(mode="after")
+    def _epochs(self) -> Self:
+        every = self.epochs if isinstance(self.epochs, list) else [self.epochs]
+        if not every or min(every) < 1:
+            raise ValueError("'epochs' must be at least 1 in every round")
+        return self
+
+    def for_round(self, number: int) -> Self:
+        """This section with `epochs` resolved for round ``number`` (from 1).
+
+        Raises `InputError` where a list of epochs has no entry for that round.
+        """
+        if not isinstance(self.epochs, list):
+            return self
+        if number > len(self.epochs):
+            raise InputError(
+                f"pretrain.epochs lists {len(self.epochs)} rounds; round {number} has no entry"
+            )
+        return self.model_copy(update={"epochs": self.epochs[number - 1]})
+
+
+class Bootstrap(Section):
+    """Masks from features."""
+
+    block: str = Field(
+        "layer2.2", pattern=r"^layer[1-4]\.\d+$", description="residual block that is clustered"
+    )
+    group: int = Field(16, ge=1, description="images clustered together")
+    clusters: list[int] = Field(
+        [2, 256],
+        min_length=2,
+        max_length=2,
+        description="range K is drawn from, once a group",
+    )
+    iterations: int = Field(20, ge=1, description="of k-means")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the features")
+
+    @model_validator(mode="after")
+    def _clusters(self) -> Self:
+        low, high = self.clusters
+        if not 1 <= low <= high <= MOST_LABELS:
+            raise ValueError(
+                f"'clusters' must be [low, high] with 1 <= low <= high <= {MOST_LABELS}, the most "
+                f"that a mask file can hold; got [{low}, {high}]"
+            )
+        return self
+
+
+class Quality(Section):
+    """Measuring masks against ground truth, where there is any."""
+
+    clusters: list[int] = Field(
+        [8], description="fixed K at which every round's features are clustered and compared"
+    )
+    images: int = Field(
+        1000, ge=1, description="images of the fixed-K comparison (rounded up to whole groups)"
+    )
+
+    @model_validator(mode="after")
+    def _clusters(self) -> Self:
+        if any(not 1 <= k <= MOST_LABELS for k in self.clusters):
+            raise ValueError(f"'clusters' must lie in 1 … {MOST_LABELS}")
+        if len(set(self.clusters)) != len(self.clusters):
+            raise ValueError("'clusters' names a K twice")
+        return self
+
+
+class Compute(Section):
+    """Where and how fast: changes here rerun nothing."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: a GPU if there is one"
+    )
+    processes: int = Field(1, ge=1, description="training processes, one a GPU")
+    threads: int = Field(
+        2, ge=1, description="compute threads of a job; pinned, whatever --cores says"
+    )
+    workers: int = Field(2, ge=0, description="loader processes of a training process")
+    checkpoint_minutes: NonNegative = Field(
+        5.0, description="minutes between rolling checkpoints; what a killed round loses at most"
+    )
+
+
+class Config(Section):
+    """A run."""
+
+    run: str = Field(
+        "run",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="name: everything lies under results/<run>",
+    )
+    seed: int = Field(0, ge=0, description="of every random choice")
+    rounds: int = Field(8, ge=1, le=99, description="pretraining rounds")
+    shards: int = Field(8, ge=1, le=9999, description="mask files, and jobs, a round")
+    data: Data | None = None
+    model: Model = Model()
+    seed_masks: SeedMasks = FelzenszwalbSeed(kind="felzenszwalb")
+    views: Views = Views()
+    pretrain: Pretrain = Pretrain()
+    bootstrap: Bootstrap = Bootstrap()
+    quality: Quality = Quality()
+    compute: Compute = Compute()
+
+    def only(self, *sections: str) -> str:
+        """The named sections as one line of JSON, defaults left out: a command's ``--config``."""
+        chosen = self.model_dump(include=set(sections), exclude_defaults=True)
+        return json.dumps(chosen, sort_keys=True)
+
+    def for_round(self, number: int) -> Self:
+        """This configuration with `pretrain.epochs` resolved for round ``number``."""
+        return self.model_copy(update={"pretrain": self.pretrain.for_round(number)})
+
+    def at_fixed_k(self, clusters: int) -> Self:
+        """This configuration with one shard, whose groups all have the same K."""
+        fixed = self.bootstrap.model_copy(update={"clusters": [clusters, clusters]})
+        return self.model_copy(update={"shards": 1, "bootstrap": fixed})
