@@ -1,0 +1,240 @@
+"""Ground truth: the instances that a COCO instances JSON gives for an image.
+
+The format is described at https://cocodataset.org/#format-data; masks are decoded by
+pycocotools.
+"""
+
+import contextlib
+import io
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools.coco import COCO
+
+from cyborgs.errors import InputError
+from cyborgs.files import require_file
+
+# Keys an entry of each list must have, and the types of their values.
+_REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "images": {"id": (int, str), "file_name": str, "height": int, "width": int},
+    "annotations": {"id": int, "image_id": (int, str), "category_id": int},
+    "categories": {"id": int},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """The annotated instances of one image; they may overlap.
+
+    Attributes:
+        masks: bool ``(n, height, width)``, one an instance.
+        categories: int64 ``(n,)``, category id of each instance.
+        ignore: bool ``(height, width)``, pixels that no measurement should count: they belong
+            to some objects, but to which is not annotated.
+    """
+
+    masks: NDArray[np.bool_]
+    categories: NDArray[np.int64]
+    ignore: NDArray[np.bool_]
+
+    def label_map(self) -> NDArray[np.int32]:
+        """One instance a pixel: ``(height, width)``, 1 + its number, 0 where there is none.
+
+        Where instances overlap the one of fewer pixels wins, so that what lies in front of or
+        on something larger stays visible; of equal ones the first wins.
+        """
+        areas = [np.count_nonzero(mask) for mask in self.masks]
+        labels = np.zeros(self.ignore.shape, dtype=np.int32)
+        # Later ones paint over earlier ones; the stable sort keeps equal areas in order.
+        for number in np.argsort(areas, kind="stable")[::-1]:
+            labels[self.masks[number]] = 1 + number
+        return labels
+
+    def category_map(self) -> NDArray[np.int32]:
+        """Category id of every pixel, ``(height, width)``, 0 where there is no instance.
+
+        Overlaps are resolved as by `label_map`.  Raises `InputError` where a category id is
+        not positive, as 0 would be taken for background.
+        """
+        if (self.categories < 1).any():
+            raise InputError(
+                f"annotations: category id {self.categories.min()} cannot be told from "
+                "background; number the categories from 1"
+            )
+        lookup = np.concatenate([[0], self.categories]).astype(np.int32)
+        return lookup[self.label_map()]
+
+
+class GroundTruth:
+    """The annotations of a set of images, from a COCO instances JSON.
+
+    An image goes by its ``file_name``: its path below the images folder, with ``/`` between
+    folders.
+
+    Raises:
+        InputError: the file is missing, is not JSON, lacks one of the lists ``images``,
+            ``annotations`` and ``categories``, has an entry without one of the keys that are
+            read, or gives two images one name or one id.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        dataset = _read(path)
+        for key in ("file_name", "id"):
+            _require_unique(path, key, [image[key] for image in dataset["images"]])
+        self._ids = {image["file_name"]: image["id"] for image in dataset["images"]}
+        self._coco = COCO()
+        self._coco.dataset = dataset
+        # It reports its progress on standard output.
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._coco.createIndex()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._ids
+
+    def instances(self, name: str, height: int, width: int) -> Instances:
+        """The instances of an image, in the order of their annotation ids.
+
+        Annotations without a pixel in the image are left out.  Pixels of crowd regions
+        (``iscrowd`` 1) that no instance covers are ignored.
+
+        Args:
+            name: of the image.
+            height, width: of the image file, in pixels.
+
+        Raises:
+            KeyError: the annotations do not know the image.
+            InputError: they give another size for it, or a mask that cannot be decoded.
+        """
+        identity = self._ids[name]
+        image = self._coco.imgs[identity]
+        if (image["height"], image["width"]) != (height, width):
+            raise InputError(
+                f"annotations {self._path}: image {name} has {image['height']} x "
+                f"{image['width']} pixels (height x width) there, but its file has {height} x "
+                f"{width}; use the annotations of these very images"
+            )
+        masks: list[NDArray[np.bool_]] = []
+        categories: list[int] = []
+        crowd = np.zeros((height, width), dtype=bool)
+        # Asked for with a default: the index would remember every image it is asked about.
+        annotations = self._coco.imgToAnns.get(identity, [])
+        for annotation in sorted(annotations, key=lambda a: a["id"]):
+            mask = self._mask(annotation, name, height, width)
+            if annotation.get("iscrowd", 0):
+                crowd |= mask
+            elif mask.any():
+                masks.append(mask)
+                categories.append(annotation["category_id"])
+        stacked = np.zeros((len(masks), height, width), dtype=bool)
+        for number, mask in enumerate(masks):
+            stacked[number] = mask
+        return Instances(
+            masks=stacked,
+            categories=np.array(categories, dtype=np.int64),
+            ignore=crowd & ~stacked.any(axis=0),
+        )
+
+    def _mask(
+        self, annotation: dict[str, Any], name: str, height: int, width: int
+    ) -> NDArray[np.bool_]:
+        try:
+            return self._decode(annotation, height, width)
+        except Exception as error:  # pycocotools raises Exception itself, among many others
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InputError(
+                f"annotations {self._path}: segmentation of annotation {annotation['id']}, image "
+                f"{name}, cannot be decoded ({reason}); give polygons, or run lengths of "
+                f"{height} x {width} pixels"
+            ) from None
+
+    def _decode(self, annotation: dict[str, Any], height: int, width: int) -> NDArray[np.bool_]:
+        segmentation = annotation["segmentation"]
+        if isinstance(segmentation, list):
+            # Fewer than three points enclose nothing; pycocotools fails on some of them, and
+            # on an empty list.
+            polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
+            if not polygons:
+                return np.zeros((height, width), dtype=bool)
+            annotation = {**annotation, "segmentation": polygons}
+        else:
+            _check_runs(segmentation, height, width)
+        return np.asarray(self._coco.annToMask(annotation), dtype=bool)
+
+
+def _check_runs(segmentation: dict[str, Any], height: int, width: int) -> None:
+    """Raise `ValueError` where run lengths do not cover an image of this size exactly.
+
+    pycocotools leaves memory unset where they end early.
+    """
+    counts = segmentation["counts"]
+    runs = counts if isinstance(counts, list) else _decompress(counts)
+    if list(segmentation["size"]) != [height, width]:
+        raise ValueError(f"run lengths of size {segmentation['size']}")
+    if sum(runs) != height * width:
+        raise ValueError(f"run lengths cover {sum(runs)} pixels")
+
+
+def _decompress(counts: str) -> list[int]:
+    """Run lengths from their compressed form (pycocotools, maskApi.c, rleFrString).
+
+    Each is a signed number of 5 bits a character, lowest first: bit 5 is set where another
+    character follows, bit 4 of the last one is the sign.  From the fourth on they are
+    differences to the run length two before.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts.encode("ascii"):
+        code = character - 48
+        value |= (code & 0x1F) << shift
+        shift += 5
+        if code & 0x20:
+            continue
+        if code & 0x10:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    return runs
+
+
+def _read(path: Path) -> dict[str, Any]:
+    require_file(path, "annotations")
+    try:
+        dataset: dict[str, Any] = json.loads(path.read_bytes(), parse_constant=_refuse)
+    except OSError as error:
+        raise InputError(f"annotations {path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"annotations {path} is not JSON ({error}); give a COCO instances JSON"
+        ) from None
+    for key, required in _REQUIRED.items():
+        entries = dataset.get(key) if isinstance(dataset, dict) else None
+        if not isinstance(entries, list):
+            raise InputError(f"annotations {path} has no list '{key}'; give a COCO instances JSON")
+        for number, entry in enumerate(entries):
+            for name, kind in required.items():
+                if not isinstance(entry, dict) or not isinstance(entry.get(name), kind):
+                    raise InputError(
+                        f"annotations {path}: '{name}' of {key}[{number}] is missing or of the "
+                        "wrong type; give a COCO instances JSON"
+                    )
+    return dataset
+
+
+def _refuse(constant: str) -> NoReturn:
+    # Python's reader lets NaN and Infinity pass; the polygon decoder never returns from them.
+    raise ValueError(f"{constant} is not a number")
+
+
+def _require_unique(path: Path, key: str, values: list[Any]) -> None:
+    again = [value for value, times in Counter(values).items() if times > 1]
+    if again:
+        raise InputError(
+            f"annotations {path}: {len(again)} values of '{key}' stand for more than one image, "
+            f"{again[0]} among them; keep one entry an image"
+        )

@@ -1,0 +1,127 @@
+"""Training samples: two views of an image, the labels of their cells, and sampled mask ids.
+
+A sample depends on the seed, the epoch and the image alone; which samples make a step depends
+on the seed, the epoch and the step alone.  Ranks and workers only share out the work.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from cyborgs.config import Views
+from cyborgs.data.decoding import decode
+from cyborgs.data.index import Index
+from cyborgs.data.views import cell_labels, draw_view, render, sample_ids
+from cyborgs.errors import InputError
+from cyborgs.masks.shards import Masks
+from cyborgs.seeding import generator
+
+Batch = dict[str, torch.Tensor]
+
+
+class TwoViews(Dataset[dict[str, Any] | InputError]):
+    """Samples by ``(epoch, position in the index)``.
+
+    A sample is a dict: ``images`` uint8 ``(2, crop, crop, 3)``, ``cells`` int32 ``(2, grid,
+    grid)``, ``ids`` int32 ``(2 views, 2 networks, masks)``.  Bad input comes back as the
+    `InputError` itself, since a loader process would bury it in a traceback.
+    """
+
+    def __init__(
+        self, folder: Path, index: Index, masks: Masks, views: Views, samples: int, seed: int
+    ) -> None:
+        self._folder = folder
+        self._index = index
+        self._masks = masks
+        self._views = views
+        self._samples = samples
+        self._seed = seed
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any] | InputError:
+        try:
+            return self._sample(*key)
+        except InputError as error:
+            return error
+
+    def _sample(self, epoch: int, position: int) -> dict[str, Any]:
+        entry = self._index[position]
+        image = decode(
+            self._folder / entry.name, entry.name, entry.bytes, entry.height, entry.width
+        )
+        labels = self._masks.read(position)
+        rng = generator(self._seed, "views", epoch, position)
+        images, cells, ids = [], [], []
+        for which in range(2):
+            view = draw_view(rng, self._views, which, entry.height, entry.width)
+            images.append(render(image, view, self._views))
+            cells.append(cell_labels(labels, self._masks.stride, view.crop, self._views.crop))
+            ids.append(sample_ids(rng, cells[-1], self._samples))
+        return {"images": np.stack(images), "cells": np.stack(cells), "ids": np.stack(ids)}
+
+
+class Steps(Sampler[list[tuple[int, int]]]):
+    """The samples of every step, for one rank.
+
+    An epoch is a seeded permutation of the images, cut into steps of ``batch_size``; what is
+    left over at its end is left out.  Of each step, a rank takes a contiguous part.
+
+    Args:
+        images: number of images.
+        batch_size: images of a step, over all ranks.
+        first, last: global steps (counted from 0 over all rounds) to begin at and to stop
+            before.
+        seed: of the permutations.
+        rank, ranks: whose part.
+    """
+
+    def __init__(
+        self, images: int, batch_size: int, first: int, last: int, seed: int, rank: int, ranks: int
+    ) -> None:
+        self._images = images
+        self._batch = batch_size
+        self._first, self._last = first, last
+        self._seed = seed
+        self._rank, self._ranks = rank, ranks
+
+    def __len__(self) -> int:
+        return self._last - self._first
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        steps_per_epoch = self._images // self._batch
+        share = self._batch // self._ranks
+        drawn, order = -1, np.empty(0, dtype=np.int64)
+        for step in range(self._first, self._last):
+            epoch, within = divmod(step, steps_per_epoch)
+            if epoch != drawn:
+                order = generator(self._seed, "order", epoch).permutation(self._images)
+                drawn = epoch
+            begin = within * self._batch + self._rank * share
+            yield [(epoch, int(position)) for position in order[begin : begin + share]]
+
+
+def load_batches(dataset: TwoViews, steps: Steps, workers: int, pin: bool) -> Iterator[Batch]:
+    """One batch a step, in order.  Raises the `InputError` that a sample came back as."""
+    loader = DataLoader(
+        dataset,
+        batch_sampler=steps,
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=pin,
+        prefetch_factor=4 if workers else None,
+    )
+    for batch in loader:
+        if isinstance(batch, InputError):
+            raise batch
+        yield batch
+
+
+def _collate(samples: Sequence[dict[str, Any] | InputError]) -> Batch | InputError:
+    for sample in samples:
+        if isinstance(sample, InputError):
+            return sample
+    batch: Batch = default_collate(list(samples))
+    return batch

@@ -1,0 +1,398 @@
+"""Mask shards: the only reader and writer of the HDF5 files that hold masks.
+
+A shard holds the masks of some images of a round, at feature resolution:
+
+- ``/masks/<position>``: one data set an image, ``uint8`` (``uint16`` where a label is above
+  255), ``(rows, cols)``, in one chunk, compressed with gzip and checksummed by HDF5
+  (Fletcher-32); marked as an indexed image with a palette, so that viewers show colours.
+- ``/images/…``: a row an image: ``position`` in the index, ``name``, ``height`` and ``width``
+  in pixels, ``group``, ``clusters`` (the K it was clustered with), ``digest`` of its labels.
+- ``/palette``: colours of the first 256 labels, for viewers.
+- attributes: ``format``, ``version``, ``round``, ``stride`` (pixels between two locations),
+  ``shard``, ``shards``, ``index`` (digest of the index the positions refer to),
+  ``provenance`` (JSON).
+
+`cyborgs.masks.alignment` has the rule by which a pixel finds its label.  The same masks give
+the same bytes.
+"""
+
+import glob
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from cyborgs.config import MOST_LABELS
+from cyborgs.data.index import Entry, Index
+from cyborgs.errors import InputError
+from cyborgs.files import atomic_write
+from cyborgs.masks.alignment import grid_size
+
+FORMAT = "cyborgs-masks"
+VERSION = 1
+
+Labels = NDArray[np.integer]
+
+# Readable by HDF5 1.10 and later (2016); groups of many data sets are compact from then on.
+_LIBVER = ("v110", "v110")
+
+_COLUMNS = {
+    "position": np.int64,
+    "height": np.int32,
+    "width": np.int32,
+    "group": np.int64,
+    "clusters": np.int32,
+    "digest": np.uint64,
+}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a shard says of itself, besides its masks."""
+
+    round: int
+    stride: int
+    shard: int
+    shards: int
+    index: str
+    provenance: dict[str, Any]
+
+
+class ShardWriter:
+    """Adds masks to a shard one by one; made by `write_shard`."""
+
+    def __init__(self, file: h5py.File, header: Header) -> None:
+        self._file = file
+        self._stride = header.stride
+        self._rows: dict[str, list[int]] = {name: [] for name in _COLUMNS}
+        self._names: list[str] = []
+        file.attrs["format"] = FORMAT
+        file.attrs["version"] = VERSION
+        file.attrs["round"] = header.round
+        file.attrs["stride"] = header.stride
+        file.attrs["shard"] = header.shard
+        file.attrs["shards"] = header.shards
+        file.attrs["index"] = header.index
+        file.attrs["provenance"] = json.dumps(header.provenance, sort_keys=True)
+        palette = file.create_dataset("palette", data=_palette())
+        _mark(
+            palette,
+            {
+                "CLASS": "PALETTE",
+                "PAL_VERSION": "1.2",
+                "PAL_TYPE": "STANDARD8",
+                "PAL_COLORMODEL": "RGB",
+            },
+        )
+        self._palette = palette.ref
+        self._masks = file.create_group("masks")
+
+    def add(self, position: int, entry: Entry, labels: Labels, group: int, clusters: int) -> None:
+        """Add the mask of the image at ``position`` of the index.
+
+        Args:
+            position: of the image in the index.
+            entry: the image's line of the index.
+            labels: ``(rows, cols)``, values in 0 … 65535, with ``rows`` and ``cols`` the
+                image's size over the stride, rounded up.
+            group: number of the group that was clustered together, -1 where there is none.
+            clusters: K of that group, or the number of labels.
+
+        Raises:
+            ValueError: labels of another shape or out of range, or an image added twice.
+        """
+        expected = grid_size(entry.height, self._stride), grid_size(entry.width, self._stride)
+        if labels.shape != expected:
+            raise ValueError(f"mask of {entry.name} has shape {labels.shape}, not {expected}")
+        if labels.min() < 0 or labels.max() >= MOST_LABELS:
+            raise ValueError(f"mask of {entry.name} has labels outside 0 … {MOST_LABELS - 1}")
+        stored: Labels = labels.astype(np.uint8 if labels.max() < 256 else np.uint16)
+        mask = self._masks.create_dataset(
+            _key(position),
+            data=stored,
+            chunks=stored.shape,
+            compression="gzip",
+            compression_opts=6,
+            shuffle=False,
+            fletcher32=True,
+        )
+        _mark(mask, {"CLASS": "IMAGE", "IMAGE_VERSION": "1.2", "IMAGE_SUBCLASS": "IMAGE_INDEXED"})
+        mask.attrs["PALETTE"] = self._palette
+        row = {
+            "position": position,
+            "height": entry.height,
+            "width": entry.width,
+            "group": group,
+            "clusters": clusters,
+            "digest": labels_digest(stored),
+        }
+        for name, value in row.items():
+            self._rows[name].append(value)
+        self._names.append(entry.name)
+
+    def finish(self) -> None:
+        """Write the columns; nothing can be added afterwards."""
+        images = self._file.create_group("images")
+        for name, dtype in _COLUMNS.items():
+            images.create_dataset(name, data=np.array(self._rows[name], dtype=dtype))
+        images.create_dataset("name", data=self._names, dtype=h5py.string_dtype("utf-8"))
+
+
+@contextmanager
+def write_shard(path: Path, header: Header) -> Iterator[ShardWriter]:
+    """Write a shard: it appears under its name, whole, when the block ends without an error."""
+    with atomic_write(path) as temporary, h5py.File(temporary, "w", libver=_LIBVER) as file:
+        writer = ShardWriter(file, header)
+        yield writer
+        writer.finish()
+
+
+class Shard:
+    """An open shard.  A context manager; safe to open in many processes at once.
+
+    Raises `InputError` where the file is missing, truncated, foreign or of another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise InputError(f"mask shard {path} does not exist")
+        try:
+            # Readers take no lock: network file systems often have none.
+            self._file = h5py.File(path, "r", locking=False)
+        except OSError as error:
+            raise InputError(
+                f"mask shard {path} is truncated or not HDF5 ({_reason(error)}); "
+                "delete it and run the workflow again"
+            ) from None
+        try:
+            self._read_header()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _read_header(self) -> None:
+        attrs = self._file.attrs
+        if attrs.get("format") != FORMAT:
+            raise InputError(f"mask shard {self.path} is HDF5, but no mask shard")
+        if attrs["version"] != VERSION:
+            raise InputError(
+                f"mask shard {self.path} has format version {attrs['version']}, this program "
+                f"reads version {VERSION}; make it again"
+            )
+        try:
+            self.header = Header(
+                round=int(attrs["round"]),
+                stride=int(attrs["stride"]),
+                shard=int(attrs["shard"]),
+                shards=int(attrs["shards"]),
+                index=str(attrs["index"]),
+                provenance=json.loads(attrs["provenance"]),
+            )
+            images = self._file["images"]
+            self.positions: NDArray[np.int64] = images["position"][:]
+            self.heights: NDArray[np.int32] = images["height"][:]
+            self.widths: NDArray[np.int32] = images["width"][:]
+            self.groups: NDArray[np.int64] = images["group"][:]
+            self.clusters: NDArray[np.int32] = images["clusters"][:]
+            self.digests: NDArray[np.uint64] = images["digest"][:]
+            self.names: list[str] = images["name"].asstr()[:].tolist()
+        except (KeyError, OSError, ValueError) as error:
+            raise InputError(
+                f"mask shard {self.path} is damaged ({_reason(error)}); delete it and run the "
+                "workflow again"
+            ) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def read(self, position: int) -> Labels:
+        """Labels ``(rows, cols)`` of the image at a position of the index.
+
+        Raises `InputError` where the shard has no such image or its chunk is damaged.
+        """
+        try:
+            labels: Labels = self._file["masks"][_key(position)][()]
+        except KeyError:
+            raise InputError(f"mask shard {self.path} holds no image {position}") from None
+        except OSError as error:
+            raise InputError(
+                f"mask shard {self.path} is damaged at image {position} ({_reason(error)}); "
+                "delete it and run the workflow again"
+            ) from None
+        return labels
+
+
+class Masks:
+    """The masks of all images of a round, from its shards.
+
+    Files are opened when they are first read from, once a process, so that an instance can
+    be handed to loader processes.
+
+    Args:
+        where: a folder of shards, a shard, or a pattern such as ``round-01/shard-*-of-8.h5``.
+        index: what the positions must refer to.
+        complete: whether every image of the index must have a mask.
+
+    Raises:
+        InputError: no shards, shards of different rounds or of another index, or images
+            without a mask.
+    """
+
+    def __init__(self, where: str, index: Index, complete: bool = True) -> None:
+        self.paths = find_shards(where)
+        self._owner = np.full(len(index), -1, dtype=np.int32)
+        digests = np.zeros(len(index), dtype=np.uint64)
+        self.headers: list[Header] = []
+        for number, path in enumerate(self.paths):
+            with Shard(path) as shard:
+                self._check(shard, index)
+                self.headers.append(shard.header)
+                again = shard.positions[self._owner[shard.positions] >= 0]
+                if len(again):
+                    raise InputError(
+                        f"image {index[again[0]].name} has a mask in {path} and in "
+                        f"{self.paths[self._owner[again[0]]]}; keep one set of shards"
+                    )
+                self._owner[shard.positions] = number
+                digests[shard.positions] = shard.digests
+        missing = np.flatnonzero(self._owner < 0)
+        if complete and len(missing):
+            raise InputError(
+                f"masks {where}: {len(missing)} of {len(index)} images have none, "
+                f"{index[int(missing[0])].name} among them; run the workflow again"
+            )
+        self.stride = self.headers[0].stride
+        self.round = self.headers[0].round
+        self.positions: NDArray[np.int64] = np.flatnonzero(self._owner >= 0)
+        self._digests = digests
+        self._open: dict[int, Shard] = {}
+
+    def _check(self, shard: Shard, index: Index) -> None:
+        if shard.header.index != index.digest:
+            raise InputError(
+                f"mask shard {shard.path} was made for another index ({shard.header.index[:12]}…, "
+                f"not {index.digest[:12]}…): it belongs to another run or data set"
+            )
+        first = self.headers[0] if self.headers else shard.header
+        if (shard.header.round, shard.header.stride) != (first.round, first.stride):
+            raise InputError(
+                f"mask shard {shard.path} is of round {shard.header.round}, stride "
+                f"{shard.header.stride}; {self.paths[0]} of round {first.round}, stride "
+                f"{first.stride}"
+            )
+        if _origin(shard.header) != _origin(first):
+            raise InputError(
+                f"mask shards {shard.path} and {self.paths[0]} were made with different inputs or "
+                "settings; delete the older ones and run the workflow again"
+            )
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The provenance that all shards share."""
+        return self.headers[0].provenance
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all labels in the order of the index: the same for any number of shards."""
+        content = hashlib.sha256(f"{self.round} {self.stride} ".encode())
+        content.update(self.positions.astype("<i8").tobytes())
+        content.update(self._digests[self.positions].astype("<u8").tobytes())
+        return content.hexdigest()
+
+    def read(self, position: int) -> Labels:
+        """Labels ``(rows, cols)`` of the image at a position of the index."""
+        return self._shard_of(position).read(position)
+
+    def _shard_of(self, position: int) -> Shard:
+        number = int(self._owner[position])
+        if number < 0:
+            raise InputError(f"masks hold no image {position}")
+        if number not in self._open:
+            self._open[number] = Shard(self.paths[number])
+        return self._open[number]
+
+    def close(self) -> None:
+        """Close the files that are open in this process."""
+        for shard in self._open.values():
+            shard.close()
+        self._open.clear()
+
+
+def find_shards(where: str) -> list[Path]:
+    """Paths of the shards that a folder, a file or a pattern names, sorted.
+
+    Raises `InputError` where there are none.
+    """
+    path = Path(where)
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.suffix == ".h5" and p.name[0] != ".")
+    elif path.exists():
+        found = [path]
+    else:
+        found = sorted(Path(p) for p in glob.glob(where))
+    if not found:
+        raise InputError(f"masks {where}: no mask shards there (*.h5)")
+    return found
+
+
+def labels_digest(labels: Labels) -> int:
+    """A 64-bit hash of an image's labels and their shape, whatever their integer type."""
+    content = hashlib.blake2b(repr(labels.shape).encode(), digest_size=8)
+    content.update(labels.astype("<u2").tobytes())
+    return int.from_bytes(content.digest(), "little")
+
+
+def _origin(header: Header) -> dict[str, Any]:
+    # Library versions may differ: shards of one round may be made on different machines.
+    return {k: v for k, v in header.provenance.items() if k != "libraries"}
+
+
+def _key(position: int) -> str:
+    return f"{position:09d}"
+
+
+def _mark(dataset: h5py.Dataset, attributes: dict[str, str]) -> None:
+    # The HDF5 Image specification asks for fixed-length strings.
+    for name, value in attributes.items():
+        dataset.attrs[name] = np.bytes_(value)
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _palette() -> NDArray[np.uint8]:
+    """256 RGB colours, ``(256, 3)``; neighbours in number differ in hue and in lightness."""
+    number = np.arange(256)
+    hue = (number * 0.618034) % 1.0  # the golden ratio spreads any first n hues evenly
+    value = np.array([0.95, 0.7, 0.5])[number % 3]
+    saturation = np.array([0.85, 0.5])[(number // 3) % 2]
+    sector = (hue[:, None] * 6 + np.array([0, 4, 2])) % 6
+    rgb = value[:, None] * (
+        1 - saturation[:, None] * np.clip(1 - np.minimum(np.abs(sector - 3) - 1, 1), 0, 1)
+    )
+    return np.rint(rgb * 255).astype(np.uint8)
