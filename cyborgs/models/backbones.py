@@ -1,0 +1,112 @@
+"""ResNet backbones whose intermediate features have names; no hooks, no classifier."""
+
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from cyborgs.errors import InputError
+from cyborgs.files import require_file
+
+LAYERS = ("layer1", "layer2", "layer3", "layer4")
+
+
+class Backbone(nn.Module):
+    """A torchvision ResNet (He et al., 2016) without average pooling and classifier.
+
+    Parameters have torchvision's names, so a state dict of one loads into the other.
+
+    Args:
+        architecture: torchvision's name, such as ``resnet50``.
+
+    Attributes:
+        channels: output channels of each of layer1 … layer4.
+    """
+
+    def __init__(self, architecture: str) -> None:
+        super().__init__()
+        network = torchvision.models.get_model(architecture, weights=None)
+        self.architecture = architecture
+        self.conv1 = network.conv1
+        self.bn1 = network.bn1
+        self.relu = network.relu
+        self.maxpool = network.maxpool
+        self.layer1 = network.layer1
+        self.layer2 = network.layer2
+        self.layer3 = network.layer3
+        self.layer4 = network.layer4
+        width = network.fc.in_features
+        self.channels = {name: width >> (3 - i) for i, name in enumerate(LAYERS)}
+
+    def _stem(self, images: Tensor) -> Tensor:
+        out: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return out
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Outputs of layer1 … layer4, of shape ``(batch, channels, height / s, width / s)``.
+
+        ``images``: float ``(batch, 3, height, width)``, normalised; strides ``s`` are 4, 8,
+        16 and 32, and sizes round up.
+        """
+        features = {}
+        x = self._stem(images)
+        for name in LAYERS:
+            x = getattr(self, name)(x)
+            features[name] = x
+        return features
+
+    def up_to(self, images: Tensor, block: str) -> Tensor:
+        """Output of one residual block, such as ``layer2.2``; nothing after it is computed.
+
+        ``images``: ``(batch, 3, height, width)``; returns ``(batch, channels, rows, cols)``.
+        """
+        last, index = block.split(".")
+        x = self._stem(images)
+        for name in LAYERS[: LAYERS.index(last)]:
+            x = getattr(self, name)(x)
+        for module in getattr(self, last)[: int(index) + 1]:
+            x = module(x)
+        return x
+
+
+def block_stride(block: str) -> int:
+    """Pixels between two locations of a block's output: 4, 8, 16 or 32."""
+    return 4 << LAYERS.index(block.split(".")[0])
+
+
+def load_backbone_weights(backbone: Backbone, path: Path) -> None:
+    """Load a torchvision state dict (bare, or under ``state_dict``); ``fc.*`` is passed over.
+
+    Raises `InputError` where the file is no such state dict or does not fit the architecture.
+    """
+    require_file(path, "model.weights:")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch.load raises many types, and a file that wants to run code is one of them.
+        raise InputError(
+            f"model.weights: {path} is not a state dict that can be read without running code "
+            f"({type(error).__name__})"
+        ) from None
+    weights = content.get("state_dict", content) if isinstance(content, dict) else {}
+    weights = {k: v for k, v in weights.items() if not k.startswith("fc.")}
+    mismatch = describe_mismatch(backbone.state_dict(), weights)
+    if mismatch:
+        raise InputError(f"model.weights: {path} does not fit {backbone.architecture}: {mismatch}")
+    backbone.load_state_dict(weights)
+
+
+def describe_mismatch(expected: dict[str, Tensor], given: dict[str, Tensor]) -> str:
+    """What is missing, unexpected or of another shape; empty where all fits."""
+    wrong = [
+        *(f"{k} is missing" for k in expected if k not in given),
+        *(f"{k} is unexpected" for k in given if k not in expected),
+        *(
+            f"{k} is {tuple(given[k].shape)}, not {tuple(v.shape)}"
+            for k, v in expected.items()
+            if k in given and given[k].shape != v.shape
+        ),
+    ]
+    more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    return "; ".join(wrong[:3]) + more

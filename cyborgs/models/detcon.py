@@ -1,0 +1,104 @@
+"""The online and target pair that DetCon-B trains."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cyborgs.models.backbones import Backbone
+from cyborgs.models.pooling import join_layers, mask_weights, pool_masks
+
+
+def head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Projector or predictor: Linear, BatchNorm, ReLU, Linear, with biases."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, outputs),
+    )
+
+
+class Encoder(nn.Module):
+    """Backbone and projector: images and sampled masks to one projection a mask."""
+
+    def __init__(self, architecture: str, hidden: int, projection: int) -> None:
+        super().__init__()
+        self.backbone = Backbone(architecture)
+        channels = sum(self.backbone.channels[name] for name in ("layer2", "layer3", "layer4"))
+        self.projector = head(channels, hidden, projection)
+
+    def forward(self, images: Tensor, cells: Tensor, ids: Tensor) -> Tensor:
+        """Projections ``(batch * masks, projection)``.
+
+        Args:
+            images: normalised float ``(batch, 3, crop, crop)``.
+            cells: integer ``(batch, grid, grid)`` with ``grid = crop / 32``.
+            ids: integer ``(batch, masks)``, drawn among each image's cells.
+        """
+        features = join_layers(self.backbone(images))
+        pooled = pool_masks(features, mask_weights(cells, ids))
+        # BatchNorm sees all vectors of the batch together.
+        out: Tensor = self.projector(pooled.flatten(0, 1))
+        return out
+
+
+class Online(Encoder):
+    """The network that learns: an encoder with a predictor behind it."""
+
+    def __init__(self, architecture: str, hidden: int, projection: int) -> None:
+        super().__init__(architecture, hidden, projection)
+        self.predictor = head(projection, hidden, projection)
+
+    def forward(self, images: Tensor, cells: Tensor, ids: Tensor) -> Tensor:
+        """Predictions ``(batch * masks, projection)``; arguments as `Encoder.forward`."""
+        out: Tensor = self.predictor(super().forward(images, cells, ids))
+        return out
+
+
+class DetCon(nn.Module):
+    """Online network and its moving average, the target (BYOL's pair, as DetCon-B has it).
+
+    The target has no predictor, gets no gradient, and starts as a copy of the online encoder.
+    """
+
+    def __init__(self, architecture: str, hidden: int, projection: int) -> None:
+        super().__init__()
+        self.online = Online(architecture, hidden, projection)
+        self.target = Encoder(architecture, hidden, projection)
+        self.reset_target()
+
+    def forward(
+        self, views: Sequence[Tensor], cells: Tensor, ids: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Predictions of both views, then the target's projections of both.
+
+        Args:
+            views: two normalised float ``(batch, 3, crop, crop)``.
+            cells: integer ``(batch, 2 views, grid, grid)``.
+            ids: integer ``(batch, 2 views, 2 networks, masks)``.
+
+        Returns:
+            Four ``(batch * masks, projection)``.
+        """
+        pred1, pred2 = (self.online(views[v], cells[:, v], ids[:, v, 0]) for v in range(2))
+        with torch.no_grad():
+            target1, target2 = (self.target(views[v], cells[:, v], ids[:, v, 1]) for v in range(2))
+        return pred1, pred2, target1, target2
+
+    def reset_target(self) -> None:
+        """Make the target a copy of the online encoder."""
+        self.target.backbone = copy.deepcopy(self.online.backbone)
+        self.target.projector = copy.deepcopy(self.online.projector)
+        self.target.requires_grad_(False)
+
+    @torch.no_grad()
+    def update_target(self, decay: float) -> None:
+        """Move the target's parameters towards the online ones: ``t = decay t + (1 - decay) o``.
+
+        BatchNorm's running statistics are the target's own, from its own forward passes.
+        """
+        online = dict(self.online.named_parameters())
+        pairs = [(t, online[name]) for name, t in self.target.named_parameters()]
+        torch._foreach_lerp_([t for t, _ in pairs], [o for _, o in pairs], 1.0 - decay)

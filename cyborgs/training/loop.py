@@ -1,0 +1,182 @@
+"""A pretraining round: DetCon-B steps from one state to the next."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from cyborgs import distributed
+from cyborgs.config import Pretrain
+from cyborgs.data.dataset import Batch
+from cyborgs.errors import InputError
+from cyborgs.models.detcon import DetCon
+from cyborgs.models.normalise import normalise
+from cyborgs.objectives.detcon import detcon_b_loss
+from cyborgs.progress import say, track
+from cyborgs.training.lars import LARS
+from cyborgs.training.schedule import learning_rate, target_decay
+from cyborgs.training.state import TrainingState
+
+
+class Trainer:
+    """Networks, optimiser and step counter on a device.
+
+    Args:
+        state: where to begin.
+        settings: the `pretrain` section.
+        steps_per_epoch: optimiser steps an epoch.
+        device: of this process.
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        settings: Pretrain,
+        steps_per_epoch: int,
+        device: torch.device,
+    ) -> None:
+        self.step = state.step
+        self._model = state.model
+        self._settings = settings
+        self.steps_per_epoch = steps_per_epoch
+        self._device = device
+        self.pair = DetCon(
+            state.model["architecture"], state.model["hidden"], state.model["projection"]
+        )
+        self.pair.online.load_state_dict(state.online)
+        self.pair.target.load_state_dict(state.target)
+        self.pair.to(device).train()
+        self.pair.to(memory_format=torch.channels_last)
+        self._wrapped = self._distribute()
+        self._parameters = dict(self.pair.online.named_parameters())
+        self.optimiser = LARS(
+            self._parameters.values(),
+            lr=0.0,
+            momentum=settings.lars.momentum,
+            weight_decay=settings.lars.weight_decay,
+            trust=settings.lars.trust,
+        )
+        for name, velocity in state.velocities.items():
+            parameter = self._parameters[name]
+            self.optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(
+                velocity
+            )
+
+    def _distribute(self) -> nn.Module:
+        if distributed.size() == 1:
+            return self.pair
+        if self._device.type == "cuda":
+            self.pair = nn.SyncBatchNorm.convert_sync_batchnorm(self.pair)  # type: ignore[no-untyped-call]
+        return DistributedDataParallel(self.pair, forward_sync_buffers=False)
+
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        s = self._settings
+        return learning_rate(
+            self.step,
+            base_rate=s.base_rate * s.batch_size / 128,
+            steps_per_epoch=self.steps_per_epoch,
+            **s.schedule.model_dump(exclude={"kind"}),
+        )
+
+    def train_step(self, batch: Batch) -> float:
+        """Take one step; returns the mean loss over all ranks.
+
+        ``batch``: as `cyborgs.data.dataset.TwoViews` has it, with a leading axis of images.
+        Raises `InputError` at a loss that is not finite, before any weight is changed.
+        """
+        batch = {k: v.to(self._device, non_blocking=True) for k, v in batch.items()}
+        rate = self.rate()
+        loss = self._loss(batch)
+        mean = float(distributed.gather(loss).mean())
+        if not math.isfinite(mean):
+            raise InputError(
+                f"loss is {mean} at step {self.step}, learning rate {rate:.3g}: training has "
+                "diverged; lower pretrain.base_rate or lengthen the warm-up"
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+        self.pair.update_target(
+            target_decay(
+                self.step,
+                decay=self._settings.ema.decay,
+                steps_per_epoch=self.steps_per_epoch,
+                horizon_epochs=self._settings.ema.horizon_epochs,
+            )
+        )
+        self.step += 1
+        return mean
+
+    def _loss(self, batch: Batch) -> Tensor:
+        s = self._settings
+        views = [normalise(batch["images"][:, v]) for v in range(2)]
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=s.precision == "bfloat16"):
+            vectors = self._wrapped(views, batch["cells"], batch["ids"])
+        pred1, pred2, target1, target2 = (v.view(len(batch["ids"]), s.masks, -1) for v in vectors)
+        ids = batch["ids"]  # (batch, view, network, mask)
+        return detcon_b_loss(
+            pred1,
+            pred2,
+            target1,
+            target2,
+            pred_ids1=ids[:, 0, 0],
+            pred_ids2=ids[:, 1, 0],
+            target_ids1=ids[:, 0, 1],
+            target_ids2=ids[:, 1, 1],
+            temperature=s.temperature,
+            local_negatives=s.local_negatives,
+        )
+
+    def state(self, number: int, provenance: dict[str, Any]) -> TrainingState:
+        """The state after the steps taken so far, as one of round ``number``."""
+        return TrainingState(
+            model=self._model,
+            round=number,
+            step=self.step,
+            online=self.pair.online.state_dict(),
+            target=self.pair.target.state_dict(),
+            velocities={
+                name: self.optimiser.state[parameter]["momentum_buffer"]
+                for name, parameter in self._parameters.items()
+                if "momentum_buffer" in self.optimiser.state[parameter]
+            },
+            provenance=provenance,
+        )
+
+
+def train(
+    trainer: Trainer,
+    batches: Iterable[Batch],
+    steps: int,
+    checkpoint: Callable[[], None],
+    every: float,
+) -> None:
+    """Take a step on every batch; call ``checkpoint`` about every ``every`` seconds.
+
+    Args:
+        trainer: takes the steps.
+        batches: one a step.
+        steps: how many there are, for showing progress.
+        checkpoint: saves the trainer's state.
+        every: seconds between two checkpoints.
+    """
+    saved = time.monotonic()
+    losses: list[float] = []
+    label = "pretrain" if distributed.rank() == 0 else None
+    for batch in track(batches, steps, label, "steps"):
+        losses.append(trainer.train_step(batch))
+        epoch, within = divmod(trainer.step, trainer.steps_per_epoch)
+        if within == 0 and label:
+            mean = sum(losses) / len(losses)
+            say(f"epoch {epoch}: loss {mean:.4f}, learning rate {trainer.rate():.3g}")
+            losses.clear()
+        if time.monotonic() - saved >= every:
+            checkpoint()
+            saved = time.monotonic()

@@ -1,0 +1,150 @@
+"""Backbones against torchvision, pooling and heads against explicit loops."""
+
+import copy
+
+import pytest
+import torch
+import torchvision
+
+from cyborgs.config import BLOCKS
+from cyborgs.errors import InputError
+from cyborgs.models.backbones import LAYERS, Backbone, block_stride, load_backbone_weights
+from cyborgs.models.detcon import DetCon
+from cyborgs.models.normalise import normalise
+from cyborgs.models.pooling import join_layers, mask_weights, pool_masks
+
+SMALL = ("resnet18", 32, 8)
+
+
+@pytest.mark.parametrize("architecture", BLOCKS)
+def test_backbone_has_torchvisions_names_blocks_and_channels(architecture):
+    with torch.device("meta"):
+        backbone = Backbone(architecture)
+        network = torchvision.models.get_model(architecture, weights=None)
+    expected = {k: v.shape for k, v in network.state_dict().items() if not k.startswith("fc.")}
+    assert {k: v.shape for k, v in backbone.state_dict().items()} == expected
+    assert tuple(len(getattr(backbone, name)) for name in LAYERS) == BLOCKS[architecture]
+    with torch.device("meta"):
+        features = backbone(torch.empty(1, 3, 64, 96))
+    for i, name in enumerate(LAYERS):
+        stride = 4 << i
+        assert features[name].shape == (1, backbone.channels[name], 64 // stride, 96 // stride)
+
+
+def test_features_and_blocks_agree_with_torchvision():
+    torch.manual_seed(0)
+    backbone = Backbone("resnet18").eval()
+    network = torchvision.models.resnet18(weights=None).eval()
+    network.load_state_dict(backbone.state_dict(), strict=False)
+    found = {}
+    network.layer2[1].register_forward_hook(lambda m, i, out: found.update(block=out))
+    network.layer4.register_forward_hook(lambda m, i, out: found.update(last=out))
+    images = torch.randn(2, 3, 50, 70)
+    with torch.no_grad():
+        network(images)
+        assert torch.equal(backbone.up_to(images, "layer2.1"), found["block"])
+        assert torch.equal(backbone(images)["layer4"], found["last"])
+        assert backbone.up_to(images, "layer2.1").shape[-2:] == (7, 9)  # rounded up
+
+
+@pytest.mark.parametrize(
+    ("block", "stride"), [("layer1.0", 4), ("layer2.2", 8), ("layer3.5", 16), ("layer4.1", 32)]
+)
+def test_block_stride(block, stride):
+    assert block_stride(block) == stride
+
+
+def test_normalise_is_imagenets_mean_and_deviation():
+    images = torch.randint(0, 256, (2, 4, 5, 3), dtype=torch.uint8)
+    expected = torchvision.transforms.functional.normalize(
+        images.permute(0, 3, 1, 2).float() / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    )
+    torch.testing.assert_close(normalise(images), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_layers_are_joined_in_order_on_the_last_grid():
+    features = {
+        "layer1": torch.zeros(1, 1, 16, 16),
+        "layer2": torch.arange(64.0).view(1, 1, 8, 8),
+        "layer3": torch.full((1, 2, 4, 4), 3.0),
+        "layer4": torch.full((1, 3, 2, 2), 4.0),
+    }
+    joined = join_layers(features)
+    assert joined.shape == (1, 6, 2, 2)
+    assert joined[0, 0, 0, 1] == features["layer2"][0, 0, :4, 4:].mean()
+    assert joined[0, 1:, 1, 0].tolist() == [3, 3, 4, 4, 4]
+
+
+def test_pooling_is_the_mean_over_a_masks_cells():
+    torch.manual_seed(0)
+    cells = torch.randint(0, 4, (3, 7, 7)) * 100
+    ids = torch.stack([c.unique()[torch.randint(0, 3, (5,))] for c in cells])
+    features = torch.randn(3, 6, 7, 7)
+    pooled = pool_masks(features, mask_weights(cells, ids))
+    assert pooled.shape == (3, 5, 6)
+    for b in range(3):
+        for m in range(5):
+            inside = cells[b] == ids[b, m]
+            torch.testing.assert_close(pooled[b, m], features[b][:, inside].mean(1))
+
+
+def test_heads_have_the_published_shape():
+    with torch.device("meta"):
+        pair = DetCon("resnet50", 4096, 256)
+    shapes = {k: tuple(v.shape) for k, v in pair.online.state_dict().items()}
+    assert shapes["projector.0.weight"] == (4096, 3584)
+    assert shapes["projector.3.weight"] == (256, 4096)
+    assert shapes["predictor.0.weight"] == (4096, 256)
+    assert shapes["predictor.3.bias"] == (256,)
+
+
+def test_target_begins_as_a_copy_and_moves_by_the_decay():
+    torch.manual_seed(0)
+    pair = DetCon(*SMALL)
+    before = copy.deepcopy(pair.target.state_dict())
+    online = dict(pair.online.named_parameters())
+    for name, p in pair.target.named_parameters():
+        assert torch.equal(p, online[name])
+        assert not p.requires_grad
+    with torch.no_grad():
+        for p in pair.online.parameters():
+            p.add_(1.0)
+    pair.update_target(0.75)
+    for name, p in pair.target.named_parameters():
+        torch.testing.assert_close(p, 0.75 * before[name] + 0.25 * online[name])
+
+
+def test_forward_gives_predictions_of_both_views_and_projections_of_both():
+    torch.manual_seed(0)
+    pair = DetCon(*SMALL)
+    views = [torch.randn(2, 3, 64, 64) for _ in range(2)]
+    cells = torch.randint(0, 2, (2, 2, 2, 2))
+    ids = cells.flatten(2)[:, :, None, :3].expand(2, 2, 2, 3)
+    out = pair(views, cells, ids)
+    assert [tuple(o.shape) for o in out] == [(6, 8)] * 4
+    assert out[0].requires_grad
+    assert not out[2].requires_grad
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save(Backbone("resnet18").state_dict(), path)
+    with pytest.raises(InputError, match=r"does not fit resnet34: layer1\.2\.conv1\.weight is mis"):
+        load_backbone_weights(Backbone("resnet34"), path)
+
+
+def test_torchvision_weights_load_without_the_classifier(tmp_path):
+    torch.manual_seed(0)
+    network = torchvision.models.resnet18(weights=None)
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": network.state_dict()}, path)
+    backbone = Backbone("resnet18")
+    load_backbone_weights(backbone, path)
+    assert torch.equal(backbone.layer4[1].conv2.weight, network.layer4[1].conv2.weight)
+
+
+def test_a_file_that_wants_to_run_code_is_refused(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": Backbone}, path)
+    with pytest.raises(InputError, match="without running code"):
+        load_backbone_weights(Backbone("resnet18"), path)
