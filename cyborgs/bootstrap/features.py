@@ -1,0 +1,43 @@
+"""Features of whole images at full resolution, from one block of a backbone."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from cyborgs.models.backbones import Backbone
+from cyborgs.models.normalise import normalise
+
+
+class FeatureExtractor:
+    """Runs a backbone up to a block, in eval mode, one image at a time.
+
+    One at a time, because a convolution's rounding may depend on the batch it is part of,
+    and a mask must not depend on its neighbours in it.
+
+    Args:
+        backbone: in eval mode from now on.
+        block: such as ``layer2.2``.
+        device: of the computation.
+        precision: of the computation, ``torch.float32`` or ``torch.bfloat16``.
+    """
+
+    def __init__(
+        self, backbone: Backbone, block: str, device: torch.device, precision: torch.dtype
+    ) -> None:
+        self._backbone = backbone.to(device, precision).eval()
+        self._backbone.to(memory_format=torch.channels_last)
+        self._block = block
+        self._device = device
+        self._precision = precision
+
+    @torch.inference_mode()
+    def __call__(self, image: NDArray[np.uint8]) -> torch.Tensor:
+        """Features of an RGB image ``(height, width, 3)``.
+
+        Returns float32 ``(rows, cols, channels)``, every location of unit length.
+        """
+        batch = torch.from_numpy(image)[None].to(self._device)
+        features = self._backbone.up_to(normalise(batch).to(self._precision), self._block)
+        # (1, channels, rows, cols) in channels_last: the permuted view is contiguous.
+        return F.normalize(features[0].permute(1, 2, 0).float(), dim=-1)

@@ -1,0 +1,155 @@
+"""Stage `pretrain`: a round of training, from one state to the next."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cyborgs import distributed
+from cyborgs.config import Compute, Config
+from cyborgs.data.dataset import Steps, TwoViews, load_batches
+from cyborgs.data.index import Index, read_index
+from cyborgs.errors import InputError
+from cyborgs.files import sha256
+from cyborgs.masks.shards import Masks
+from cyborgs.progress import say
+from cyborgs.stages.provenance import provenance
+from cyborgs.training.loop import Trainer, train
+from cyborgs.training.state import TrainingState, load_state, require_model, save_state
+
+
+def run(
+    config: Config,
+    number: int,
+    images: Path,
+    index_path: Path,
+    state_path: Path,
+    masks_where: str,
+    out: Path,
+    work: Path,
+    compute: Compute,
+) -> None:
+    """Train round ``number`` on the masks of the round before.
+
+    Interrupted, the same call continues from the last rolling checkpoint and ends in the
+    same state.
+
+    Args:
+        config: uses `seed`, `model`, `views` and `pretrain`.
+        number: of the round, from 1.
+        images: folder of the images.
+        index_path: their index.
+        state_path: state of the round before.
+        masks_where: masks of the round before: a folder, a shard, or a pattern.
+        out: the state to write.
+        work: folder for rolling checkpoints.
+        compute: device, threads, workers, and how often to save; changes no result beyond
+            rounding.
+
+    Raises:
+        InputError: input that is missing, damaged or does not fit together, by name.
+    """
+    torch.set_num_threads(compute.threads)
+    device = distributed.choose_device(compute.device)
+    index = read_index(index_path)
+    state = load_state(state_path)
+    require_model(state_path, state, config.model.model_dump(exclude={"weights"}))
+    if state.round != number - 1:
+        raise InputError(
+            f"state {state_path} is of round {state.round}; round {number} begins from round "
+            f"{number - 1}"
+        )
+    digest = sha256(state_path)
+    masks = Masks(masks_where, index)
+    _require_masks(masks, masks_where, number, digest, state_path)
+    settings = config.for_round(number).pretrain
+    record = provenance(
+        "pretrain",
+        {
+            "seed": config.seed,
+            "model": state.model,
+            "views": config.views.model_dump(),
+            "pretrain": settings.model_dump(),
+        },
+        {"index": index.digest, "state": digest, "masks": masks.digest},
+    )
+    steps_per_epoch = _steps_per_epoch(index, settings.batch_size)
+    assert isinstance(settings.epochs, int)
+    last = state.step + settings.epochs * steps_per_epoch
+    rolling = work / f"pretrain-{_key(record)}.pt"
+
+    with distributed.process_group(device):
+        ranks = distributed.size()
+        if settings.batch_size % ranks:
+            raise InputError(
+                f"pretrain.batch_size: {settings.batch_size} is not a multiple of {ranks} processes"
+            )
+        trainer = Trainer(_continue(state, rolling), settings, steps_per_epoch, device)
+        dataset = TwoViews(images, index, masks, config.views, settings.masks, config.seed)
+        steps = Steps(
+            len(index),
+            settings.batch_size,
+            trainer.step,
+            last,
+            config.seed,
+            distributed.rank(),
+            ranks,
+        )
+
+        def checkpoint() -> None:
+            if distributed.rank() == 0:
+                save_state(rolling, trainer.state(number, record))
+
+        batches = load_batches(dataset, steps, compute.workers, device.type == "cuda")
+        train(trainer, batches, len(steps), checkpoint, 60 * compute.checkpoint_minutes)
+        if distributed.rank() == 0:
+            save_state(out, trainer.state(number, record))
+            rolling.unlink(missing_ok=True)
+            say(
+                f"pretrain: round {number}, {settings.epochs} epochs, {last} steps so far, in {out}"
+            )
+
+
+def _require_masks(
+    masks: Masks, where: str, number: int, state_digest: str, state_path: Path
+) -> None:
+    if masks.round != number - 1:
+        raise InputError(
+            f"masks {where} are of round {masks.round}; round {number} trains on those of round "
+            f"{number - 1}"
+        )
+    made_from = masks.provenance["inputs"].get("state", state_digest)
+    if made_from != state_digest:
+        raise InputError(
+            f"masks {where} were made from another state ({made_from[:12]}…) than {state_path} "
+            f"({state_digest[:12]}…): they belong to another run; make them again"
+        )
+
+
+def _steps_per_epoch(index: Index, batch_size: int) -> int:
+    if len(index) < batch_size:
+        raise InputError(
+            f"pretrain.batch_size: {batch_size} images a step, but the index has {len(index)}"
+        )
+    return len(index) // batch_size
+
+
+def _continue(state: TrainingState, rolling: Path) -> TrainingState:
+    """The rolling checkpoint of this very round, where there is one that can be read."""
+    if not rolling.exists():
+        return state
+    try:
+        saved = load_state(rolling)
+    except InputError as error:
+        say(f"{error}; the round begins anew")
+        return state
+    say(f"continuing from step {saved.step}, saved in {rolling}")
+    return saved
+
+
+def _key(record: dict[str, Any]) -> str:
+    """A name for the work of one round with these settings and inputs."""
+    content = {k: v for k, v in record.items() if k != "libraries"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

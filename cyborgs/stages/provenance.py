@@ -1,0 +1,48 @@
+"""The record of where an artifact came from."""
+
+import importlib.metadata
+from collections.abc import Mapping
+from typing import Any
+
+# Raised when a stage's results change for the same inputs, so that runs are made again from
+# there on: editing code reruns nothing by itself.
+VERSIONS = {
+    "scenes": 1,
+    "index": 1,
+    "seed-state": 1,
+    "seed-masks": 1,
+    "pretrain": 1,
+    "bootstrap": 1,
+    "export": 1,
+    "quality": 1,
+}
+
+# Libraries whose version can change a result.
+_LIBRARIES = ("cyborgs", "torch", "torchvision", "numpy", "pillow", "opencv-python-headless")
+
+
+def provenance(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
+    """What made an artifact: stage and its version, settings, hashes of inputs, libraries.
+
+    Holds no time, host or path, so that the same inputs give the same bytes.  ``inputs``
+    maps a role ("index", "state", "masks") to a hexadecimal digest.
+    """
+    return {
+        "stage": stage,
+        "stage_version": VERSIONS[stage],
+        "config": dict(config),
+        "inputs": dict(inputs),
+        "libraries": {name: _version(name) for name in (*_LIBRARIES, *_faiss())},
+    }
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _faiss() -> list[str]:
+    # One import name, two distributions: record the one that is there.
+    return [name for name in ("faiss-cpu", "faiss-gpu") if _version(name) != "not installed"]

@@ -1,0 +1,166 @@
+"""Masks from features: a function of state, images and settings alone."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.cluster import KMeans
+
+from cyborgs.bootstrap.features import FeatureExtractor
+from cyborgs.bootstrap.kmeans import cluster
+from cyborgs.data.decoding import decode
+from cyborgs.data.index import read_index
+from cyborgs.errors import InputError
+from cyborgs.masks.groups import groups_of
+from cyborgs.masks.shards import Masks, Shard
+from cyborgs.models.backbones import Backbone
+from cyborgs.stages import bootstrap
+from cyborgs.training.state import load_state
+from tests.stages.conftest import COMPUTE
+
+
+def make(tiny, folder, shards, only=None, **changes):
+    config = tiny.config(shards=shards, **changes)
+    for shard in range(shards) if only is None else only:
+        path = folder / f"shard-{shard}.h5"
+        bootstrap.run(config, 0, tiny.images, tiny.index, tiny.state, path, shard, COMPUTE)
+    return folder
+
+
+def labels_of(folder, tiny):
+    masks = Masks(str(folder), read_index(tiny.index))
+    return {int(p): masks.read(int(p)) for p in masks.positions}, masks.digest
+
+
+@pytest.fixture(scope="session")
+def one_shard(tiny):
+    return make(tiny, tiny.folder / "bootstrapped", 1)
+
+
+@pytest.mark.parametrize("shards", [3, 5])
+def test_the_number_of_shards_and_their_order_change_no_label(tiny, one_shard, tmp_path, shards):
+    make(tiny, tmp_path, shards, only=reversed(range(shards)))
+    expected, digest = labels_of(one_shard, tiny)
+    found, found_digest = labels_of(tmp_path, tiny)
+    assert found.keys() == expected.keys()
+    for position, labels in expected.items():
+        np.testing.assert_array_equal(found[position], labels)
+    assert found_digest == digest
+
+
+def test_a_shard_made_twice_is_the_same_bytes(tiny, one_shard, tmp_path):
+    make(tiny, tmp_path, 1)
+    assert (tmp_path / "shard-0.h5").read_bytes() == (one_shard / "shard-0.h5").read_bytes()
+
+
+def test_more_shards_than_groups_are_refused(tiny, tmp_path):
+    with pytest.raises(InputError, match="6 shards of 5 groups; set shards to 5 at most"):
+        make(tiny, tmp_path, 6)
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_are_shared_in_a_group_and_k_is_within_its_range(tiny, one_shard):
+    index = read_index(tiny.index)
+    drawn = set()
+    with Shard(one_shard / "shard-0.h5") as shard:
+        for number, members in enumerate(groups_of(len(index), 3, 3)):
+            rows = np.flatnonzero(shard.groups == number)
+            assert shard.positions[rows].tolist() == members.tolist()
+            (k,) = set(shard.clusters[rows].tolist())
+            assert 2 <= k <= 6
+            drawn.add(k)
+            seen = np.unique(np.concatenate([shard.read(int(p)).ravel() for p in members]))
+            assert seen.max() < k
+    assert len(drawn) > 1
+
+
+def test_labels_are_the_nearest_centroid_of_the_groups_features(tiny, one_shard):
+    """Every location's label has the nearest mean of all locations with that label."""
+    index = read_index(tiny.index)
+    state = load_state(tiny.state)
+    backbone = Backbone("resnet18")
+    backbone.load_state_dict(state.backbone())
+    features = FeatureExtractor(backbone, "layer2.1", torch.device("cpu"), torch.float32)
+    with Shard(one_shard / "shard-0.h5") as shard:
+        members = shard.positions[shard.groups == 0]
+        points, labels = [], []
+        for p in members:
+            e = index[int(p)]
+            image = decode(tiny.images / e.name, e.name, e.bytes, e.height, e.width)
+            found = features(image)
+            assert found.shape[:2] == shard.read(int(p)).shape
+            torch.testing.assert_close(found.norm(dim=-1), torch.ones(found.shape[:2]))
+            points.append(found.flatten(0, 1).numpy())
+            labels.append(shard.read(int(p)).ravel())
+    points, labels = np.concatenate(points), np.concatenate(labels)
+    means = np.stack([points[labels == k].mean(0) for k in np.unique(labels)])
+    nearest = ((points[:, None] - means) ** 2).sum(-1).argmin(1)
+    agree = (np.unique(labels)[nearest] == labels).mean()
+    assert agree > 0.95  # k-means is stopped after few iterations
+
+
+def test_k_is_capped_at_the_smallest_grid(tiny, tmp_path):
+    changed = tiny.config().bootstrap.model_dump() | {"clusters": [2000, 2000]}
+    make(tiny, tmp_path, 1, bootstrap=changed)
+    with Shard(tmp_path / "shard-0.h5") as shard:
+        assert set(shard.clusters.tolist()) == {8 * 12}
+
+
+def test_a_limit_takes_the_first_groups(tiny, tmp_path):
+    path = tmp_path / "some.h5"
+    bootstrap.run(tiny.config(), 0, tiny.images, tiny.index, tiny.state, path, 0, COMPUTE, 4)
+    with Shard(path) as shard:
+        assert sorted(set(shard.groups.tolist())) == [0, 1]
+        assert len(shard) == 6
+
+
+def test_a_block_that_the_state_lacks_is_named(tiny, tmp_path):
+    changed = tiny.config().bootstrap.model_dump() | {"block": "layer2.2"}
+    with pytest.raises(InputError, match=r"resnet18 has no block layer2\.2"):
+        make(tiny, tmp_path, 1, bootstrap=changed)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_state_of_another_round_is_refused(tiny, tmp_path):
+    with pytest.raises(InputError, match=r"is of round 0, not 1"):
+        bootstrap.run(
+            tiny.config(), 1, tiny.images, tiny.index, tiny.state, tmp_path / "x.h5", 0, COMPUTE
+        )
+
+
+def test_features_do_not_depend_on_the_images_before(tiny):
+    backbone = Backbone("resnet18")
+    features = FeatureExtractor(backbone, "layer2.1", torch.device("cpu"), torch.bfloat16)
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (40, w, 3), dtype=np.uint8) for w in (50, 33, 50)]
+    first = [features(i) for i in images]
+    again = [features(i) for i in reversed(images)][::-1]
+    for a, b in zip(first, again, strict=True):
+        assert a.dtype == torch.float32
+        assert torch.equal(a, b)
+
+
+def test_kmeans_is_as_good_as_scikit_learns():
+    points = np.random.default_rng(0).normal(size=(2000, 8)).astype(np.float32)
+    labels = cluster(points, 10, seed=1, iterations=50)
+    spread = sum(
+        ((points[labels == k] - points[labels == k].mean(0)) ** 2).sum() for k in range(10)
+    )
+    best = KMeans(10, n_init=5, random_state=0).fit(points).inertia_
+    assert 0.99 * best < spread < 1.03 * best
+    assert np.array_equal(labels, cluster(points, 10, seed=1, iterations=50))
+    assert not np.array_equal(labels, cluster(points, 10, seed=2, iterations=50))
+
+
+def test_kmeans_refuses_what_it_cannot_cluster():
+    points = np.zeros((3, 2), dtype=np.float32)
+    with pytest.raises(ValueError, match="4 clusters of 3 points"):
+        cluster(points, 4, seed=0, iterations=1)
+    points[1, 0] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        cluster(points, 2, seed=0, iterations=1)
+
+
+def test_one_cluster_and_equal_points():
+    points = np.ones((10, 4), dtype=np.float32)
+    assert cluster(points, 1, seed=0, iterations=3).tolist() == [0] * 10
+    assert cluster(points, 3, seed=0, iterations=3).max() < 3

@@ -1,0 +1,281 @@
+"""A round of training: exact, resumable, and particular about what it is given."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from cyborgs.data.dataset import Steps, TwoViews, load_batches
+from cyborgs.data.index import read_index
+from cyborgs.errors import InputError
+from cyborgs.masks.shards import Masks
+from cyborgs.stages import bootstrap, index, pretrain, seed_masks
+from cyborgs.training.loop import Trainer
+from cyborgs.training.state import load_state
+from tests.stages.conftest import COMPUTE
+
+
+def train(
+    tiny, out, *, number=1, config=None, state=None, masks=None, index_path=None, compute=COMPUTE
+):
+    pretrain.run(
+        config or tiny.config(),
+        number,
+        tiny.images,
+        index_path or tiny.index,
+        state or tiny.state,
+        str(masks or tiny.masks),
+        out,
+        out.parent / "work",
+        compute,
+    )
+    return out.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def trained(tiny):
+    """The state after an undisturbed first round."""
+    out = tiny.folder / "round-01.pt"
+    train(tiny, out)
+    return out
+
+
+def test_a_round_trains_and_counts_its_steps(tiny, trained):
+    before, after = load_state(tiny.state), load_state(trained)
+    assert (after.round, after.step) == (1, 2 * (13 // 4))
+    assert set(after.velocities) == {k for k in after.online if k in after.velocities}
+    assert "projector.0.weight" in after.velocities
+    for name in ("online", "target"):
+        weight = "backbone.layer4.1.conv2.weight"
+        assert not torch.equal(getattr(before, name)[weight], getattr(after, name)[weight])
+
+
+def test_workers_change_no_byte(tiny, trained, tmp_path):
+    compute = COMPUTE.model_copy(update={"workers": 2})
+    assert train(tiny, tmp_path / "s.pt", compute=compute) == trained.read_bytes()
+
+
+def test_the_seed_changes_the_result(tiny, trained, tmp_path):
+    config = tiny.config(seed=4)
+    train(tiny, tmp_path / "s.pt", config=config)
+    weight = "backbone.conv1.weight"
+    assert not torch.equal(
+        load_state(tmp_path / "s.pt").online[weight], load_state(trained).online[weight]
+    )
+
+
+def test_an_interrupted_round_continues_to_the_same_bytes(tiny, trained, tmp_path, monkeypatch):
+    step = Trainer.train_step
+
+    def fail_at_four(self, batch):
+        if self.step == 4:
+            raise KeyboardInterrupt
+        return step(self, batch)
+
+    always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", fail_at_four)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny, tmp_path / "s.pt", compute=always)
+    assert not (tmp_path / "s.pt").exists()
+    assert len(list((tmp_path / "work").iterdir())) == 1
+
+    taken = []
+    monkeypatch.setattr(Trainer, "train_step", lambda s, b: taken.append(s.step) or step(s, b))
+    assert train(tiny, tmp_path / "s.pt") == trained.read_bytes()
+    assert taken == [4, 5]
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_a_damaged_rolling_checkpoint_begins_the_round_anew(tiny, trained, tmp_path, monkeypatch):
+    always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain, "save_state", interrupt_after(pretrain.save_state, 2))
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny, tmp_path / "s.pt", compute=always)
+    (rolling,) = (tmp_path / "work").iterdir()
+    rolling.write_bytes(rolling.read_bytes()[:1000])
+    assert train(tiny, tmp_path / "s.pt") == trained.read_bytes()
+
+
+def interrupt_after(save, times):
+    calls = []
+
+    def wrapped(*arguments):
+        save(*arguments)
+        calls.append(1)
+        if len(calls) == times:
+            raise KeyboardInterrupt
+
+    return wrapped
+
+
+def test_a_rolling_checkpoint_of_other_settings_is_left_alone(tiny, trained, tmp_path, monkeypatch):
+    always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
+    other = tiny.config(pretrain=tiny.config().pretrain.model_dump() | {"base_rate": 0.1})
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain, "save_state", interrupt_after(pretrain.save_state, 2))
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny, tmp_path / "s.pt", config=other, compute=always)
+    assert train(tiny, tmp_path / "s.pt") == trained.read_bytes()
+
+
+def test_bfloat16_trains(tiny, tmp_path):
+    config = tiny.config(pretrain=tiny.config().pretrain.model_dump() | {"precision": "bfloat16"})
+    train(tiny, tmp_path / "s.pt", config=config)
+    state = load_state(tmp_path / "s.pt")
+    assert all(v.dtype == torch.float32 for v in state.velocities.values())
+    assert all(torch.isfinite(v).all() for v in state.velocities.values())
+
+
+def test_a_loss_that_is_not_finite_stops_the_step(tiny, tmp_path):
+    config = tiny.config(
+        pretrain=tiny.config().pretrain.model_dump()
+        | {"base_rate": 1e30, "schedule": {"kind": "step", "warmup_epochs": 0}}
+    )
+    with pytest.raises(InputError, match=r"loss is \w+ at step \d, learning rate"):
+        train(tiny, tmp_path / "s.pt", config=config)
+    assert not (tmp_path / "s.pt").exists()
+
+
+def command(tiny, out, *extra):
+    return [
+        sys.executable, "-m", "cyborgs", "pretrain", "--config", tiny.json(), "--round", "1",
+        "--images", str(tiny.images), "--index", str(tiny.index), "--state", str(tiny.state),
+        "--masks", str(tiny.masks), "--out", str(out), "--device", "cpu", "--threads", "1",
+        "--workers", "0", *extra,
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_kill_dash_nine_and_again_gives_the_same_bytes(tiny, trained, tmp_path):
+    out = tmp_path / "s.pt"
+    process = subprocess.Popen(command(tiny, out, "--checkpoint-minutes", "0"))
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("work/pretrain-*.pt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    again = subprocess.run(command(tiny, out), capture_output=True, text=True, check=True)
+    assert "continuing from step" in again.stderr
+    assert out.read_bytes() == trained.read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_under_torchrun_finish_a_round(tiny, trained, tmp_path):
+    out = tmp_path / "s.pt"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    subprocess.run([*launch, "2", *command(tiny, out)[1:]], check=True, capture_output=True)
+    alone, together = load_state(trained), load_state(out)
+    assert (together.round, together.step) == (alone.round, alone.step)
+    assert together.provenance == alone.provenance
+    assert all(torch.isfinite(v).all() for v in together.online.values())
+
+
+def steps_without_normalisation(tiny, rank, ranks):
+    """Losses and online weights after three steps in which BatchNorm keeps its statistics."""
+    index, config = read_index(tiny.index), tiny.config()
+    trainer = Trainer(load_state(tiny.state), config.pretrain, 3, torch.device("cpu"))
+    trainer.pair.eval()
+    dataset = TwoViews(
+        tiny.images, index, Masks(str(tiny.masks), index), config.views, 4, config.seed
+    )
+    steps = Steps(len(index), 4, 0, 3, config.seed, rank, ranks)
+    losses = [trainer.train_step(b) for b in load_batches(dataset, steps, 0, False)]
+    return losses, {k: p.detach() for k, p in trainer.pair.online.named_parameters()}
+
+
+def on_rank(rank, tiny, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    try:
+        torch.save(steps_without_normalisation(tiny, rank, 2), folder / f"rank-{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+def test_two_processes_take_the_steps_of_one(tiny, tmp_path):
+    losses, weights = steps_without_normalisation(tiny, 0, 1)
+    mp.spawn(on_rank, args=(tiny, tmp_path), nprocs=2)
+    start = load_state(tiny.state).online
+    for rank in range(2):
+        their_losses, their_weights = torch.load(tmp_path / f"rank-{rank}.pt")
+        assert their_losses == pytest.approx(losses, rel=1e-5)
+        for name, weight in weights.items():
+            moved = weight - start[name]
+            difference = (their_weights[name] - weight).norm()
+            assert difference <= 1e-3 * moved.norm() + 1e-7, name
+
+
+def test_a_state_of_another_architecture(tiny, tmp_path):
+    config = tiny.config(model={"architecture": "resnet34", "hidden": 16, "projection": 8})
+    with pytest.raises(InputError, match=r"model\.architecture resnet18, the configuration resn"):
+        train(tiny, tmp_path / "s.pt", config=config)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_state_of_another_round(tiny, trained, tmp_path):
+    with pytest.raises(InputError, match=r"round-01\.pt is of round 1; round 1 begins from round"):
+        train(tiny, tmp_path / "s.pt", state=trained)
+
+
+def test_masks_of_another_round(tiny, trained, tmp_path):
+    with pytest.raises(InputError, match="of round 0; round 2 trains on those of round 1"):
+        train(tiny, tmp_path / "s.pt", number=2, state=trained)
+
+
+def test_masks_of_another_run(tiny, trained, tmp_path):
+    """Same images, same round, but made from another run's state."""
+    other = tmp_path / "other.pt"
+    train(tiny, other, config=tiny.config(seed=9))
+    shard = tmp_path / "masks" / "shard.h5"
+    bootstrap.run(tiny.config(), 1, tiny.images, tiny.index, other, shard, 0, COMPUTE)
+    with pytest.raises(InputError, match="belong to another run"):
+        train(tiny, tmp_path / "s.pt", number=2, state=trained, masks=shard)
+    assert not (tmp_path / "s.pt").exists()
+
+
+def test_masks_of_another_index(tiny, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in [e.name for e in read_index(tiny.index).entries[:6]]:
+        (images / name).write_bytes((tiny.images / name).read_bytes())
+    index.run(images, tmp_path / "index.jsonl", threads=1)
+    with pytest.raises(InputError, match="made for another index"):
+        train(tiny, tmp_path / "s.pt", index_path=tmp_path / "index.jsonl")
+
+
+def test_a_missing_shard_is_missed_before_training(tiny, tmp_path):
+    config = tiny.config(shards=2)
+    seed_masks.run(config, tiny.images, tiny.index, tmp_path / "masks" / "shard-1.h5", 1)
+    with pytest.raises(InputError, match=r"\d+ of 13 images have none, 0000\d\d\.jpg among them"):
+        train(tiny, tmp_path / "s.pt", masks=tmp_path / "masks")
+
+
+def test_fewer_images_than_a_batch(tiny, tmp_path):
+    config = tiny.config(pretrain={"batch_size": 14})
+    with pytest.raises(InputError, match="14 images a step, but the index has 13"):
+        train(tiny, tmp_path / "s.pt", config=config)
+
+
+def test_a_file_that_changed_after_indexing_is_named(tiny, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in tiny.images.iterdir():
+        (images / path.name).write_bytes(path.read_bytes())
+    (images / "000005.jpg").write_bytes(b"shorter")
+    with pytest.raises(InputError, match=r"image 000005\.jpg: .*7 bytes"):
+        pretrain.run(
+            tiny.config(), 1, images, tiny.index, tiny.state, str(tiny.masks),
+            tmp_path / "s.pt", tmp_path / "work", COMPUTE,
+        )  # fmt: skip
+    assert not (tmp_path / "s.pt").exists()

@@ -1,0 +1,122 @@
+"""The command line: help, exit status, one line for a mistake."""
+
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from cyborgs import __version__
+from cyborgs.cli import main
+
+COMMANDS = [
+    ["config"], ["scenes"], ["index"], ["seed", "state"], ["seed", "masks"], ["pretrain"],
+    ["bootstrap"], ["export"], ["masks", "quality"], ["masks", "table"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [[], ["seed"], ["masks"], *COMMANDS], ids=" ".join)
+def test_help_explains(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: {' '.join(['cyborgs', *command])}")
+    assert len(shown.splitlines()) > 5
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"cyborgs {__version__}\n"
+
+
+def test_help_needs_no_heavy_library():
+    code = (
+        "import sys\nfrom cyborgs.cli import main\n"
+        "try: main(['pretrain', '--help'])\nexcept SystemExit: pass\n"
+        "print([m for m in ('torch', 'cv2', 'faiss', 'h5py') if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["config", "nothing.yaml"],
+            "cyborgs config: error: --config: nothing.yaml does not exist",
+        ),
+        (
+            ["seed", "state", "--config", "{", "--out", "x.pt"],
+            "cyborgs seed state: error: --config: not JSON",
+        ),
+        (
+            ["seed", "state", "--config", '{"modle": {}}', "--out", "x.pt"],
+            "cyborgs seed state: error: config: modle: unknown key; did you mean 'model'?",
+        ),
+        (
+            ["index", "--images", "nowhere", "--out", "x.jsonl"],
+            "cyborgs index: error: data.images: folder nowhere does not exist",
+        ),
+        (
+            ["export", "--state", "nothing.pt", "--out", "x.pth"],
+            "cyborgs export: error: state nothing.pt does not exist",
+        ),
+        (
+            ["masks", "quality", "--masks", "m", "--index", "i.jsonl", "--annotations", "a.json"],
+            "cyborgs masks quality: error: index i.jsonl does not exist",
+        ),
+        (
+            ["masks", "table", "--row", "K = 8", "q.json", "--out", "t.tsv"],
+            "cyborgs masks table: error: quality q.json does not exist",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(message)
+    assert len(error.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+def test_faults_of_the_machine_are_one_line(code, monkeypatch, capsys):
+    def fail(*_):
+        raise OSError(code, "no luck", "some/file")
+
+    monkeypatch.setattr("cyborgs.stages.index.run", fail)
+    assert main(["index", "--images", "a", "--out", "b"]) == 1
+    assert capsys.readouterr().err == "cyborgs index: error: no luck: some/file\n"
+
+
+def test_other_faults_keep_their_traceback(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("cyborgs.stages.index.run", fail)
+    with pytest.raises(RuntimeError, match="a defect"):
+        main(["index", "--images", "a", "--out", "b"])
+
+
+def test_an_interrupt_is_one_line(monkeypatch, capsys):
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cyborgs.stages.index.run", fail)
+    assert main(["index", "--images", "a", "--out", "b"]) == 130
+    assert capsys.readouterr().err == "cyborgs index: interrupted\n"
+
+
+def test_config_prints_the_defaults(tmp_path, capsys):
+    path = tmp_path / "c.yaml"
+    path.write_text("data: {images: photos}\nrounds: 5\n")
+    assert main(["config", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "rounds: 5\n" in shown
+    assert "  architecture: resnet50\n" in shown
