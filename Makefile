@@ -1,0 +1,46 @@
+# `make demo` and `make test`: all that a fresh machine with Python 3.11 and make needs.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# With an NVIDIA GPU, FAISS for GPUs is installed instead of FAISS for CPUs.
+EXTRA := $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo gpu || echo cpu)
+VENV := .venv
+INSTALLED := $(VENV)/installed-$(EXTRA)
+RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+
+.PHONY: demo test test-fast check install clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml envs/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --constraint envs/constraints.txt --editable '.[$(EXTRA),dev]'
+	touch $@
+
+# The whole loop on the embedded data; then where the results lie, and the mask quality.
+demo: $(INSTALLED)
+	$(RUN) snakemake --cores all
+	@echo
+	@echo "Backbone:      results/demo/backbone.pth (a torchvision state dict)"
+	@echo "Masks:         results/demo/masks/round-*/shard-*.h5"
+	@echo "Logs:          results/demo/logs/"
+	@echo "Mask quality:  results/demo/quality.tsv"
+	@echo
+	@cat results/demo/logs/quality/table.log
+
+# Lint, types, format, workflow, then all tests; `test-fast` leaves the slow ones out.
+test: check
+	$(RUN) python -m pytest
+
+test-fast: check
+	$(RUN) python -m pytest -m "not slow"
+
+check: $(INSTALLED)
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) snakefmt --check Snakefile workflow
+	$(RUN) mypy
+	$(RUN) snakemake --lint
+	$(RUN) snakemake --dry-run --quiet all --cores 1
+
+clean:
+	rm -rf $(VENV) results .snakemake

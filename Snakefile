@@ -1,0 +1,37 @@
+# CYBORGS as a workflow: what runs, in which order.  `snakemake --cores all` runs the demo;
+# `--configfile config/coco.yaml` the published recipe; `--config rounds=4` changes a value.
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# A configuration given on the command line stands alone: the demo's is not mixed into it.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/rounds.smk"
+include: "workflow/rules/evaluation.smk"
+
+
+localrules:
+    all,
+    masks,
+    quality_table,
+
+
+rule all:
+    input:
+        f"{RUN}/backbone.pth",
+        f"{RUN}/quality.tsv" if LABELLED else [],
+
+
+# Everything, and the masks that the last round's features make.
+rule masks:
+    input:
+        rules.all.input,
+        shards_of(CONFIG.rounds),
+        f"{RUN}/quality/made/round-{CONFIG.rounds:02d}.json" if LABELLED else [],

@@ -1,0 +1,336 @@
+"""The whole pipeline under Snakemake: what runs, what does not run again, and what it leaves."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+import yaml
+
+from cyborgs.data.index import read_index
+from cyborgs.masks.shards import Masks
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# Two rounds in about a minute; every stage takes part.
+TINY = {
+    "run": "tiny",
+    "rounds": 2,
+    "shards": 2,
+    "data": {"scenes": {"images": 13, "height": 64, "width": 96}},
+    "model": {"architecture": "resnet18", "hidden": 16, "projection": 8},
+    "views": {"crop": 64},
+    "pretrain": {"epochs": 1, "batch_size": 4, "masks": 4, "schedule": {"kind": "step"}},
+    "bootstrap": {"block": "layer2.1", "group": 3, "clusters": [2, 6], "iterations": 5},
+    "quality": {"clusters": [4], "images": 6},
+    "compute": {"device": "cpu", "threads": 1, "workers": 0},
+}
+
+
+def snakemake(folder, *arguments, config=TINY, check=True):
+    """Run the workflow in a folder; returns the finished process with its output as text."""
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    tools = Path(sys.executable).parent
+    result = subprocess.run(
+        [
+            tools / "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--directory", folder,
+            "--cores", "2", "--configfile", folder / "config.yaml", *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PATH": f"{tools}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    if check:
+        assert result.returncode == 0, result.stdout + result.stderr
+    return result
+
+
+def planned(folder, *arguments, config=TINY):
+    """Names of the jobs that a dry run would start, with their counts."""
+    output = snakemake(folder, "--dry-run", *arguments, config=config).stdout
+    if "Nothing to be done" in output:
+        return {}
+    table = output.split("Job stats:")[-1].split("\n\n")[0].splitlines()[3:]
+    jobs = {name: int(count) for name, count in (line.split() for line in table)}
+    return {name: count for name, count in jobs.items() if name not in ("all", "total")}
+
+
+def changed(**sections):
+    """The tiny configuration with some keys of some sections changed."""
+    config = json.loads(json.dumps(TINY))
+    for section, value in sections.items():
+        config[section] = {**config[section], **value} if isinstance(value, dict) else value
+    return config
+
+
+def shards(folder, number):
+    return sorted((folder / f"results/tiny/masks/round-{number:02d}").iterdir())
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A folder in which the tiny run has finished; tests must not change it."""
+    folder = tmp_path_factory.mktemp("workflow")
+    snakemake(folder)
+    return folder
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of the finished run, time stamps and all, to change."""
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "coco.yaml", "coco-small.yaml"])
+def test_shipped_configurations_plan_every_round(tmp_path, name):
+    config = yaml.safe_load((REPOSITORY / "config" / name).read_text())
+    for key in ("images", "annotations"):
+        if key in config["data"]:
+            config["data"][key] = str(tmp_path / key)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "annotations").touch()
+    for i in range(128):
+        (tmp_path / "images" / f"{i}.jpg").touch()
+    jobs = planned(tmp_path, config=config)
+    assert jobs["pretrain"] == config["rounds"]
+    assert jobs["bootstrap"] == (config["rounds"] - 1) * config["shards"]
+    assert jobs["seed_masks"] == config["shards"]
+    more = planned(tmp_path, "masks", config=config)
+    assert more["bootstrap"] == config["rounds"] * config["shards"]
+
+
+def test_the_configuration_is_checked_before_anything_runs(tmp_path):
+    result = snakemake(tmp_path, config=changed(pretrain={"epoch": 3}), check=False)
+    assert result.returncode != 0
+    assert "config: pretrain.epoch: unknown key; did you mean 'epochs'?" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_values_from_the_command_line_are_checked_too(tmp_path):
+    arguments = ("--dry-run", "--config", 'pretrain={"epochs": 2, "precision": "half"}')
+    result = snakemake(tmp_path, *arguments, check=False)
+    assert "config: pretrain.precision: input should be 'float32' or 'bfloat16'" in result.stderr
+    assert "epochs" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda f: None, r"data.images: folder photos does not exist"),
+        (lambda f: f.mkdir(), r"data.images: folder photos holds no images"),
+        (
+            lambda f: (f.mkdir(), (f / "a.jpg").touch()),
+            r"pretrain.batch_size: 4 images a step, but data.images: photos holds only 1",
+        ),
+    ],
+)
+def test_a_folder_without_enough_images_is_refused_at_once(tmp_path, make, message):
+    make(tmp_path / "photos")
+    config = changed() | {"data": {"images": "photos"}}
+    result = snakemake(tmp_path, config=config, check=False)
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.slow
+def test_a_finished_run_has_what_it_promises_and_nothing_left_to_do(finished):
+    results = finished / "results/tiny"
+    content = torch.load(results / "backbone.pth", weights_only=True)
+    network = torchvision.models.resnet18(weights=None)
+    missing = network.load_state_dict(content["state_dict"], strict=False)
+    assert set(missing.missing_keys) == {"fc.weight", "fc.bias"}
+    assert not missing.unexpected_keys
+    table = (results / "quality.tsv").read_text().splitlines()
+    assert [row.split("\t")[:2] for row in table[1:]] == [
+        ["K = 4", "0"],
+        ["K = 4", "1"],
+        ["K = 4", "2"],
+        ["as made", "0"],
+        ["as made", "1"],
+    ]
+    assert not list((results / "work").iterdir()) if (results / "work").exists() else True
+    assert planned(finished) == {}
+
+
+@pytest.mark.slow
+def test_one_more_round_runs_that_round_alone(finished):
+    assert planned(finished, config=changed(rounds=3)) == {
+        "bootstrap": 2,
+        "pretrain": 1,
+        "export": 1,
+        "probe": 1,
+        "quality_fixed": 1,
+        "quality_made": 1,
+        "quality_table": 1,
+    }
+
+
+@pytest.mark.slow
+def test_masks_after_the_last_round_come_on_demand(finished):
+    assert planned(finished, "masks") == {"bootstrap": 2, "quality_made": 1}
+
+
+@pytest.mark.slow
+def test_a_training_setting_reruns_no_seeding(finished):
+    jobs = planned(finished, config=changed(pretrain={"base_rate": 0.3}))
+    assert jobs["pretrain"] == 2
+    assert not jobs.keys() & {"scenes", "index", "seed_state", "seed_masks"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "compute",
+    [
+        {"workers": 3},
+        {"threads": 2},
+        {"processes": 2},
+        {"device": "auto"},
+        {"checkpoint_minutes": 1},
+    ],
+)
+def test_where_it_is_computed_reruns_nothing(finished, compute):
+    assert planned(finished, config=changed(compute=compute)) == {}
+
+
+@pytest.mark.slow
+def test_a_quality_setting_reruns_no_training(finished):
+    jobs = planned(finished, config=changed(quality={"clusters": [4, 5]}))
+    assert set(jobs) == {"probe", "quality_fixed", "quality_table"}
+    assert jobs["probe"] == 3
+
+
+@pytest.mark.slow
+def test_cores_and_shards_change_no_mask(finished, tmp_path):
+    """On one core, the same bytes; with another number of shards, the same labels."""
+    config = changed(rounds=1)
+    snakemake(tmp_path, "masks", "--cores", "1", config=config)
+    for ours, theirs in zip(shards(tmp_path, 1), shards(finished, 1), strict=True):
+        assert ours.name == theirs.name
+        assert ours.read_bytes() == theirs.read_bytes()
+    other = tmp_path / "other"
+    other.mkdir()
+    snakemake(other, "masks", config=config | {"shards": 5})
+    assert len(shards(other, 1)) == 5
+    for number in range(2):
+        digests = [
+            Masks(
+                str(folder / f"results/tiny/masks/round-{number:02d}"),
+                read_index(folder / "results/tiny/index.jsonl"),
+            ).digest
+            for folder in (finished, other)
+        ]
+        assert digests[0] == digests[1]
+    state = "results/tiny/states/round-01.pt"
+    assert (other / state).read_bytes() == (finished / state).read_bytes()
+
+
+def running(name):
+    """Process ids of running commands of this program, by the file they write."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if any(w.endswith(b"/cyborgs") for w in words) and name.encode() in b" ".join(words):
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the job's process through /proc")
+@pytest.mark.parametrize("job", ["states/round-01.pt", "masks/round-01/shard-0001-of-0002.h5"])
+def test_a_killed_job_runs_again_to_the_same_end(finished, copied, job):
+    """kill -9 of one job in mid-run; the next start makes up for it."""
+    target = copied / "results/tiny" / job
+    target.unlink()
+    arguments = [
+        Path(sys.executable).parent / "snakemake", "--snakefile", REPOSITORY / "Snakefile",
+        "--directory", copied, "--cores", "2", "--configfile", copied / "config.yaml",
+    ]  # fmt: skip
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    workflow = subprocess.Popen(
+        arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not (found := running(f"--out results/tiny/{job}")):
+        assert workflow.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for process in found:
+        os.kill(process, signal.SIGKILL)
+    workflow.communicate()
+    assert workflow.returncode != 0
+    assert not target.exists()
+    snakemake(copied)
+    for kind in ("states", "masks/round-00", "masks/round-01"):
+        for path in sorted((finished / "results/tiny" / kind).iterdir()):
+            ours = copied / "results/tiny" / kind / path.name
+            assert ours.read_bytes() == path.read_bytes(), path.name
+    assert planned(copied) == {}
+
+
+@pytest.mark.slow
+def test_a_truncated_shard_is_named_and_the_rest_left_alone(copied):
+    shard = shards(copied, 1)[0]
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])
+    state = copied / "results/tiny/states/round-02.pt"
+    state.unlink()
+    result = snakemake(copied, check=False)
+    assert result.returncode != 0
+    shown = result.stdout + result.stderr
+    assert f"mask shard results/tiny/masks/round-01/{shard.name} is truncated" in shown
+    assert "Traceback" not in shown
+    assert not state.exists()
+    assert (copied / "results/tiny/states/round-01.pt").exists()
+    shard.unlink()
+    snakemake(copied)
+    assert shard.read_bytes() == whole
+
+
+@pytest.mark.slow
+def test_a_broken_image_is_named_before_anything_is_made(finished, tmp_path):
+    photos = shutil.copytree(finished / "results/tiny/scenes/images", tmp_path / "photos")
+    broken = photos / "000003.jpg"
+    broken.write_bytes(broken.read_bytes()[:700])
+    config = changed() | {"data": {"images": "photos"}}
+    result = snakemake(tmp_path, config=config, check=False)
+    assert result.returncode != 0
+    shown = result.stdout + result.stderr
+    assert "error: image photos/000003.jpg: " in shown
+    assert "Traceback" not in shown
+    assert not (tmp_path / "results/tiny/index.jsonl").exists()
+    assert not (tmp_path / "results/tiny/masks").exists()
+
+
+@pytest.mark.slow
+def test_a_run_without_annotations_measures_nothing(finished, tmp_path):
+    shutil.copytree(finished / "results/tiny/scenes/images", tmp_path / "photos")
+    config = changed(rounds=1) | {"data": {"images": "photos"}, "seed_masks": {"kind": "features"}}
+    snakemake(tmp_path, config=config)
+    assert (tmp_path / "results/tiny/backbone.pth").exists()
+    assert not (tmp_path / "results/tiny/quality.tsv").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["grid", "global", "ground-truth", "file"])
+def test_every_kind_of_seed_masks_begins_a_run(finished, tmp_path, kind):
+    """Up to the first trained state."""
+    seed = {"kind": kind}
+    if kind == "file":
+        seed["masks"] = str(finished / "results/tiny/masks/round-01")
+    config = changed() | {"seed_masks": seed}
+    snakemake(tmp_path, "results/tiny/states/round-01.pt", config=config)

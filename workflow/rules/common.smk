@@ -1,0 +1,61 @@
+# The checked configuration, and the names of files.  Nothing is computed here.
+
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
+
+from cyborgs.config import parse_run, read_scalars
+from cyborgs.errors import InputError
+from cyborgs.files import require_file
+from cyborgs.masks.shards import find_shards
+from cyborgs.data.index import require_images
+from cyborgs.stages.provenance import VERSIONS
+
+update_config(config, read_scalars(dict(workflow.config_settings.config)))
+try:
+    CONFIG = parse_run(config)
+    if CONFIG.data.images is not None:
+        require_images(Path(CONFIG.data.images), CONFIG.pretrain.batch_size)
+    if CONFIG.data.annotations is not None:
+        require_file(Path(CONFIG.data.annotations), "data.annotations:")
+    GIVEN_MASKS = (
+        find_shards(CONFIG.seed_masks.masks) if CONFIG.seed_masks.kind == "file" else []
+    )
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+RUN = f"results/{CONFIG.run}"
+INDEX = f"{RUN}/index.jsonl"
+LABELLED = CONFIG.data.labelled
+COMPUTE = CONFIG.compute
+
+if CONFIG.data.scenes is not None:
+    IMAGES, ANNOTATIONS = f"{RUN}/scenes/images", f"{RUN}/scenes/annotations.json"
+else:
+    IMAGES, ANNOTATIONS = CONFIG.data.images, CONFIG.data.annotations
+
+# What a job needs.  Jobs run in the environment that Snakemake was started in (the package
+# itself is on no conda channel); this tells readers, and Snakemake's linter, what is in it.
+ENVIRONMENT = "../../envs/cpu.yaml"
+
+
+wildcard_constraints:
+    round=r"\d\d",
+    shard=r"\d{4}",
+
+
+def state_of(number):
+    return f"{RUN}/states/round-{number:02d}.pt"
+
+
+def shards_of(number):
+    return [
+        f"{RUN}/masks/round-{number:02d}/shard-{shard:04d}-of-{CONFIG.shards:04d}.h5"
+        for shard in range(CONFIG.shards)
+    ]
+
+
+# A pattern instead of a list: thousands of shards do not fit a command line.
+def shard_pattern(number):
+    return f"{RUN}/masks/round-{number:02d}/shard-*-of-{CONFIG.shards:04d}.h5"

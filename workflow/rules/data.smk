@@ -1,0 +1,37 @@
+# Images and their index.
+
+if CONFIG.data.scenes is not None:
+
+    rule scenes:
+        output:
+            annotations=ANNOTATIONS,
+            images=directory(IMAGES),
+        log:
+            f"{RUN}/logs/scenes.log",
+        conda:
+            ENVIRONMENT
+        params:
+            config=CONFIG.only("data"),
+            version=VERSIONS["scenes"],
+            folder=lambda wildcards, output: Path(output.annotations).parent,
+        shell:
+            "cyborgs scenes --config {params.config:q} --out {params.folder:q} > {log:q} 2>&1"
+
+
+rule index:
+    input:
+        # A folder of the user's own is no input: it is looked through again only on demand.
+        rules.scenes.output.annotations if CONFIG.data.scenes is not None else [],
+    output:
+        INDEX,
+    log:
+        f"{RUN}/logs/index.log",
+    conda:
+        ENVIRONMENT
+    threads: COMPUTE.threads
+    params:
+        images=IMAGES,
+        version=VERSIONS["index"],
+    shell:
+        "cyborgs index --images {params.images:q} --threads {threads} --out {output:q}"
+        " > {log:q} 2>&1"

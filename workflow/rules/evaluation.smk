@@ -1,0 +1,95 @@
+# Masks against ground truth: as they were made, and at fixed K so that rounds compare.
+
+
+# Features of a round's state at a fixed K, of some of the images.
+rule probe:
+    input:
+        index=INDEX,
+        state=f"{RUN}/states/round-{{round}}.pt",
+    output:
+        f"{RUN}/quality/k-{{k}}/round-{{round}}.h5",
+    log:
+        f"{RUN}/logs/probe/k-{{k}}/round-{{round}}.log",
+    conda:
+        ENVIRONMENT
+    threads: COMPUTE.threads
+    resources:
+        compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
+    params:
+        config=lambda wildcards: CONFIG.at_fixed_k(int(wildcards.k)).only(
+            "seed", "shards", "bootstrap"
+        ),
+        version=VERSIONS["bootstrap"],
+        images=IMAGES,
+        number=lambda wildcards: int(wildcards.round),
+        limit=CONFIG.quality.images,
+    shell:
+        "cyborgs bootstrap --config {params.config:q} --round {params.number}"
+        " --images {params.images:q} --index {input.index:q} --state {input.state:q}"
+        " --shard 0 --limit {params.limit} --out {output:q} {resources.compute}"
+        " > {log:q} 2>&1"
+
+
+rule quality_fixed:
+    input:
+        index=INDEX,
+        annotations=ANNOTATIONS or [],
+        masks=rules.probe.output,
+    output:
+        f"{RUN}/quality/k-{{k}}/round-{{round}}.json",
+    log:
+        f"{RUN}/logs/quality/k-{{k}}/round-{{round}}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        version=VERSIONS["quality"],
+    shell:
+        "cyborgs masks quality --masks {input.masks:q} --index {input.index:q}"
+        " --annotations {input.annotations:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule quality_made:
+    input:
+        index=INDEX,
+        annotations=ANNOTATIONS or [],
+        masks=lambda wildcards: shards_of(int(wildcards.round)),
+    output:
+        f"{RUN}/quality/made/round-{{round}}.json",
+    log:
+        f"{RUN}/logs/quality/made/round-{{round}}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        version=VERSIONS["quality"],
+        masks=lambda wildcards: shard_pattern(int(wildcards.round)),
+    shell:
+        "cyborgs masks quality --masks {params.masks:q} --index {input.index:q}"
+        " --annotations {input.annotations:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule quality_table:
+    input:
+        fixed=[
+            f"{RUN}/quality/k-{k}/round-{number:02d}.json"
+            for k in CONFIG.quality.clusters
+            for number in range(CONFIG.rounds + 1)
+        ],
+        # The masks that were trained on: those of the last round train nothing.
+        made=[
+            f"{RUN}/quality/made/round-{number:02d}.json"
+            for number in range(CONFIG.rounds)
+        ],
+    output:
+        f"{RUN}/quality.tsv",
+    log:
+        f"{RUN}/logs/quality/table.log",
+    conda:
+        ENVIRONMENT
+    params:
+        rows=lambda wildcards, input: [
+            *(f"--row 'K = {Path(p).parent.name[2:]}' {p}" for p in input.fixed),
+            *(f"--row 'as made' {p}" for p in input.made),
+        ],
+        version=VERSIONS["quality"],
+    shell:
+        "cyborgs masks table {params.rows} --out {output:q} > {log:q} 2>&1"

@@ -1,0 +1,129 @@
+# Round 0 (the seed), then training and masks in turn; at the end, the backbone.
+#
+# What may change without changing a result (device, processes, threads, workers) is a
+# resource, not a param: it reruns nothing.
+
+
+rule seed_state:
+    output:
+        state_of(0),
+    log:
+        f"{RUN}/logs/seed-state.log",
+    conda:
+        ENVIRONMENT
+    params:
+        config=CONFIG.only("seed", "model"),
+        version=VERSIONS["seed-state"],
+    shell:
+        "cyborgs seed state --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+if CONFIG.seed_masks.kind != "features":
+
+    rule seed_masks:
+        input:
+            index=INDEX,
+            annotations=ANNOTATIONS if CONFIG.seed_masks.kind == "ground-truth" else [],
+            given=GIVEN_MASKS,
+        output:
+            f"{RUN}/masks/round-00/shard-{{shard}}-of-{CONFIG.shards:04d}.h5",
+        log:
+            f"{RUN}/logs/seed-masks/shard-{{shard}}.log",
+        conda:
+            ENVIRONMENT
+        params:
+            config=CONFIG.only("seed", "shards", "seed_masks", "bootstrap"),
+            version=VERSIONS["seed-masks"],
+            images=IMAGES,
+            annotations=(
+                f"--annotations {ANNOTATIONS}"
+                if CONFIG.seed_masks.kind == "ground-truth"
+                else ""
+            ),
+            shard=lambda wildcards: int(wildcards.shard),
+        shell:
+            "cyborgs seed masks --config {params.config:q} --images {params.images:q}"
+            " --index {input.index:q} {params.annotations} --shard {params.shard}"
+            " --out {output:q} > {log:q} 2>&1"
+
+
+rule pretrain:
+    input:
+        index=INDEX,
+        state=lambda wildcards: state_of(int(wildcards.round) - 1),
+        masks=lambda wildcards: shards_of(int(wildcards.round) - 1),
+    output:
+        f"{RUN}/states/round-{{round}}.pt",
+    log:
+        f"{RUN}/logs/pretrain/round-{{round}}.log",
+    wildcard_constraints:
+        round=r"(?!00)\d\d",
+    conda:
+        ENVIRONMENT
+    threads: COMPUTE.threads
+    resources:
+        launch=(
+            "cyborgs"
+            if COMPUTE.processes == 1
+            else f"torchrun --standalone --nproc-per-node {COMPUTE.processes} -m cyborgs"
+        ),
+        compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
+        workers=COMPUTE.workers,
+        minutes=str(COMPUTE.checkpoint_minutes),
+    params:
+        config=lambda wildcards: CONFIG.for_round(int(wildcards.round)).only(
+            "seed", "model", "views", "pretrain"
+        ),
+        version=VERSIONS["pretrain"],
+        images=IMAGES,
+        masks=lambda wildcards: shard_pattern(int(wildcards.round) - 1),
+        number=lambda wildcards: int(wildcards.round),
+        work=f"{RUN}/work",
+    shell:
+        "{resources.launch} pretrain --config {params.config:q} --round {params.number}"
+        " --images {params.images:q} --index {input.index:q} --state {input.state:q}"
+        " --masks {params.masks:q} --out {output:q} --work {params.work:q}"
+        " {resources.compute} --workers {resources.workers}"
+        " --checkpoint-minutes {resources.minutes} > {log:q} 2>&1"
+
+
+rule bootstrap:
+    input:
+        index=INDEX,
+        state=f"{RUN}/states/round-{{round}}.pt",
+    output:
+        f"{RUN}/masks/round-{{round}}/shard-{{shard}}-of-{CONFIG.shards:04d}.h5",
+    log:
+        f"{RUN}/logs/bootstrap/round-{{round}}/shard-{{shard}}.log",
+    wildcard_constraints:
+        round=r"\d\d" if CONFIG.seed_masks.kind == "features" else r"(?!00)\d\d",
+    conda:
+        ENVIRONMENT
+    threads: COMPUTE.threads
+    resources:
+        compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
+    params:
+        config=CONFIG.only("seed", "shards", "bootstrap"),
+        version=VERSIONS["bootstrap"],
+        images=IMAGES,
+        number=lambda wildcards: int(wildcards.round),
+        shard=lambda wildcards: int(wildcards.shard),
+    shell:
+        "cyborgs bootstrap --config {params.config:q} --round {params.number}"
+        " --images {params.images:q} --index {input.index:q} --state {input.state:q}"
+        " --shard {params.shard} --out {output:q} {resources.compute} > {log:q} 2>&1"
+
+
+rule export:
+    input:
+        state_of(CONFIG.rounds),
+    output:
+        f"{RUN}/backbone.pth",
+    log:
+        f"{RUN}/logs/export.log",
+    conda:
+        ENVIRONMENT
+    params:
+        version=VERSIONS["export"],
+    shell:
+        "cyborgs export --state {input:q} --out {output:q} > {log:q} 2>&1"
