@@ -5,6 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 EXTRA := $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo gpu || echo cpu)
 VENV := .venv
 INSTALLED := $(VENV)/installed-$(EXTRA)
+# A file of tests at a time on each of two processes: its fixtures are made once.
+PARALLEL := --numprocesses 2 --dist loadfile
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .PHONY: demo test test-fast check install clean
@@ -29,10 +31,10 @@ demo: $(INSTALLED)
 
 # Lint, types, format, workflow, then all tests; `test-fast` leaves the slow ones out.
 test: check
-	$(RUN) python -m pytest
+	$(RUN) python -m pytest $(PARALLEL)
 
 test-fast: check
-	$(RUN) python -m pytest -m "not slow"
+	$(RUN) python -m pytest $(PARALLEL) -m "not slow"
 
 check: $(INSTALLED)
 	$(RUN) ruff check .

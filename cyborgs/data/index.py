@@ -138,11 +138,13 @@ def read_index(path: Path) -> Index:
                     f"index {path} has version {header['version']}, this program reads "
                     f"version {VERSION}; index again"
                 )
+            images = header["images"]
+            expected = header["images"]
             entries = [Entry(**json.loads(line)) for line in stream]
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"index {path} is damaged ({error}); index again") from None
-    if len(entries) != header["images"]:
+    if len(entries) != images:
         raise InputError(
-            f"index {path} is cut short: {len(entries)} of {header['images']} images; index again"
+            f"index {path} is cut short: {len(entries)} of {images} images; index again"
         )
     return Index(entries, sha256(path))

@@ -60,7 +60,7 @@ rule pretrain:
         round=r"(?!00)\d\d",
     conda:
         ENVIRONMENT
-    threads: COMPUTE.threads
+    threads: COMPUTE.threads * COMPUTE.processes
     resources:
         launch=(
             "cyborgs"

@@ -1,0 +1,109 @@
+"""Samples and steps: the same whoever makes them."""
+
+import numpy as np
+import pytest
+import torch
+
+from cyborgs.config import Views
+from cyborgs.data.dataset import Steps, TwoViews, load_batches
+from cyborgs.data.index import Index, scan
+from cyborgs.errors import InputError
+from cyborgs.masks.alignment import grid_size
+from cyborgs.masks.shards import Header, Masks, write_shard
+
+IMAGES = 11
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory, write_image):
+    """Folder, index and masks of eleven small pictures of different sizes."""
+    folder = tmp_path_factory.mktemp("dataset")
+    for i in range(IMAGES):
+        write_image(folder / "images" / f"{i:02d}.png", (40 + 3 * i, 90 - 4 * i))
+    index = Index(list(scan(folder / "images", 1)), "digest")
+    with write_shard(folder / "masks.h5", Header(0, 8, 0, 1, "digest", {})) as writer:
+        for p, entry in enumerate(index.entries):
+            shape = grid_size(entry.height, 8), grid_size(entry.width, 8)
+            writer.add(p, entry, np.random.default_rng(p).integers(0, 9, shape), -1, 9)
+    return folder / "images", index, Masks(str(folder / "masks.h5"), index)
+
+
+def dataset(parts, seed=1):
+    folder, index, masks = parts
+    return TwoViews(folder, index, masks, Views(crop=64), 5, seed)
+
+
+def equal(a, b):
+    return all(np.array_equal(a[k], b[k]) for k in ("images", "cells", "ids"))
+
+
+def test_a_sample_has_small_types(parts):
+    sample = dataset(parts)[(0, 3)]
+    assert (sample["images"].shape, sample["images"].dtype) == ((2, 64, 64, 3), np.uint8)
+    assert (sample["cells"].shape, sample["cells"].dtype) == ((2, 2, 2), np.int32)
+    assert (sample["ids"].shape, sample["ids"].dtype) == ((2, 2, 5), np.int32)
+    for view in range(2):
+        assert np.isin(sample["ids"][view], sample["cells"][view]).all()
+
+
+def test_a_sample_depends_on_seed_epoch_and_image_alone(parts):
+    one, other = dataset(parts), dataset(parts)
+    other[(5, 2)]  # what was drawn before must not matter
+    assert equal(one[(0, 3)], other[(0, 3)])
+    assert not equal(one[(0, 3)], one[(1, 3)])
+    assert not equal(one[(0, 3)], one[(0, 4)])
+    assert not equal(one[(0, 3)], dataset(parts, seed=2)[(0, 3)])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(parts, workers):
+    steps = Steps(IMAGES, 4, 0, 5, 1, 0, 1)
+    alone = list(load_batches(dataset(parts), steps, 0, pin=False))
+    shared = list(load_batches(dataset(parts), steps, workers, pin=False))
+    assert len(alone) == len(shared) == 5
+    for a, b in zip(alone, shared, strict=True):
+        assert all(torch.equal(a[k], b[k]) for k in ("images", "cells", "ids"))
+
+
+def test_an_epoch_draws_every_image_at_most_once_in_an_order_of_its_own():
+    steps = list(Steps(IMAGES, 2, 0, 15, 1, 0, 1))
+    orders = []
+    for epoch in range(3):
+        drawn = [key for step in steps[5 * epoch : 5 * epoch + 5] for key in step]
+        assert {e for e, _ in drawn} == {epoch}
+        positions = [p for _, p in drawn]
+        assert len(set(positions)) == 10
+        orders.append(tuple(positions))
+    assert len(set(orders)) == 3
+    assert list(Steps(IMAGES, 2, 0, 15, 2, 0, 1)) != steps
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 6])
+def test_ranks_share_out_the_steps_of_one_process(ranks):
+    whole = list(Steps(40, 6, 2, 20, 1, 0, 1))
+    parts = [list(Steps(40, 6, 2, 20, 1, rank, ranks)) for rank in range(ranks)]
+    assert [[key for part in step for key in part] for step in zip(*parts, strict=True)] == whole
+
+
+def test_going_on_in_mid_epoch_draws_what_is_left():
+    whole = list(Steps(IMAGES, 3, 0, 12, 1, 0, 1))
+    for first in range(12):
+        rest = Steps(IMAGES, 3, first, 12, 1, 0, 1)
+        assert list(rest) == whole[first:]
+        assert len(rest) == 12 - first
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_changed_is_one_line_from_any_process(tmp_path, write_image, workers):
+    for i in range(4):
+        write_image(tmp_path / "images" / f"{i}.png", (32, 32))
+    index = Index(list(scan(tmp_path / "images", 1)), "digest")
+    with write_shard(tmp_path / "masks.h5", Header(0, 8, 0, 1, "digest", {})) as writer:
+        for p, entry in enumerate(index.entries):
+            writer.add(p, entry, np.zeros((4, 4), int), -1, 1)
+    (tmp_path / "images/2.png").write_bytes(b"short")
+    data = TwoViews(
+        tmp_path / "images", index, Masks(str(tmp_path / "masks.h5"), index), Views(crop=32), 2, 0
+    )
+    with pytest.raises(InputError, match=r"^image 2\.png: [^\n]* has 5 bytes[^\n]*$"):
+        list(load_batches(data, Steps(4, 4, 0, 1, 0, 0, 1), workers, pin=False))

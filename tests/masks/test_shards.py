@@ -1,0 +1,244 @@
+"""Shards: what goes in comes out, and nothing wrong comes out."""
+
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+
+from cyborgs.data.index import Entry, Index
+from cyborgs.errors import InputError
+from cyborgs.masks.alignment import at_centres, full_size, grid_size
+from cyborgs.masks.groups import groups_of, groups_of_shard
+from cyborgs.masks.shards import Header, Masks, Shard, find_shards, write_shard
+
+SIZES = [(64, 96), (50, 41), (8, 8), (200, 9), (7, 300), (33, 32)]
+ALL = range(len(SIZES))
+INDEX = Index(
+    [Entry(f"folder {i % 2}/ü{i}.jpg", h, w, 10) for i, (h, w) in enumerate(SIZES)], "abc"
+)
+
+
+def labels_of(position, stride=8):
+    entry = INDEX[position]
+    rng = np.random.default_rng(position)
+    most = 60000 if position == 3 else 200
+    return rng.integers(0, most, (grid_size(entry.height, stride), grid_size(entry.width, stride)))
+
+
+def write(path, positions=ALL, **changes):
+    header = {
+        "round": 1,
+        "stride": 8,
+        "shard": 0,
+        "shards": 1,
+        "index": "abc",
+        "provenance": {"a": 1},
+    }
+    with write_shard(path, Header(**(header | changes))) as writer:
+        for p in positions:
+            writer.add(p, INDEX[p], labels_of(p), group=p // 2, clusters=5)
+    return path
+
+
+def test_round_trip(tmp_path):
+    with Shard(write(tmp_path / "s.h5", [4, 3, 0])) as shard:
+        assert len(shard) == 3
+        assert shard.header == Header(1, 8, 0, 1, "abc", {"a": 1})
+        assert shard.positions.tolist() == [4, 3, 0]
+        assert shard.names == [INDEX[p].name for p in (4, 3, 0)]
+        assert list(zip(shard.heights, shard.widths, strict=True)) == [SIZES[p] for p in (4, 3, 0)]
+        assert shard.groups.tolist() == [2, 1, 0]
+        assert shard.clusters.tolist() == [5, 5, 5]
+        for p, dtype in ((4, np.uint8), (3, np.uint16), (0, np.uint8)):
+            assert shard.read(p).dtype == dtype
+            np.testing.assert_array_equal(shard.read(p), labels_of(p))
+        with pytest.raises(InputError, match=r"s\.h5 holds no image 1"):
+            shard.read(1)
+
+
+def test_the_same_masks_give_the_same_bytes(tmp_path):
+    assert write(tmp_path / "a.h5").read_bytes() == write(tmp_path / "b.h5").read_bytes()
+
+
+def test_any_hdf5_program_can_read_them_and_shows_them_in_colour(tmp_path):
+    with h5py.File(write(tmp_path / "s.h5")) as file:
+        mask = file["masks/000000001"]
+        assert mask.chunks == mask.shape
+        assert mask.compression == "gzip"
+        assert mask.fletcher32
+        assert mask.attrs["CLASS"] == b"IMAGE"
+        assert mask.attrs["IMAGE_SUBCLASS"] == b"IMAGE_INDEXED"
+        palette = file[mask.attrs["PALETTE"]]
+        assert palette.shape == (256, 3)
+        assert palette.attrs["CLASS"] == b"PALETTE"
+        assert len(np.unique(palette[:], axis=0)) > 200
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros((8, 11), int), "shape"),
+        (np.full((8, 12), 65536), "outside"),
+        (np.full((8, 12), -1), "outside"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused_and_leave_nothing(tmp_path, labels, message):
+    path = write(tmp_path / "s.h5", [1])
+    before = path.read_bytes()
+
+    def replace():
+        with write_shard(path, Header(1, 8, 0, 1, "abc", {})) as writer:
+            writer.add(1, INDEX[1], labels_of(1), 0, 2)
+            writer.add(0, INDEX[0], labels, 0, 2)
+
+    with pytest.raises(ValueError, match=message):
+        replace()
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_truncation_at_any_length_is_noticed(tmp_path):
+    content = write(tmp_path / "s.h5").read_bytes()
+    for size in [0, 1, 100, len(content) // 2, len(content) - 1]:
+        cut = tmp_path / "cut.h5"
+        cut.write_bytes(content[:size])
+        with pytest.raises(InputError, match=r"mask shard .*cut\.h5 is truncated") as caught:
+            Shard(cut)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_changed_byte_of_a_mask_never_gives_other_labels(tmp_path):
+    path = write(tmp_path / "s.h5")
+    with h5py.File(path) as file:
+        chunk = file["masks/000000003"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    for offset in range(chunk.byte_offset, chunk.byte_offset + chunk.size, 7):
+        damaged = bytearray(content)
+        damaged[offset] ^= 0x10
+        path.write_bytes(damaged)
+        with Shard(path) as shard:
+            with pytest.raises(InputError, match=r"s\.h5 is damaged at image 3"):
+                shard.read(3)
+            np.testing.assert_array_equal(shard.read(2), labels_of(2))
+
+
+def test_other_files_are_refused(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["data"] = [1]
+    with pytest.raises(InputError, match="is HDF5, but no mask shard"):
+        Shard(tmp_path / "other.h5")
+    with h5py.File(write(tmp_path / "new.h5"), "r+") as file:
+        file.attrs["version"] = 2
+    with pytest.raises(InputError, match="format version 2, this program reads version 1"):
+        Shard(tmp_path / "new.h5")
+    with h5py.File(write(tmp_path / "less.h5"), "r+") as file:
+        del file["images/group"]
+    with pytest.raises(InputError, match=r"less\.h5 is damaged"):
+        Shard(tmp_path / "less.h5")
+    with pytest.raises(InputError, match="does not exist"):
+        Shard(tmp_path / "nothing.h5")
+
+
+def test_masks_of_a_round_are_read_from_any_shards(tmp_path):
+    write(tmp_path / "one" / "s.h5")
+    write(tmp_path / "two" / "a.h5", [5, 0, 2], shards=2)
+    write(tmp_path / "two" / "b.h5", [4, 1, 3], shard=1, shards=2)
+    one, two = Masks(str(tmp_path / "one"), INDEX), Masks(str(tmp_path / "two"), INDEX)
+    assert one.digest == two.digest
+    for p in range(len(SIZES)):
+        np.testing.assert_array_equal(two.read(p), labels_of(p))
+    again = pickle.loads(pickle.dumps(Masks(str(tmp_path / "two"), INDEX)))
+    np.testing.assert_array_equal(again.read(1), labels_of(1))
+
+
+def test_the_digest_notices_labels_round_and_stride(tmp_path):
+    write(tmp_path / "a.h5")
+    with write_shard(tmp_path / "b.h5", Header(1, 8, 0, 1, "abc", {"a": 1})) as writer:
+        for p in range(len(SIZES)):
+            labels = labels_of(p)
+            labels[0, 0] += p == 2
+            writer.add(p, INDEX[p], labels, p // 2, 5)
+    write(tmp_path / "c.h5", round=2)
+    digests = {Masks(str(tmp_path / f"{n}.h5"), INDEX).digest for n in "abc"}
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({}, None, r"3 of 6 images have none, folder 1/ü3\.jpg among them"),
+        ({}, {"index": "other"}, "made for another index"),
+        ({}, {"round": 2}, "of round 2, stride 8; .* of round 1"),
+        ({}, {"provenance": {"a": 2}}, "different inputs or settings"),
+        ({"index": "other"}, None, "belongs to another run or data set"),
+    ],
+)
+def test_shards_that_do_not_belong_together(tmp_path, first, second, message):
+    write(tmp_path / "a.h5", [0, 1, 2], **first)
+    if second is not None:
+        write(tmp_path / "b.h5", [3, 4, 5], **second)
+    with pytest.raises(InputError, match=message):
+        Masks(str(tmp_path), INDEX)
+
+
+def test_an_image_with_two_masks_is_named(tmp_path):
+    write(tmp_path / "a.h5")
+    write(tmp_path / "b.h5", [4])
+    with pytest.raises(InputError, match=r"folder 0/ü4\.jpg has a mask in .*b\.h5 and in .*a\.h5"):
+        Masks(str(tmp_path), INDEX)
+
+
+def test_library_versions_may_differ_between_shards(tmp_path):
+    write(tmp_path / "a.h5", [0, 1, 2], provenance={"libraries": {"torch": "1"}})
+    write(tmp_path / "b.h5", [3, 4, 5], provenance={"libraries": {"torch": "2"}})
+    assert len(Masks(str(tmp_path), INDEX).positions) == 6
+
+
+def test_shards_are_found_by_folder_file_and_pattern(tmp_path):
+    for name in (
+        "shard-0-of-2.h5",
+        "shard-1-of-2.h5",
+        "shard-0-of-1.h5",
+        ".shard.part.h5",
+        "x.txt",
+    ):
+        (tmp_path / name).touch()
+    assert len(find_shards(str(tmp_path))) == 3
+    assert len(find_shards(str(tmp_path / "shard-*-of-2.h5"))) == 2
+    assert len(find_shards(str(tmp_path / "shard-0-of-1.h5"))) == 1
+    for nothing in ("none", "shard-*-of-9.h5"):
+        with pytest.raises(InputError, match="no mask shards there"):
+            find_shards(str(tmp_path / nothing))
+
+
+@pytest.mark.parametrize("stride", [1, 4, 8])
+def test_a_pixel_finds_the_nearest_centre(stride):
+    height, width = 37, 50
+    labels = np.arange(grid_size(height, stride) * grid_size(width, stride))
+    labels = labels.reshape(grid_size(height, stride), -1)
+    full = full_size(labels, height, width, stride)
+    for y, x in np.ndindex(height, width):
+        i = min(labels.shape[0] - 1, (y + stride // 2) // stride)
+        j = min(labels.shape[1] - 1, (x + stride // 2) // stride)
+        assert full[y, x] == labels[i, j]
+    np.testing.assert_array_equal(at_centres(full, stride), labels)
+
+
+@pytest.mark.parametrize(("images", "size", "shards"), [(100, 16, 3), (7, 16, 1), (33, 1, 33)])
+def test_groups_hold_every_image_once_and_never_straddle_shards(images, size, shards):
+    groups = groups_of(images, size, seed=1)
+    assert sorted(np.concatenate(groups).tolist()) == list(range(images))
+    assert all(len(g) == size for g in groups[:-1])
+    held = [groups_of_shard(len(groups), s, shards) for s in range(shards)]
+    assert [g for part in held for g in part] == list(range(len(groups)))
+    assert max(map(len, held)) - min(map(len, held)) <= 1
+    if len(groups) > 1:
+        assert not np.array_equal(groups[0], groups_of(images, size, seed=2)[0])
+
+
+def test_shards_that_cannot_be_are_refused():
+    with pytest.raises(InputError, match="--shard: 3 is not in 0 … 2"):
+        groups_of_shard(9, 3, 3)
+    with pytest.raises(InputError, match="set shards to 2 at most"):
+        groups_of_shard(2, 0, 3)

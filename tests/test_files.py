@@ -1,0 +1,126 @@
+"""Files that are whole or absent, and the record of where they came from."""
+
+import hashlib
+import json
+import os
+
+import pytest
+
+from cyborgs.files import atomic_write, require_file, sha256
+from cyborgs.stages.provenance import VERSIONS, provenance
+
+
+def test_the_file_appears_whole_when_the_block_ends(tmp_path):
+    path = tmp_path / "new" / "folder" / "a.txt"
+    with atomic_write(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffix == path.suffix
+        temporary.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_older_file_is_replaced_at_the_end_only(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old and longer")
+    with atomic_write(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old and longer"
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("old", [None, "old"])
+def test_a_failure_leaves_nothing_but_the_older_file(tmp_path, error, old):
+    path = tmp_path / "a.txt"
+    if old is not None:
+        path.write_text(old)
+
+    def write_half():
+        with atomic_write(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert [p.read_text() for p in tmp_path.iterdir()] == ([] if old is None else [old])
+
+
+def test_a_rename_that_fails_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "a.txt"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError), atomic_write(path) as temporary:
+        temporary.write_text("x")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_permissions_are_those_that_open_gives(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        (tmp_path / "opened").write_text("x")
+        with atomic_write(tmp_path / "written") as temporary:
+            temporary.write_text("x")
+    finally:
+        after = os.umask(before)
+    assert after == umask
+    assert (tmp_path / "written").stat().st_mode == (tmp_path / "opened").stat().st_mode
+
+
+def test_content_is_synced_before_the_rename_and_the_folder_after(tmp_path, monkeypatch):
+    events = []
+    fsync, replace = os.fsync, os.replace
+
+    def watch_fsync(handle):
+        events.append("folder" if os.path.isdir(f"/proc/self/fd/{handle}") else "file")
+        fsync(handle)
+
+    def watch_replace(source, target):
+        events.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", watch_fsync)
+    monkeypatch.setattr(os, "replace", watch_replace)
+    with atomic_write(tmp_path / "a") as temporary:
+        temporary.write_text("x")
+    assert events == ["file", "rename", "folder"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path, refused):
+    (tmp_path / "file").write_text("x")
+    path = tmp_path / "file" / "a.txt"
+    with refused("cannot write", str(path)), atomic_write(path):
+        pytest.fail("the block must not run")
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path):
+    content = bytes(range(256)) * 5000
+    (tmp_path / "a").write_bytes(content)
+    assert sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+def test_a_missing_file_is_named_with_what_it_should_have_been(tmp_path, refused):
+    (tmp_path / "a").write_text("x")
+    assert require_file(tmp_path / "a", "index") == tmp_path / "a"
+    for path in (tmp_path / "b", tmp_path):
+        with refused(f"index {path} does not exist"):
+            require_file(path, "index")
+
+
+@pytest.mark.parametrize("stage", sorted(VERSIONS))
+def test_provenance_depends_on_its_arguments_and_versions_alone(tmp_path, monkeypatch, stage):
+    first = provenance(stage, {"seed": 1}, {"index": "ab"})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    assert provenance(stage, {"seed": 1}, {"index": "ab"}) == first
+    assert provenance(stage, {"seed": 2}, {"index": "ab"}) != first
+    assert provenance(stage, {"seed": 1}, {"index": "cd"}) != first
+
+
+def test_provenance_holds_settings_inputs_and_versions_and_no_path():
+    record = provenance("index", {"seed": 1}, {"images": "ab"})
+    assert set(record) == {"stage", "stage_version", "config", "inputs", "libraries"}
+    assert {"cyborgs", "torch", "numpy"} <= set(record["libraries"])
+    assert os.sep not in json.dumps(record)
