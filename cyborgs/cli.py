@@ -5,6 +5,7 @@ Heavy libraries are imported inside the commands, so that ``--help`` is instant.
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def entry() -> None:
     """The console script."""
+    # Compute threads that spin while they wait slow each other down several times over where
+    # jobs share cores.  Must be set before torch or FAISS is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(main())
 
 

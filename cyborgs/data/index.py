@@ -139,7 +139,6 @@ def read_index(path: Path) -> Index:
                     f"version {VERSION}; index again"
                 )
             images = header["images"]
-            expected = header["images"]
             entries = [Entry(**json.loads(line)) for line in stream]
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"index {path} is damaged ({error}); index again") from None

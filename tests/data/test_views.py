@@ -193,3 +193,93 @@ def test_ids_are_drawn_with_replacement_among_those_present():
     assert np.allclose(share, 1 / 3, atol=0.03)  # by id, not by area
     assert (drawn[:, 0] != drawn[:, 1]).any(1).all()
     assert (sample_ids(np.random.default_rng(0), np.full((2, 2), 9), 4) == 9).all()
+
+
+def uniformity(values, low, high):
+    """Largest distance between the distribution of values and the uniform one (Kolmogorov)."""
+    shares = np.sort((np.asarray(values) - low) / (high - low))
+    return np.abs(shares - (np.arange(len(shares)) + 0.5) / len(shares)).max()
+
+
+# The distance of 3000 fair draws passes this once in more than a million times.
+FAR = 0.05
+
+
+def test_every_choice_is_drawn_evenly_from_its_range():
+    rng = np.random.default_rng(0)
+    # Crops this small always fit, so that none is drawn again.
+    settings = Views(area=[0.1, 0.4], ratio=[0.5, 2.0], jitter=1, blur=[1, 1])
+    views = [draw_view(rng, settings, 0, 1000, 1000) for _ in range(3000)]
+    crops, jitters = [v.crop for v in views], [v.jitter for v in views]
+    assert uniformity([c.height * c.width / 1e6 for c in crops], 0.1, 0.4) < FAR
+    assert uniformity([np.log2(c.width / c.height) for c in crops], -1, 1) < FAR
+    assert uniformity([c.top / (1000 - c.height) for c in crops], 0, 1) < FAR
+    assert uniformity([c.left / (1000 - c.width) for c in crops], 0, 1) < FAR
+    for name, strength in (("brightness", 0.4), ("contrast", 0.4), ("saturation", 0.2)):
+        factors = [getattr(j, name) for j in jitters]
+        assert uniformity(factors, 1 - strength, 1 + strength) < FAR
+    assert uniformity([j.hue for j in jitters], -0.1, 0.1) < FAR
+    assert uniformity([v.blur_sigma for v in views], 0.1, 2.0) < FAR
+    orders, times = np.unique([j.order for j in jitters], axis=0, return_counts=True)
+    assert len(orders) == 24
+    assert times.min() > 3000 / 24 / 2
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_changes_are_as_frequent_as_the_recipe_says(which):
+    rng = np.random.default_rng(which)
+    views = [draw_view(rng, Views(), which, 300, 400) for _ in range(4000)]
+    made = {
+        "flip": (0.5, [v.crop.flip for v in views]),
+        "jitter": (0.8, [v.jitter is not None for v in views]),
+        "greyscale": (0.2, [v.greyscale for v in views]),
+        "blur": ((1.0, 0.1)[which], [v.blur_sigma is not None for v in views]),
+        "solarise": ((0.0, 0.2)[which], [v.solarise for v in views]),
+    }
+    for name, (probability, outcomes) in made.items():
+        # Five standard deviations; none where the probability is 0 or 1.
+        tolerance = 5 * np.sqrt(probability * (1 - probability) / len(views))
+        assert abs(np.mean(outcomes) - probability) <= tolerance, name
+
+
+def test_changes_are_independent_of_one_another():
+    rng = np.random.default_rng(0)
+    half = Views(jitter=0.5, greyscale=0.5, blur=[0.5, 0.5], solarise=[0.5, 0.5])
+    outcomes = []
+    for _ in range(4000):
+        v = draw_view(rng, half, 0, 300, 400)
+        changes = v.jitter is not None, v.greyscale, v.blur_sigma is not None, v.solarise
+        outcomes.append((v.crop.flip, *changes))
+    between = np.corrcoef(np.array(outcomes, dtype=float).T) - np.eye(5)
+    assert np.abs(between).max() < 0.08
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (300, 2), (64, 64), (200, 31)])
+def test_views_of_any_image_have_one_shape_and_leave_the_image_alone(size):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    before = image.copy()
+    everything = Views(crop=96, jitter=1, hue=0.5, greyscale=0.5, blur=[1, 1], solarise=[0.5, 0.5])
+    for _ in range(20):
+        shown = render(image, draw_view(rng, everything, 0, *size), everything)
+        assert shown.shape == (96, 96, 3)
+        assert shown.dtype == np.uint8
+    np.testing.assert_array_equal(image, before)
+
+
+def test_jitter_is_carried_out_in_the_order_that_was_drawn():
+    image = photograph()
+    order = ("contrast", "brightness", "hue", "saturation")
+    factors = {"brightness": 0.5, "contrast": 1.4, "saturation": 0.3, "hue": 0.2}
+    expected = image
+    for name in order:
+        alone = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0} | {
+            name: factors[name]
+        }
+        expected = render(
+            expected, View(WHOLE, Jitter((name,), **alone), False, None, False), PLAIN
+        )
+    both = [Jitter(o, **factors) for o in (order, order[::-1])]
+    shown, other = (render(image, View(WHOLE, j, False, None, False), PLAIN) for j in both)
+    np.testing.assert_array_equal(shown, expected)
+    assert np.abs(shown.astype(int) - other).max() > 10

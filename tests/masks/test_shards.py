@@ -5,6 +5,7 @@ import pickle
 import h5py
 import numpy as np
 import pytest
+from torch.utils.data import DataLoader
 
 from cyborgs.data.index import Entry, Index
 from cyborgs.errors import InputError
@@ -242,3 +243,73 @@ def test_shards_that_cannot_be_are_refused():
         groups_of_shard(9, 3, 3)
     with pytest.raises(InputError, match="set shards to 2 at most"):
         groups_of_shard(2, 0, 3)
+
+
+def digest_of(path, labels, index=INDEX):
+    """Digest of masks given by position, written to a file of this name."""
+    with write_shard(path, Header(1, 8, 0, 1, "abc", {})) as writer:
+        for p, mask in labels.items():
+            writer.add(p, index[p], mask, 0, 9)
+    return Masks(str(path), index, complete=False).digest
+
+
+def test_the_digest_notices_where_labels_lie(tmp_path):
+    labels = {0: labels_of(0), 3: labels_of(3)}
+    same = Index([Entry(f"{n}.jpg", 64, 96, 10) for n in range(6)], "abc")
+    turned = Index([Entry(f"{n}.jpg", 96, 64, 10) for n in range(6)], "abc")
+    digests = [
+        digest_of(tmp_path / "a.h5", labels),
+        digest_of(tmp_path / "b.h5", labels | {0: labels[0][:, ::-1]}),
+        digest_of(tmp_path / "c.h5", {0: labels[0], 1: labels_of(0)}, same),
+        digest_of(tmp_path / "d.h5", {0: labels[0], 2: labels_of(0)}, same),
+        digest_of(tmp_path / "e.h5", {0: labels[0], 1: labels[0][::-1]}, same),
+        digest_of(tmp_path / "f.h5", {0: labels[0][::-1], 1: labels[0]}, same),
+        digest_of(
+            tmp_path / "g.h5", {0: labels[0].reshape(12, 8), 1: np.zeros((12, 8), int)}, turned
+        ),
+        digest_of(tmp_path / "h.h5", {0: labels[0], 1: np.zeros((8, 12), int)}, same),
+    ]
+    assert len(set(digests)) == len(digests)
+
+
+@pytest.mark.parametrize(
+    ("most", "dtype"), [(0, np.uint8), (255, np.uint8), (256, np.uint16), (65535, np.uint16)]
+)
+def test_labels_take_as_many_bits_as_the_largest_needs(tmp_path, most, dtype):
+    labels = np.zeros((8, 12), dtype=np.int64)
+    labels[3, 5] = most
+    digest_of(tmp_path / "s.h5", {0: labels})
+    with Shard(tmp_path / "s.h5") as shard:
+        assert shard.read(0).dtype == dtype
+        np.testing.assert_array_equal(shard.read(0), labels)
+
+
+def test_masks_that_are_open_can_be_read_after_a_fork(tmp_path):
+    write(tmp_path / "a.h5", [0, 1, 2])
+    write(tmp_path / "b.h5", [3, 4, 5])
+    masks = Masks(str(tmp_path), INDEX)
+    masks.read(0)
+    reader = DataLoader([*ALL], batch_size=None, num_workers=2, collate_fn=masks.read)
+    for _ in range(3):
+        for p, labels in enumerate(reader):
+            np.testing.assert_array_equal(labels, labels_of(p))
+    masks.close()
+    np.testing.assert_array_equal(masks.read(5), labels_of(5))
+
+
+def test_a_shard_that_goes_away_is_named_when_it_is_read(tmp_path):
+    path = write(tmp_path / "s.h5")
+    masks = Masks(str(path), INDEX)
+    path.unlink()
+    with pytest.raises(InputError, match=r"mask shard .*s\.h5 does not exist"):
+        masks.read(0)
+
+
+def test_nothing_in_a_shard_depends_on_the_time(tmp_path):
+    with h5py.File(write(tmp_path / "s.h5")) as file:
+        found = []
+        file.visititems(lambda name, item: found.append(item))
+        sets = [item for item in found if isinstance(item, h5py.Dataset)]
+        assert len(sets) > len(SIZES)
+        assert not any(item.id.get_create_plist().get_obj_track_times() for item in sets)
+        assert file["masks/000000001"].id.get_num_chunks() == 1
