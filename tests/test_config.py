@@ -434,3 +434,14 @@ def test_the_configuration_is_read_without_heavy_libraries():
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"
+
+
+def test_an_unknown_key_may_be_named_like_a_kind():
+    for mapping, where in [
+        ({"grid": 1}, "config: grid: unknown key"),
+        ({"pretrain": {"step": 3}}, "config: pretrain.step: unknown key"),
+        ({"seed_masks": {"kind": "grid", "file": "x"}}, "config: seed_masks.file: unknown key"),
+        ({"pretrain": {"schedule": {"kind": "step", "cosine": 1}}}, "pretrain.schedule.cosine: un"),
+    ]:
+        with pytest.raises(InputError, match=where):
+            parse(mapping)

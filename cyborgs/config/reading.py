@@ -125,9 +125,9 @@ def _too_few(config: Config, images: int, where: str) -> list[str]:
 
 def _explain(item: Any) -> str:
     """One mistake that pydantic found, as a line."""
-    # A discriminated union puts the chosen kind between the keys; it is no key.
     path = [str(part) for part in item["loc"]]
-    keys = [p for p in path if p not in _KINDS]
+    # Behind a section of several kinds comes the chosen kind; it is no key.
+    keys = [p for i, p in enumerate(path) if i == 0 or path[i - 1] not in _OF_SEVERAL_KINDS]
     where = ".".join(keys)
     if item["type"] == "extra_forbidden":
         allowed = _fields_at(path[:-1])
@@ -142,15 +142,15 @@ def _explain(item: Any) -> str:
     return f"config: {where}: {message}, got {shown!r}"
 
 
-_KINDS = {"felzenszwalb", "grid", "features", "ground-truth", "global", "file", "step", "cosine"}
+_OF_SEVERAL_KINDS = {"seed_masks", "schedule"}
 
 
 def _fields_at(path: list[str]) -> list[str]:
     """The keys allowed in the section at a path of keys and kinds."""
     schema = Config.model_json_schema()
     node: dict[str, Any] = schema
-    for part in path:
-        if part in _KINDS:
+    for i, part in enumerate(path):
+        if i and path[i - 1] in _OF_SEVERAL_KINDS:
             reference = node["discriminator"]["mapping"][part]
         else:
             node = node["properties"][part]

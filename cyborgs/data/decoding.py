@@ -34,7 +34,10 @@ def inspect(content: bytes) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(content)) as image:
             width, height = image.size
-            transposed = image.getexif().get(ExifTags.Base.Orientation) in _TRANSPOSED
+            # The orientation in EXIF alone: `decode` knows no other.
+            exif = Image.Exif()
+            exif.load(image.info.get("exif", b""))
+            transposed = exif.get(ExifTags.Base.Orientation) in _TRANSPOSED
             image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
             image.load()
     except UnidentifiedImageError:
@@ -42,7 +45,13 @@ def inspect(content: bytes) -> tuple[int, int]:
     except Exception as error:
         # Pillow's decoders raise many types (OSError, SyntaxError, struct.error, …).
         raise BrokenImageError(" ".join(str(error).split()) or type(error).__name__) from None
-    return (width, height) if transposed else (height, width)
+    if content.startswith(b"\xff\xd8"):
+        return (width, height) if transposed else (height, width)
+    # Of other formats the two libraries take different parts: what training will read counts.
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if pixels is None:
+        raise BrokenImageError("this kind of file cannot be decoded")
+    return int(pixels.shape[0]), int(pixels.shape[1])
 
 
 def decode(path: Path, name: str, size: int, height: int, width: int) -> NDArray[np.uint8]:

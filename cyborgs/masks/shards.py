@@ -44,6 +44,9 @@ Labels = NDArray[np.integer]
 # Readable by HDF5 1.10 and later (2016); groups of many data sets are compact from then on.
 _LIBVER = ("v110", "v110")
 
+# File names that are not UTF-8 keep their bytes.
+_NAME_ERRORS = "surrogateescape"
+
 _COLUMNS = {
     "position": np.int64,
     "height": np.int32,
@@ -74,14 +77,16 @@ class ShardWriter:
         self._stride = header.stride
         self._rows: dict[str, list[int]] = {name: [] for name in _COLUMNS}
         self._names: list[str] = []
-        file.attrs["format"] = FORMAT
+        # Texts of fixed length: HDF5 keeps others in a heap without checksum, and can hang on a
+        # damaged one.
+        file.attrs["format"] = np.bytes_(FORMAT)
         file.attrs["version"] = VERSION
         file.attrs["round"] = header.round
         file.attrs["stride"] = header.stride
         file.attrs["shard"] = header.shard
         file.attrs["shards"] = header.shards
-        file.attrs["index"] = header.index
-        file.attrs["provenance"] = json.dumps(header.provenance, sort_keys=True)
+        file.attrs["index"] = np.bytes_(header.index)
+        file.attrs["provenance"] = np.bytes_(json.dumps(header.provenance, sort_keys=True))
         palette = file.create_dataset("palette", data=_palette())
         _mark(
             palette,
@@ -142,8 +147,10 @@ class ShardWriter:
         """Write the columns; nothing can be added afterwards."""
         images = self._file.create_group("images")
         for name, dtype in _COLUMNS.items():
-            images.create_dataset(name, data=np.array(self._rows[name], dtype=dtype))
-        images.create_dataset("name", data=self._names, dtype=h5py.string_dtype("utf-8"))
+            column = np.array(self._rows[name], dtype=dtype)
+            images.create_dataset(name, data=column, chunks=column.shape, fletcher32=True)
+        names = np.array([name.encode(errors=_NAME_ERRORS) for name in self._names])
+        images.create_dataset("name", data=names, chunks=names.shape, fletcher32=True)
 
 
 @contextmanager
@@ -180,21 +187,21 @@ class Shard:
             raise
 
     def _read_header(self) -> None:
-        attrs = self._file.attrs
-        if attrs.get("format") != FORMAT:
-            raise InputError(f"mask shard {self.path} is HDF5, but no mask shard")
-        if attrs["version"] != VERSION:
-            raise InputError(
-                f"mask shard {self.path} has format version {attrs['version']}, this program "
-                f"reads version {VERSION}; make it again"
-            )
         try:
+            attrs = self._file.attrs
+            if attrs.get("format") != FORMAT.encode():
+                raise InputError(f"mask shard {self.path} is HDF5, but no mask shard")
+            if attrs["version"] != VERSION:
+                raise InputError(
+                    f"mask shard {self.path} has format version {attrs['version']}, this program "
+                    f"reads version {VERSION}; make it again"
+                )
             self.header = Header(
                 round=int(attrs["round"]),
                 stride=int(attrs["stride"]),
                 shard=int(attrs["shard"]),
                 shards=int(attrs["shards"]),
-                index=str(attrs["index"]),
+                index=attrs["index"].decode(),
                 provenance=json.loads(attrs["provenance"]),
             )
             images = self._file["images"]
@@ -204,8 +211,10 @@ class Shard:
             self.groups: NDArray[np.int64] = images["group"][:]
             self.clusters: NDArray[np.int32] = images["clusters"][:]
             self.digests: NDArray[np.uint64] = images["digest"][:]
-            self.names: list[str] = images["name"].asstr()[:].tolist()
-        except (KeyError, OSError, ValueError) as error:
+            names = images["name"][:].tolist()
+            self.names: list[str] = [n.decode(errors=_NAME_ERRORS) for n in names]
+            self._rows = {int(p): row for row, p in enumerate(self.positions)}
+        except (KeyError, OSError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"mask shard {self.path} is damaged ({_reason(error)}); delete it and run the "
                 "workflow again"
@@ -234,11 +243,13 @@ class Shard:
 
         Raises `InputError` where the shard has no such image or its chunk is damaged.
         """
+        if position not in self._rows:
+            raise InputError(f"mask shard {self.path} holds no image {position}")
         try:
             labels: Labels = self._file["masks"][_key(position)][()]
-        except KeyError:
-            raise InputError(f"mask shard {self.path} holds no image {position}") from None
-        except OSError as error:
+            if labels_digest(labels) != int(self.digests[self._rows[position]]):
+                raise ValueError("labels do not match their digest")
+        except (KeyError, OSError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"mask shard {self.path} is damaged at image {position} ({_reason(error)}); "
                 "delete it and run the workflow again"
@@ -297,6 +308,13 @@ class Masks:
                 f"mask shard {shard.path} was made for another index ({shard.header.index[:12]}…, "
                 f"not {index.digest[:12]}…): it belongs to another run or data set"
             )
+        if not all(0 <= p < len(index) for p in shard.positions) or shard.names != [
+            index[int(p)].name for p in shard.positions
+        ]:
+            raise InputError(
+                f"mask shard {shard.path} is damaged (its names are not those of the index); "
+                "delete it and run the workflow again"
+            )
         first = self.headers[0] if self.headers else shard.header
         if (shard.header.round, shard.header.stride) != (first.round, first.stride):
             raise InputError(
@@ -334,6 +352,10 @@ class Masks:
         if number not in self._open:
             self._open[number] = Shard(self.paths[number])
         return self._open[number]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process opens its own files.
+        return {**self.__dict__, "_open": {}}
 
     def close(self) -> None:
         """Close the files that are open in this process."""

@@ -9,8 +9,7 @@ from torch.utils.data import DataLoader
 
 from cyborgs.data.index import Entry, Index
 from cyborgs.errors import InputError
-from cyborgs.masks.alignment import at_centres, full_size, grid_size
-from cyborgs.masks.groups import groups_of, groups_of_shard
+from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.shards import Header, Masks, Shard, find_shards, write_shard
 
 SIZES = [(64, 96), (50, 41), (8, 8), (200, 9), (7, 300), (33, 32)]
@@ -40,6 +39,14 @@ def write(path, positions=ALL, **changes):
         for p in positions:
             writer.add(p, INDEX[p], labels_of(p), group=p // 2, clusters=5)
     return path
+
+
+def digest_of(path, labels, index=INDEX):
+    """Digest of masks given by position, written to a file of this name."""
+    with write_shard(path, Header(1, 8, 0, 1, "abc", {})) as writer:
+        for p, mask in labels.items():
+            writer.add(p, index[p], mask, 0, 9)
+    return Masks(str(path), index, complete=False).digest
 
 
 def test_round_trip(tmp_path):
@@ -149,7 +156,7 @@ def test_masks_of_a_round_are_read_from_any_shards(tmp_path):
     assert one.digest == two.digest
     for p in range(len(SIZES)):
         np.testing.assert_array_equal(two.read(p), labels_of(p))
-    again = pickle.loads(pickle.dumps(Masks(str(tmp_path / "two"), INDEX)))
+    again = pickle.loads(pickle.dumps(two))  # with files open
     np.testing.assert_array_equal(again.read(1), labels_of(1))
 
 
@@ -213,46 +220,6 @@ def test_shards_are_found_by_folder_file_and_pattern(tmp_path):
             find_shards(str(tmp_path / nothing))
 
 
-@pytest.mark.parametrize("stride", [1, 4, 8])
-def test_a_pixel_finds_the_nearest_centre(stride):
-    height, width = 37, 50
-    labels = np.arange(grid_size(height, stride) * grid_size(width, stride))
-    labels = labels.reshape(grid_size(height, stride), -1)
-    full = full_size(labels, height, width, stride)
-    for y, x in np.ndindex(height, width):
-        i = min(labels.shape[0] - 1, (y + stride // 2) // stride)
-        j = min(labels.shape[1] - 1, (x + stride // 2) // stride)
-        assert full[y, x] == labels[i, j]
-    np.testing.assert_array_equal(at_centres(full, stride), labels)
-
-
-@pytest.mark.parametrize(("images", "size", "shards"), [(100, 16, 3), (7, 16, 1), (33, 1, 33)])
-def test_groups_hold_every_image_once_and_never_straddle_shards(images, size, shards):
-    groups = groups_of(images, size, seed=1)
-    assert sorted(np.concatenate(groups).tolist()) == list(range(images))
-    assert all(len(g) == size for g in groups[:-1])
-    held = [groups_of_shard(len(groups), s, shards) for s in range(shards)]
-    assert [g for part in held for g in part] == list(range(len(groups)))
-    assert max(map(len, held)) - min(map(len, held)) <= 1
-    if len(groups) > 1:
-        assert not np.array_equal(groups[0], groups_of(images, size, seed=2)[0])
-
-
-def test_shards_that_cannot_be_are_refused():
-    with pytest.raises(InputError, match="--shard: 3 is not in 0 … 2"):
-        groups_of_shard(9, 3, 3)
-    with pytest.raises(InputError, match="set shards to 2 at most"):
-        groups_of_shard(2, 0, 3)
-
-
-def digest_of(path, labels, index=INDEX):
-    """Digest of masks given by position, written to a file of this name."""
-    with write_shard(path, Header(1, 8, 0, 1, "abc", {})) as writer:
-        for p, mask in labels.items():
-            writer.add(p, index[p], mask, 0, 9)
-    return Masks(str(path), index, complete=False).digest
-
-
 def test_the_digest_notices_where_labels_lie(tmp_path):
     labels = {0: labels_of(0), 3: labels_of(3)}
     same = Index([Entry(f"{n}.jpg", 64, 96, 10) for n in range(6)], "abc")
@@ -313,3 +280,37 @@ def test_nothing_in_a_shard_depends_on_the_time(tmp_path):
         assert len(sets) > len(SIZES)
         assert not any(item.id.get_create_plist().get_obj_track_times() for item in sets)
         assert file["masks/000000001"].id.get_num_chunks() == 1
+
+
+def test_damage_outside_the_masks_is_one_line_too(tmp_path):
+    def damaged(name, change):
+        path = write(tmp_path / f"{name}.h5")
+        with h5py.File(path, "r+") as file:
+            change(file)
+        return str(path)
+
+    def no_version(file):
+        del file.attrs["version"]
+
+    def other_position(file):
+        file["images/position"][1] = 7
+
+    def other_digest(file):
+        file["images/digest"][2] = 7
+
+    for name, change in [("version", no_version), ("position", other_position)]:
+        with pytest.raises(InputError, match=rf"{name}\.h5 is damaged"):
+            Masks(damaged(name, change), INDEX)
+    masks = Masks(damaged("digest", other_digest), INDEX)
+    with pytest.raises(InputError, match=r"damaged at image 2 \(labels do not match"):
+        masks.read(2)
+
+
+def test_names_that_are_not_utf8_keep_their_bytes(tmp_path):
+    entry = Entry("a\udcff.jpg", 10, 10, 3)
+    index = Index([entry], "abc")
+    with write_shard(tmp_path / "s.h5", Header(0, 8, 0, 1, "abc", {})) as writer:
+        writer.add(0, entry, np.zeros((2, 2), int), -1, 1)
+    with Shard(tmp_path / "s.h5") as shard:
+        assert shard.names == [entry.name]
+    assert Masks(str(tmp_path / "s.h5"), index).read(0).shape == (2, 2)
