@@ -8,9 +8,13 @@ import time
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 
+from cyborgs.data.dataset import Steps, TwoViews, load_batches
 from cyborgs.data.index import read_index
 from cyborgs.errors import InputError
+from cyborgs.masks.shards import Masks
 from cyborgs.stages import bootstrap, index, pretrain, seed_masks
 from cyborgs.training.loop import Trainer
 from cyborgs.training.state import load_state
@@ -175,6 +179,41 @@ def test_two_processes_under_torchrun_finish_a_round(tiny, trained, tmp_path):
     assert (together.round, together.step) == (alone.round, alone.step)
     assert together.provenance == alone.provenance
     assert all(torch.isfinite(v).all() for v in together.online.values())
+
+
+def steps_without_normalisation(tiny, rank, ranks):
+    """Losses and online weights after three steps in which BatchNorm keeps its statistics."""
+    index, config = read_index(tiny.index), tiny.config()
+    trainer = Trainer(load_state(tiny.state), config.pretrain, 3, torch.device("cpu"))
+    trainer.pair.eval()
+    dataset = TwoViews(
+        tiny.images, index, Masks(str(tiny.masks), index), config.views, 4, config.seed
+    )
+    steps = Steps(len(index), 4, 0, 3, config.seed, rank, ranks)
+    losses = [trainer.train_step(b) for b in load_batches(dataset, steps, 0, False)]
+    return losses, {k: p.detach() for k, p in trainer.pair.online.named_parameters()}
+
+
+def on_rank(rank, tiny, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    try:
+        torch.save(steps_without_normalisation(tiny, rank, 2), folder / f"rank-{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+def test_two_processes_take_the_steps_of_one(tiny, tmp_path):
+    losses, weights = steps_without_normalisation(tiny, 0, 1)
+    mp.spawn(on_rank, args=(tiny, tmp_path), nprocs=2)
+    start = load_state(tiny.state).online
+    for rank in range(2):
+        their_losses, their_weights = torch.load(tmp_path / f"rank-{rank}.pt")
+        assert their_losses == pytest.approx(losses, rel=1e-5)
+        for name, weight in weights.items():
+            moved = weight - start[name]
+            difference = (their_weights[name] - weight).norm()
+            assert difference <= 1e-3 * moved.norm() + 1e-7, name
 
 
 def test_a_state_of_another_architecture(tiny, tmp_path):
