@@ -18,7 +18,7 @@ from cyborgs.masks.shards import Masks
 from cyborgs.stages import bootstrap, index, pretrain, seed_masks
 from cyborgs.training.loop import Trainer
 from cyborgs.training.state import load_state
-from tests.stages.conftest import COMPUTE
+from tests.stages.conftest import COMPUTE, TinyRun
 
 
 def train(
@@ -194,18 +194,18 @@ def steps_without_normalisation(tiny, rank, ranks):
     return losses, {k: p.detach() for k, p in trainer.pair.online.named_parameters()}
 
 
-def on_rank(rank, tiny, folder):
+def on_rank(rank, run, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     try:
-        torch.save(steps_without_normalisation(tiny, rank, 2), folder / f"rank-{rank}.pt")
+        torch.save(steps_without_normalisation(TinyRun(run), rank, 2), folder / f"rank-{rank}.pt")
     finally:
         dist.destroy_process_group()
 
 
 def test_two_processes_take_the_steps_of_one(tiny, tmp_path):
     losses, weights = steps_without_normalisation(tiny, 0, 1)
-    mp.spawn(on_rank, args=(tiny, tmp_path), nprocs=2)
+    mp.spawn(on_rank, args=(tiny.folder, tmp_path), nprocs=2)
     start = load_state(tiny.state).online
     for rank in range(2):
         their_losses, their_weights = torch.load(tmp_path / f"rank-{rank}.pt")
