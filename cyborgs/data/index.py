@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -44,11 +43,6 @@ class Index:
 
     def __getitem__(self, position: int) -> Entry:
         return self.entries[position]
-
-    @cached_property
-    def positions(self) -> dict[str, int]:
-        """Position of every name."""
-        return {entry.name: position for position, entry in enumerate(self.entries)}
 
 
 def list_images(folder: Path) -> Iterator[str]:

@@ -63,7 +63,7 @@ def test_names_survive_the_file(photos, tmp_path):
     assert index.entries == entries
     assert len(index) == len(NAMES)
     assert index[3] == entries[3]
-    assert index.positions == {name: i for i, name in enumerate(sorted(NAMES))}
+    assert [entry.name for entry in index.entries] == sorted(NAMES)
 
 
 def test_a_name_that_is_not_utf8_survives_the_file(tmp_path):
