@@ -11,14 +11,20 @@ if not workflow.overwrite_configfiles:
     configfile: "config/config.yaml"
 
 
+# What `snakemake --report` opens with.
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/rounds.smk"
 include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/report.smk"
 
 
 localrules:
     all,
+    configuration,
     masks,
     quality_table,
 
@@ -26,6 +32,7 @@ localrules:
 rule all:
     input:
         f"{RUN}/backbone.pth",
+        f"{RUN}/report.html",
         f"{RUN}/quality.tsv" if LABELLED else [],
 
 

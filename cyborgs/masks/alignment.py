@@ -6,11 +6,15 @@ padding a grid location ``i`` of a network at stride ``s`` is centred on pixel `
 label of the nearest centre, ``min(cols - 1, (x + s // 2) // s)``; likewise for rows.
 """
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
+Pixels = TypeVar("Pixels", int, NDArray[np.int64])
 
-def grid_size(pixels: int, stride: int) -> int:
+
+def grid_size(pixels: Pixels, stride: int) -> Pixels:
     """Number of grid locations along a side of ``pixels`` pixels: ``ceil(pixels / stride)``."""
     return -(-pixels // stride)
 

@@ -35,6 +35,7 @@ from cyborgs.data.index import Entry, Index
 from cyborgs.errors import InputError
 from cyborgs.files import atomic_write
 from cyborgs.masks.alignment import grid_size
+from cyborgs.masks.palette import colours
 
 FORMAT = "cyborgs-masks"
 VERSION = 1
@@ -87,7 +88,7 @@ class ShardWriter:
         file.attrs["shards"] = header.shards
         file.attrs["index"] = np.bytes_(header.index)
         file.attrs["provenance"] = np.bytes_(json.dumps(header.provenance, sort_keys=True))
-        palette = file.create_dataset("palette", data=_palette())
+        palette = file.create_dataset("palette", data=colours())
         _mark(
             palette,
             {
@@ -263,6 +264,12 @@ class Masks:
     Files are opened when they are first read from, once a process, so that an instance can
     be handed to loader processes.
 
+    Attributes:
+        round, stride: of all shards.
+        positions: of the images that have masks, rising.
+        groups: int64, an entry an image of the index: number of the group it was clustered
+            with, -1 where it was by itself or has no mask.
+
     Args:
         where: a folder of shards, a shard, or a pattern such as ``round-01/shard-*-of-8.h5``.
         index: what the positions must refer to.
@@ -277,6 +284,7 @@ class Masks:
         self.paths = find_shards(where)
         self._owner = np.full(len(index), -1, dtype=np.int32)
         digests = np.zeros(len(index), dtype=np.uint64)
+        groups = np.full(len(index), -1, dtype=np.int64)
         self.headers: list[Header] = []
         for number, path in enumerate(self.paths):
             with Shard(path) as shard:
@@ -290,6 +298,7 @@ class Masks:
                     )
                 self._owner[shard.positions] = number
                 digests[shard.positions] = shard.digests
+                groups[shard.positions] = shard.groups
         missing = np.flatnonzero(self._owner < 0)
         if complete and len(missing):
             raise InputError(
@@ -299,6 +308,7 @@ class Masks:
         self.stride = self.headers[0].stride
         self.round = self.headers[0].round
         self.positions: NDArray[np.int64] = np.flatnonzero(self._owner >= 0)
+        self.groups: NDArray[np.int64] = groups
         self._digests = digests
         self._open: dict[int, Shard] = {}
 
@@ -340,6 +350,9 @@ class Masks:
         content.update(self.positions.astype("<i8").tobytes())
         content.update(self._digests[self.positions].astype("<u8").tobytes())
         return content.hexdigest()
+
+    def __contains__(self, position: int) -> bool:
+        return bool(self._owner[position] >= 0)
 
     def read(self, position: int) -> Labels:
         """Labels ``(rows, cols)`` of the image at a position of the index."""
@@ -405,16 +418,3 @@ def _mark(dataset: h5py.Dataset, attributes: dict[str, str]) -> None:
 
 def _reason(error: BaseException) -> str:
     return " ".join(str(error).split())
-
-
-def _palette() -> NDArray[np.uint8]:
-    """256 RGB colours, ``(256, 3)``; neighbours in number differ in hue and in lightness."""
-    number = np.arange(256)
-    hue = (number * 0.618034) % 1.0  # the golden ratio spreads any first n hues evenly
-    value = np.array([0.95, 0.7, 0.5])[number % 3]
-    saturation = np.array([0.85, 0.5])[(number // 3) % 2]
-    sector = (hue[:, None] * 6 + np.array([0, 4, 2])) % 6
-    rgb = value[:, None] * (
-        1 - saturation[:, None] * np.clip(1 - np.minimum(np.abs(sector - 3) - 1, 1), 0, 1)
-    )
-    return np.rint(rgb * 255).astype(np.uint8)

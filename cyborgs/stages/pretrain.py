@@ -17,6 +17,7 @@ from cyborgs.masks.shards import Masks
 from cyborgs.progress import say
 from cyborgs.stages.provenance import provenance
 from cyborgs.training.loop import Trainer, train
+from cyborgs.training.metrics import MetricsLog, Row
 from cyborgs.training.state import TrainingState, load_state, require_model, save_state
 
 
@@ -30,6 +31,7 @@ def run(
     out: Path,
     work: Path,
     compute: Compute,
+    metrics: Path | None = None,
 ) -> None:
     """Train round ``number`` on the masks of the round before.
 
@@ -47,6 +49,7 @@ def run(
         work: folder for rolling checkpoints.
         compute: device, threads, workers, and how often to save; changes no result beyond
             rounding.
+        metrics: file for the figures of each epoch (`train`), or None.
 
     Raises:
         InputError: input that is missing, damaged or does not fit together, by name.
@@ -102,8 +105,14 @@ def run(
             if distributed.rank() == 0:
                 save_state(rolling, trainer.state(number, record))
 
+        def unlogged(_: Row) -> None:
+            pass
+
+        first = distributed.rank() == 0
+        log = MetricsLog(metrics, trainer.step).write if metrics and first else unlogged
+
         batches = load_batches(dataset, steps, compute.workers, device.type == "cuda")
-        train(trainer, batches, len(steps), checkpoint, 60 * compute.checkpoint_minutes)
+        train(trainer, batches, len(steps), checkpoint, 60 * compute.checkpoint_minutes, log)
         if distributed.rank() == 0:
             save_state(out, trainer.state(number, record))
             rolling.unlink(missing_ok=True)

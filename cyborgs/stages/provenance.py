@@ -14,7 +14,9 @@ VERSIONS = {
     "pretrain": 1,
     "bootstrap": 1,
     "export": 1,
-    "quality": 1,
+    "import-masks": 1,
+    "quality": 2,
+    "report": 1,
 }
 
 # Libraries whose version can change a result.

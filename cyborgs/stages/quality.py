@@ -1,9 +1,13 @@
 """Stage `quality`: masks of a round against ground truth, and the table of all rounds."""
 
+import heapq
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from cyborgs.data.annotations import GroundTruth
 from cyborgs.data.index import read_index
@@ -13,6 +17,8 @@ from cyborgs.masks.alignment import full_size
 from cyborgs.masks.quality import QualityMeter
 from cyborgs.masks.shards import Masks
 from cyborgs.progress import say, track
+from cyborgs.stages.masks.sources import Sources
+from cyborgs.tables import aligned
 
 # Columns of the table: key of the figures, heading.
 COLUMNS = {
@@ -20,13 +26,24 @@ COLUMNS = {
     "ari_foreground": "ARI of objects",
     "mbo_instances": "best overlap (instances)",
     "mbo_classes": "best overlap (classes)",
+    "asa": "ASA",
+    "boundary_recall": "boundary recall",
+    "boundary_precision": "boundary precision",
+    "miou": "mIoU (matched)",
     "clusters_per_image": "masks an image",
     "images": "images",
 }
 
+# Images that are named, of highest and of lowest adjusted Rand index.
+EXTREMES = 12
 
-def run(masks_where: str, index_path: Path, annotations: Path, out: Path | None) -> dict[str, Any]:
+Figures = dict[str, Any]
+
+
+def run(masks_where: str, index_path: Path, annotations: Path, out: Path | None) -> Figures:
     """Measure the masks of a round, of all images or of some.
+
+    One pass over the images, group by group; of an image nothing is kept.
 
     Args:
         masks_where: a folder of shards, a shard, or a pattern.
@@ -35,7 +52,9 @@ def run(masks_where: str, index_path: Path, annotations: Path, out: Path | None)
         out: the JSON file to write, or None.
 
     Returns:
-        ``round``, digests of masks and annotations, and the figures of `QualityMeter.result`.
+        ``round``, digests of masks and annotations, the figures of `QualityMeter.result` (None
+        where undefined), and ``best`` and ``worst``: ``position``, ``name`` and ``ari`` of the
+        images of highest and of lowest adjusted Rand index.
 
     Raises:
         InputError: input that is missing or does not fit, or no annotated image among those
@@ -45,29 +64,62 @@ def run(masks_where: str, index_path: Path, annotations: Path, out: Path | None)
     masks = Masks(masks_where, index, complete=False)
     truth = GroundTruth(annotations)
     meter = QualityMeter()
-    for position in track(masks.positions, len(masks.positions), "quality", "images"):
-        entry = index[int(position)]
+    measured: list[tuple[float, int]] = []
+    # The images of a group follow one another, as the meter asks.
+    order = masks.positions[np.argsort(masks.groups[masks.positions], kind="stable")]
+    for position in track(map(int, order), len(order), "quality", "images"):
+        entry = index[position]
         if entry.name not in truth:
             continue
-        labels = full_size(masks.read(int(position)), entry.height, entry.width, masks.stride)
-        meter.update(labels, truth.instances(entry.name, entry.height, entry.width))
+        labels = full_size(masks.read(position), entry.height, entry.width, masks.stride)
+        instances = truth.instances(entry.name, entry.height, entry.width)
+        ari = meter.update(labels, instances, int(masks.groups[position]))
+        if ari is not None and not math.isnan(ari):
+            measured.append((ari, position))
     figures = meter.result()
     if not figures["images"]:
         raise InputError(
             f"annotations {annotations}: no object in any of the {len(masks.positions)} images "
             f"with masks ({index[int(masks.positions[0])].name} …); do they belong to these images?"
         )
+
+    def named(images: Iterable[tuple[float, int]]) -> list[Figures]:
+        return [{"position": p, "name": index[p].name, "ari": ari} for ari, p in images]
+
     result = {
         "round": masks.round,
         "masks": masks.digest,
         "annotations": sha256(annotations),
         # JSON has no nan: null where a figure is not defined.
         **{name: None if math.isnan(value) else value for name, value in figures.items()},
+        "best": named(heapq.nsmallest(EXTREMES, measured, key=lambda m: (-m[0], m[1]))),
+        "worst": named(heapq.nsmallest(EXTREMES, measured)),
     }
     if out is not None:
         with atomic_write(out) as temporary:
             temporary.write_text(json.dumps(result, indent=1) + "\n")
     return result
+
+
+def run_all(sources: Sources, out: Path | None) -> list[Figures]:
+    """Measure each round of the sources; ``out`` is the JSON file of the only one.
+
+    Raises `InputError` as `run`, where the annotations are not known, or where there are several
+    rounds for one file.
+    """
+    if sources.annotations is None:
+        raise InputError(
+            "no annotations: give --annotations (a COCO instances JSON of these images)"
+        )
+    if out is not None and len(sources.rounds) > 1:
+        raise InputError(f"--out {out}: name one round; {len(sources.rounds)} are given")
+    index = sources.require_index()
+    return [run(where, index, sources.annotations, out) for _, where in sources.rounds]
+
+
+def text(results: list[Figures]) -> str:
+    """The figures for people: a line a round."""
+    return aligned(rows_of([("as given", figures) for figures in results]))
 
 
 def table(measured: list[tuple[str, Path]], out: Path) -> str:
@@ -81,22 +133,32 @@ def table(measured: list[tuple[str, Path]], out: Path) -> str:
     Raises:
         InputError: a JSON file that is missing or damaged.
     """
-    rows = []
-    for kind, path in measured:
-        require_file(path, "quality")
-        try:
-            figures = json.loads(path.read_text())
-            rows.append([kind, str(figures["round"]), *(_shown(figures[c]) for c in COLUMNS)])
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"quality {path} is damaged ({error}); delete it") from None
-    header = ["masks", "round", *COLUMNS.values()]
+    rows = rows_of([(kind, read_figures(path)) for kind, path in measured])
     with atomic_write(out) as temporary:
-        temporary.write_text("".join("\t".join(row) + "\n" for row in [header, *rows]))
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = ("  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) for r in [header, *rows])
-    text = "\n".join(line.rstrip() for line in lines)
-    say(text)
-    return text
+        temporary.write_text("".join("\t".join(row) + "\n" for row in rows))
+    shown = aligned(rows)
+    say(shown)
+    return shown
+
+
+def read_figures(path: Path) -> Figures:
+    """What `run` wrote.  Raises `InputError` where it is missing, damaged or of another version."""
+    require_file(path, "quality")
+    try:
+        figures: Figures = json.loads(path.read_text())
+        lacking = {"round", "best", "worst", *COLUMNS} - set(figures)
+        if lacking:
+            raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
+    except (ValueError, TypeError) as error:
+        raise InputError(f"quality {path} is damaged ({error}); delete it") from None
+    return figures
+
+
+def rows_of(measured: list[tuple[str, Figures]]) -> list[list[str]]:
+    """A heading, and a row of text for each kind of masks and its figures."""
+    header = ["masks", "round", *COLUMNS.values()]
+    rows = [[kind, str(f["round"]), *(_shown(f[key]) for key in COLUMNS)] for kind, f in measured]
+    return [header, *rows]
 
 
 def _shown(value: float | None) -> str:

@@ -18,6 +18,7 @@ from cyborgs.models.normalise import normalise
 from cyborgs.objectives.detcon import detcon_b_loss
 from cyborgs.progress import say, track
 from cyborgs.training.lars import LARS
+from cyborgs.training.metrics import Row
 from cyborgs.training.schedule import learning_rate, target_decay
 from cyborgs.training.state import TrainingState
 
@@ -30,6 +31,13 @@ class Trainer:
         settings: the `pretrain` section.
         steps_per_epoch: optimiser steps an epoch.
         device: of this process.
+
+    Attributes:
+        step: steps taken so far, over all rounds.
+        steps_per_epoch: as given.
+        batch_size: images of a step, over all processes.
+        pair: the networks.
+        optimiser: of the online network.
     """
 
     def __init__(
@@ -43,6 +51,7 @@ class Trainer:
         self._model = state.model
         self._settings = settings
         self.steps_per_epoch = steps_per_epoch
+        self.batch_size = settings.batch_size
         self._device = device
         self.pair = DetCon(
             state.model["architecture"], state.model["hidden"], state.model["projection"]
@@ -157,8 +166,9 @@ def train(
     steps: int,
     checkpoint: Callable[[], None],
     every: float,
+    log: Callable[[Row], None],
 ) -> None:
-    """Take a step on every batch; call ``checkpoint`` about every ``every`` seconds.
+    """Take a step on every batch; save about every ``every`` seconds, log every epoch.
 
     Args:
         trainer: takes the steps.
@@ -166,17 +176,34 @@ def train(
         steps: how many there are, for showing progress.
         checkpoint: saves the trainer's state.
         every: seconds between two checkpoints.
+        log: called at the end of an epoch, by the first process alone, with ``epoch`` and
+            ``step`` (counted over all rounds), ``steps`` (of this epoch, in this process),
+            ``loss`` (their mean), ``learning_rate``, ``seconds``, ``images_per_second``.
     """
-    saved = time.monotonic()
+    saved = begin = time.monotonic()
     losses: list[float] = []
     label = "pretrain" if distributed.rank() == 0 else None
     for batch in track(batches, steps, label, "steps"):
         losses.append(trainer.train_step(batch))
         epoch, within = divmod(trainer.step, trainer.steps_per_epoch)
         if within == 0 and label:
-            mean = sum(losses) / len(losses)
-            say(f"epoch {epoch}: loss {mean:.4f}, learning rate {trainer.rate():.3g}")
+            now = time.monotonic()
+            row = {
+                "epoch": epoch,
+                "step": trainer.step,
+                "steps": len(losses),
+                "loss": sum(losses) / len(losses),
+                "learning_rate": trainer.rate(),
+                "seconds": round(now - begin, 3),
+                "images_per_second": round(len(losses) * trainer.batch_size / (now - begin), 2),
+            }
+            log(row)
+            say(
+                f"epoch {epoch}: loss {row['loss']:.4f}, learning rate {trainer.rate():.3g}, "
+                f"{row['images_per_second']:.1f} images/s"
+            )
             losses.clear()
+            begin = now
         if time.monotonic() - saved >= every:
             checkpoint()
             saved = time.monotonic()

@@ -1,15 +1,18 @@
 """A run so small that a round takes seconds."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from cyborgs.config import Compute, Config, parse
 from cyborgs.data.scenes import write_scenes
-from cyborgs.stages import index, seed_masks, seed_state
+from cyborgs.layout import Run
+from cyborgs.stages import bootstrap, index, pretrain, quality, seed_masks, seed_state
 
 SETTINGS = {
     "seed": 3,
@@ -22,6 +25,7 @@ SETTINGS = {
     "pretrain": {"epochs": 2, "batch_size": 4, "masks": 4, "schedule": {"kind": "step"}},
     "bootstrap": {"block": "layer2.1", "group": 3, "clusters": [2, 6], "iterations": 5},
 }
+FELZ = {"kind": "felzenszwalb", "scale": 100, "min_size": 50}
 COMPUTE = Compute(device="cpu", threads=1, workers=0, checkpoint_minutes=60)
 
 
@@ -68,3 +72,41 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     seed_state.run(run.config(), run.state)
     seed_masks.run(run.config(), run.images, run.index, run.masks / "shard-0.h5", 0)
     return run
+
+
+@pytest.fixture(scope="session")
+def results(tiny: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run as the workflow leaves it after a round; tests must not change it."""
+    folder = tmp_path_factory.mktemp("finished") / "results/tiny"
+    shutil.copytree(tiny.folder / "scenes", folder / "scenes")
+    shutil.copy(tiny.index, folder / "index.jsonl")
+    config = tiny.config(
+        run="tiny", rounds=1, shards=2, quality={"clusters": [4], "images": 13}, seed_masks=FELZ
+    )
+    (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(exclude={"compute"})))
+    run = Run(folder)
+    seed_state.run(config, run.state(0))
+    for shard in range(2):
+        out = run.masks(0) / f"shard-000{shard}-of-0002.h5"
+        seed_masks.run(config, run.images(), run.index, out, shard)
+    pretrain.run(
+        config, 1, run.images(), run.index, run.state(0), str(run.masks(0)), run.state(1),
+        folder / "work", COMPUTE, run.metrics(1),
+    )  # fmt: skip
+    for shard in range(2):
+        out = run.masks(1) / f"shard-000{shard}-of-0002.h5"
+        bootstrap.run(config, 1, run.images(), run.index, run.state(1), out, shard, COMPUTE)
+    for number in range(2):
+        state, out = run.state(number), run.probe(4, number)
+        bootstrap.run(
+            config.at_fixed_k(4), number, run.images(), run.index, state, out, 0, COMPUTE, 6
+        )
+        for kind, where in (("k-4", out), ("made", run.masks(number))):
+            quality.run(str(where), run.index, run.annotations(), run.quality(kind, number))
+    return folder
+
+
+@pytest.fixture
+def copy(results: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run that a test may damage."""
+    return shutil.copytree(results, tmp_path / "results/tiny")

@@ -17,13 +17,15 @@ from cyborgs.errors import InputError
 from cyborgs.masks.shards import Masks
 from cyborgs.stages import bootstrap, index, pretrain, seed_masks
 from cyborgs.training.loop import Trainer
+from cyborgs.training.metrics import read_metrics
 from cyborgs.training.state import load_state
 from tests.stages.conftest import COMPUTE, TinyRun
 
 
 def train(
-    tiny, out, *, number=1, config=None, state=None, masks=None, index_path=None, compute=COMPUTE
-):
+    tiny, out, *, number=1, config=None, state=None, masks=None, index_path=None, compute=COMPUTE,
+    metrics=None,
+):  # fmt: skip
     pretrain.run(
         config or tiny.config(),
         number,
@@ -34,6 +36,7 @@ def train(
         out,
         out.parent / "work",
         compute,
+        metrics,
     )
     return out.read_bytes()
 
@@ -91,6 +94,25 @@ def test_an_interrupted_round_continues_to_the_same_bytes(tiny, trained, tmp_pat
     assert train(tiny, tmp_path / "s.pt") == trained.read_bytes()
     assert taken == [4, 5]
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_figures_of_epochs_survive_an_interruption(tiny, trained, tmp_path, monkeypatch):
+    train(tiny, tmp_path / "a.pt", metrics=tmp_path / "a.jsonl")
+    whole = read_metrics(tmp_path / "a.jsonl")
+    assert [(r["epoch"], r["step"], r["steps"]) for r in whole] == [(1, 3, 3), (2, 6, 3)]
+    assert all(r["images_per_second"] > 0 and r["seconds"] > 0 for r in whole)
+
+    always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain, "save_state", interrupt_after(pretrain.save_state, 5))
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny, tmp_path / "b.pt", compute=always, metrics=tmp_path / "b.jsonl")
+    train(tiny, tmp_path / "b.pt", metrics=tmp_path / "b.jsonl")
+    again = read_metrics(tmp_path / "b.jsonl")
+    assert [(r["epoch"], r["step"], r["steps"]) for r in again] == [(1, 3, 3), (2, 6, 1)]
+    for key in ("loss", "learning_rate"):
+        assert again[0][key] == whole[0][key]
+    assert again[1]["learning_rate"] == whole[1]["learning_rate"]
 
 
 def test_a_damaged_rolling_checkpoint_begins_the_round_anew(tiny, trained, tmp_path, monkeypatch):

@@ -29,6 +29,8 @@ RUN = f"results/{CONFIG.run}"
 INDEX = f"{RUN}/index.jsonl"
 LABELLED = CONFIG.data.labelled
 COMPUTE = CONFIG.compute
+# What a run's configuration says, without where it is computed.
+RECORDED = sorted(set(type(CONFIG).model_fields) - {"compute"})
 
 if CONFIG.data.scenes is not None:
     IMAGES, ANNOTATIONS = f"{RUN}/scenes/images", f"{RUN}/scenes/annotations.json"

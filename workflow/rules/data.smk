@@ -1,4 +1,23 @@
-# Images and their index.
+# The run's configuration, its images and their index.
+
+
+# For who reads the results: the commands that look at a run, and the report.
+rule configuration:
+    output:
+        report(
+            f"{RUN}/config.yaml",
+            caption="../report/configuration.rst",
+            category="Configuration",
+        ),
+    log:
+        f"{RUN}/logs/configuration.log",
+    conda:
+        ENVIRONMENT
+    params:
+        config=CONFIG.only(*RECORDED),
+    shell:
+        "cyborgs config {params.config:q} --out {output:q} > {log:q} 2>&1"
+
 
 if CONFIG.data.scenes is not None:
 

@@ -44,7 +44,7 @@ rule quality_fixed:
     params:
         version=VERSIONS["quality"],
     shell:
-        "cyborgs masks quality --masks {input.masks:q} --index {input.index:q}"
+        "cyborgs masks quality {input.masks:q} --index {input.index:q}"
         " --annotations {input.annotations:q} --out {output:q} > {log:q} 2>&1"
 
 
@@ -63,7 +63,7 @@ rule quality_made:
         version=VERSIONS["quality"],
         masks=lambda wildcards: shard_pattern(int(wildcards.round)),
     shell:
-        "cyborgs masks quality --masks {params.masks:q} --index {input.index:q}"
+        "cyborgs masks quality {params.masks:q} --index {input.index:q}"
         " --annotations {input.annotations:q} --out {output:q} > {log:q} 2>&1"
 
 
@@ -80,7 +80,11 @@ rule quality_table:
             for number in range(CONFIG.rounds)
         ],
     output:
-        f"{RUN}/quality.tsv",
+        report(
+            f"{RUN}/quality.tsv",
+            caption="../report/quality.rst",
+            category="Mask quality",
+        ),
     log:
         f"{RUN}/logs/quality/table.log",
     conda:

@@ -1,7 +1,9 @@
 # Round 0 (the seed), then training and masks in turn; at the end, the backbone.
 #
 # What may change without changing a result (device, processes, threads, workers) is a
-# resource, not a param: it reruns nothing.
+# resource, not a param: it reruns nothing.  What a job cost (wall and processor time, memory) is
+# left under cost/ by Snakemake, the figures of each epoch under metrics/ while training goes on;
+# neither is needed by a result.
 
 
 rule seed_state:
@@ -29,6 +31,8 @@ if CONFIG.seed_masks.kind != "features":
             f"{RUN}/masks/round-00/shard-{{shard}}-of-{CONFIG.shards:04d}.h5",
         log:
             f"{RUN}/logs/seed-masks/shard-{{shard}}.log",
+        benchmark:
+            f"{RUN}/cost/masks/round-00/shard-{{shard}}.tsv"
         conda:
             ENVIRONMENT
         params:
@@ -56,6 +60,8 @@ rule pretrain:
         f"{RUN}/states/round-{{round}}.pt",
     log:
         f"{RUN}/logs/pretrain/round-{{round}}.log",
+    benchmark:
+        f"{RUN}/cost/pretrain/round-{{round}}.tsv"
     wildcard_constraints:
         round=r"(?!00)\d\d",
     conda:
@@ -79,10 +85,12 @@ rule pretrain:
         masks=lambda wildcards: shard_pattern(int(wildcards.round) - 1),
         number=lambda wildcards: int(wildcards.round),
         work=f"{RUN}/work",
+        metrics=lambda wildcards: f"{RUN}/metrics/round-{wildcards.round}.jsonl",
     shell:
         "{resources.launch} pretrain --config {params.config:q} --round {params.number}"
         " --images {params.images:q} --index {input.index:q} --state {input.state:q}"
         " --masks {params.masks:q} --out {output:q} --work {params.work:q}"
+        " --metrics {params.metrics:q}"
         " {resources.compute} --workers {resources.workers}"
         " --checkpoint-minutes {resources.minutes} > {log:q} 2>&1"
 
@@ -95,6 +103,8 @@ rule bootstrap:
         f"{RUN}/masks/round-{{round}}/shard-{{shard}}-of-{CONFIG.shards:04d}.h5",
     log:
         f"{RUN}/logs/bootstrap/round-{{round}}/shard-{{shard}}.log",
+    benchmark:
+        f"{RUN}/cost/masks/round-{{round}}/shard-{{shard}}.tsv"
     wildcard_constraints:
         round=r"\d\d" if CONFIG.seed_masks.kind == "features" else r"(?!00)\d\d",
     conda:

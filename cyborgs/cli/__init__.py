@@ -1,0 +1,72 @@
+"""The command line: parse and dispatch, nothing else.
+
+Heavy libraries are imported inside the commands, so that ``--help`` is instant.
+"""
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from cyborgs import __version__
+from cyborgs.cli import loop, masks
+from cyborgs.cli.options import Command
+from cyborgs.errors import InputError
+
+# Exit status for input that cannot be used, as argparse has it for arguments.
+BAD_INPUT = 2
+
+# Faults of the machine that need a line, not a traceback.
+_MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    command: Command = options.command
+    try:
+        status = command(options)
+        # A closed pipe shows itself here, not when the interpreter ends.
+        sys.stdout.flush()
+        return status or 0
+    except InputError as error:
+        for line in str(error).splitlines():
+            print(f"{options.prog}: error: {line}", file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:
+        # Who reads has seen enough (`… | head`); what is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in _MACHINE_FAULTS:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        print(f"{options.prog}: error: {error.strerror}{where}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{options.prog}: interrupted", file=sys.stderr)
+        return 130
+
+
+def entry() -> None:
+    """The console script."""
+    # Compute threads that spin while they wait slow each other down several times over where
+    # jobs share cores.  Must be set before torch or FAISS is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sys.exit(main())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cyborgs",
+        description="Pretrain vision backbones on unlabelled scenes: contrastive training over "
+        "segmentation masks, alternating with clustering features into better masks. Each "
+        "command is one step of the workflow; `snakemake --cores all` runs them all.",
+    )
+    parser.add_argument("--version", action="version", version=f"cyborgs {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    loop.add(commands)
+    masks.add(commands)
+    return parser

@@ -1,0 +1,172 @@
+"""Commands of the loop: data, seeds, training, bootstrapping, export, report."""
+
+import argparse
+from pathlib import Path
+
+from cyborgs.cli import options as o
+from cyborgs.config import load
+
+
+def add(commands: o.Commands) -> None:
+    """Add the commands to the parser."""
+    c = o.command(commands, "config", _config, "check a configuration file and print it in full")
+    c.add_argument("file", metavar="FILE|JSON", help="YAML file of a run, or JSON")
+    c.add_argument("--out", type=Path, help="YAML file to write (default: print)")
+
+    c = o.command(commands, "scenes", _scenes, "draw the embedded data: labelled scenes")
+    o.add_config(c, "data.scenes")
+    o.add_out(c, "folder for images/ and annotations.json")
+
+    c = o.command(commands, "index", _index, "list the images of a folder, in a fixed order")
+    o.add_images(c)
+    c.add_argument("--threads", type=o.count, default=2, help="files read at a time (default 2)")
+    o.add_out(c, "index to write (JSON lines)")
+
+    seed = o.group(commands, "seed", "make the state and the masks of round 0")
+    c = o.command(seed, "state", _seed_state, "initial weights, as the state of round 0")
+    o.add_config(c, "seed, model")
+    o.add_out(c, "state to write (.pt)")
+    c = o.command(seed, "masks", _seed_masks, "a shard of the masks of round 0")
+    o.add_config(c, "seed, shards, seed_masks, bootstrap.group")
+    o.add_images(c)
+    o.add_index(c)
+    o.add_shard(c)
+    c.add_argument("--annotations", type=Path, help="COCO JSON, for kind ground-truth")
+    o.add_out(c, "mask shard to write (.h5)")
+
+    c = o.command(commands, "pretrain", _pretrain, "train one round on the masks of the one before")
+    o.add_config(c, "seed, model, views, pretrain")
+    c.add_argument("--round", type=o.count, required=True, help="number of the round, from 1")
+    o.add_images(c)
+    o.add_index(c)
+    c.add_argument("--state", type=Path, required=True, help="state of the round before")
+    o.add_masks(c, "masks of the round before")
+    o.add_out(c, "state to write (.pt)")
+    c.add_argument(
+        "--work", type=Path, help="folder for rolling checkpoints (default: work/ beside --out)"
+    )
+    c.add_argument("--metrics", type=Path, help="file for the figures of each epoch (JSON lines)")
+    o.add_compute(c)
+    c.add_argument("--workers", type=int, help="loader processes (default: compute.workers)")
+    c.add_argument(
+        "--checkpoint-minutes",
+        type=float,
+        help="minutes between rolling checkpoints (default: compute.checkpoint_minutes)",
+    )
+
+    c = o.command(commands, "bootstrap", _bootstrap, "cluster features into a shard of masks")
+    o.add_config(c, "seed, shards, bootstrap")
+    c.add_argument("--round", type=int, required=True, help="number of the round, from 0")
+    o.add_images(c)
+    o.add_index(c)
+    c.add_argument("--state", type=Path, required=True, help="state of that round")
+    o.add_shard(c)
+    c.add_argument(
+        "--limit",
+        type=o.count,
+        metavar="IMAGES",
+        help="only the first groups that hold this many images",
+    )
+    o.add_out(c, "mask shard to write (.h5)")
+    o.add_compute(c)
+
+    c = o.command(commands, "export", _export, "a backbone as other programs load it")
+    c.add_argument("--state", type=Path, required=True, help="state of any round")
+    o.add_out(c, "torchvision state dict to write (.pth)")
+
+    c = o.command(commands, "report", _report, "the story of a run: one HTML page")
+    c.add_argument("run", type=Path, metavar="RUN", help="folder of a run, results/<run>")
+    o.add_out(c, "page to write (.html)")
+
+
+def _config(options: argparse.Namespace) -> None:
+    import yaml
+
+    from cyborgs.files import atomic_write
+
+    config = load(options.file)
+    if options.out is None:
+        print(yaml.safe_dump(config.model_dump(), sort_keys=False), end="")
+        return
+    # The file says what was computed, not where.
+    content = config.model_dump(exclude={"compute"})
+    with atomic_write(options.out) as temporary:
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _scenes(options: argparse.Namespace) -> None:
+    from cyborgs.stages import scenes
+
+    scenes.run(load(options.config), options.out)
+
+
+def _index(options: argparse.Namespace) -> None:
+    from cyborgs.stages import index
+
+    index.run(options.images, options.out, options.threads)
+
+
+def _seed_state(options: argparse.Namespace) -> None:
+    from cyborgs.stages import seed_state
+
+    seed_state.run(load(options.config), options.out)
+
+
+def _seed_masks(options: argparse.Namespace) -> None:
+    from cyborgs.stages import seed_masks
+
+    seed_masks.run(
+        load(options.config),
+        options.images,
+        options.index,
+        options.out,
+        options.shard,
+        options.annotations,
+    )
+
+
+def _pretrain(options: argparse.Namespace) -> None:
+    from cyborgs.stages import pretrain
+
+    config = load(options.config)
+    pretrain.run(
+        config,
+        options.round,
+        options.images,
+        options.index,
+        options.state,
+        options.masks,
+        options.out,
+        options.work or options.out.parent / "work",
+        o.compute(options, config.compute),
+        options.metrics,
+    )
+
+
+def _bootstrap(options: argparse.Namespace) -> None:
+    from cyborgs.stages import bootstrap
+
+    config = load(options.config)
+    bootstrap.run(
+        config,
+        options.round,
+        options.images,
+        options.index,
+        options.state,
+        options.out,
+        options.shard,
+        o.compute(options, config.compute),
+        options.limit,
+    )
+
+
+def _export(options: argparse.Namespace) -> None:
+    from cyborgs.stages import export
+
+    export.run(options.state, options.out)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from cyborgs.stages import report
+
+    report.run(options.run, options.out)

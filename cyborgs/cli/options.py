@@ -1,0 +1,85 @@
+"""Arguments that several commands share."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from cyborgs.config import Compute, parse
+
+Command = Callable[[argparse.Namespace], int | None]
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def group(commands: Commands, name: str, text: str) -> Commands:
+    """Add a command that only holds others."""
+    parser = commands.add_parser(name, help=text, description=_sentence(text))
+    return parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+
+def command(commands: Commands, name: str, command: Command, text: str) -> argparse.ArgumentParser:
+    """Add a command; what ``command`` returns is its exit status, None for 0."""
+    parser = commands.add_parser(name, help=text, description=_sentence(text))
+    parser.set_defaults(command=command, prog=parser.prog)
+    return parser
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
+
+
+def add_config(parser: argparse.ArgumentParser, sections: str) -> None:
+    """Add ``--config``, of which a command uses some sections."""
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="FILE|JSON",
+        help=f"YAML file of a run, or JSON of some sections; uses {sections}",
+    )
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """Add ``--images``."""
+    parser.add_argument("--images", type=Path, required=True, help="folder of the images")
+
+
+def add_index(parser: argparse.ArgumentParser) -> None:
+    """Add ``--index``."""
+    parser.add_argument("--index", type=Path, required=True, help="what `cyborgs index` wrote")
+
+
+def add_masks(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--masks``."""
+    parser.add_argument(
+        "--masks", required=True, help=f"{what}: a folder of shards, a shard, or a quoted pattern"
+    )
+
+
+def add_shard(parser: argparse.ArgumentParser) -> None:
+    """Add ``--shard``."""
+    parser.add_argument("--shard", type=int, required=True, help="number of the shard, from 0")
+
+
+def add_out(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--out``."""
+    parser.add_argument("--out", type=Path, required=True, help=what)
+
+
+def add_compute(parser: argparse.ArgumentParser) -> None:
+    """Add what says where and how fast."""
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: compute.device")
+    parser.add_argument("--threads", type=count, help="default: compute.threads")
+
+
+def count(text: str) -> int:
+    """A number from 1, as the type of an argument."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def compute(options: argparse.Namespace, compute: Compute) -> Compute:
+    """The `compute` section with what the command line says instead."""
+    given = {k: v for k, v in vars(options).items() if k in Compute.model_fields and v is not None}
+    return parse({"compute": {**compute.model_dump(), **given}}).compute

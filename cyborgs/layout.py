@@ -1,0 +1,90 @@
+"""Names of the files of a run, for the workflow that makes them and the commands that read them."""
+
+from pathlib import Path
+
+from cyborgs.config import Config, load
+from cyborgs.files import require_file
+
+
+class Run:
+    """A run's folder, ``results/<run>``.
+
+    Attributes:
+        folder: the folder; paths of this class begin with it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def config(self) -> Path:
+        """The checked configuration, as YAML, without the section `compute`."""
+        return self.folder / "config.yaml"
+
+    @property
+    def index(self) -> Path:
+        """The index of the images."""
+        return self.folder / "index.jsonl"
+
+    @property
+    def scenes(self) -> Path:
+        """Folder of the embedded data, where the run draws it."""
+        return self.folder / "scenes"
+
+    @property
+    def quality_table(self) -> Path:
+        """Mask quality of all rounds."""
+        return self.folder / "quality.tsv"
+
+    @property
+    def report(self) -> Path:
+        """The report, one HTML file."""
+        return self.folder / "report.html"
+
+    def state(self, number: int) -> Path:
+        """Training state after a round."""
+        return self.folder / f"states/round-{number:02d}.pt"
+
+    def masks(self, number: int) -> Path:
+        """Folder of the mask shards of a round."""
+        return self.folder / f"masks/round-{number:02d}"
+
+    def metrics(self, number: int) -> Path:
+        """Loss, rate and throughput of each epoch of a round (JSON lines)."""
+        return self.folder / f"metrics/round-{number:02d}.jsonl"
+
+    def probe(self, clusters: int, number: int) -> Path:
+        """Masks of a round at a fixed K, of some of the images."""
+        return self.folder / f"quality/k-{clusters}/round-{number:02d}.h5"
+
+    def quality(self, kind: str, number: int) -> Path:
+        """Quality of a round's masks (JSON): ``kind`` is "made", or "k-8" for K = 8."""
+        return self.folder / f"quality/{kind}/round-{number:02d}.json"
+
+    def rounds(self) -> list[int]:
+        """Rounds that have masks, in order."""
+        found = self.folder.glob("masks/round-[0-9][0-9]")
+        return sorted(int(path.name[-2:]) for path in found if any(path.glob("*.h5")))
+
+    def read_config(self) -> Config:
+        """The configuration of the run.  Raises `InputError` where it is missing or damaged."""
+        require_file(self.config, "configuration of the run")
+        return load(str(self.config))
+
+    def images(self) -> Path:
+        """Folder of the images, from the configuration."""
+        data = self.read_config().data
+        assert data is not None  # `load` asks for it
+        return self.scenes / "images" if data.images is None else self._outside(data.images)
+
+    def annotations(self) -> Path | None:
+        """Annotations of the images, from the configuration; None where there are none."""
+        data = self.read_config().data
+        assert data is not None
+        if data.scenes is not None:
+            return self.scenes / "annotations.json"
+        return None if data.annotations is None else self._outside(data.annotations)
+
+    def _outside(self, path: str) -> Path:
+        # Paths of a configuration are relative to where the workflow ran, two folders up.
+        return self.folder / "../.." / path

@@ -1,0 +1,1 @@
+"""The report of a run: figures, galleries, one HTML page."""

@@ -1,0 +1,94 @@
+"""Galleries: the same images in every round, beside each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyborgs.data.annotations import Instances
+from cyborgs.masks.agreement import adjusted_rand_index
+from cyborgs.masks.alignment import full_size
+from cyborgs.masks.pictures import match, overlay, resized, thumbnail, truth_picture
+from cyborgs.masks.shards import Masks
+from cyborgs.report.page import Picture, photo_source
+
+# Pixels across; twice what a phone shows beside another picture.
+WIDTH = 288
+
+
+@dataclass(frozen=True)
+class Series:
+    """Masks of several rounds that were made alike: "as made", or at a fixed K."""
+
+    kind: str
+    rounds: Sequence[tuple[str, Masks]]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An image: rows of pictures in the order they are looked at, each with what they are."""
+
+    title: str
+    rows: list[tuple[str, list[Picture]]]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images chosen for one reason."""
+
+    title: str
+    images: list[Shown]
+
+
+def rows_of_pictures(
+    name: str,
+    position: int,
+    photograph: NDArray[np.uint8],
+    series: Sequence[Series],
+    truth: Instances | None,
+) -> list[tuple[str, list[Picture]]]:
+    """Photograph and ground truth, then the masks of each series round by round.
+
+    Args:
+        name: of the image.
+        position: in the index.
+        photograph: RGB ``(height, width, 3)``.
+        series: masks; rounds without one of this image are left out.
+        truth: its annotated instances, or None.
+
+    Returns:
+        A title and small pictures, for the photograph and for each series.
+    """
+    small = thumbnail(photograph, WIDTH)
+    first = [Picture(photo_source(small), "photograph", f"photograph {name}")]
+    if truth is not None:
+        caption = f"ground truth · {len(truth.categories)} objects"
+        picture = thumbnail(truth_picture(photograph, truth), WIDTH)
+        first.append(Picture(photo_source(picture), caption, f"objects annotated in {name}"))
+    rows = [("", first)]
+    for group in series:
+        known = [(title, masks) for title, masks in group.rounds if position in masks]
+        labels = [_labels(masks, position, photograph) for _, masks in known]
+        cells = []
+        for (title, _), found, coloured in zip(known, labels, match(labels), strict=True):
+            caption = " · ".join(
+                [title, f"{len(np.unique(found))} masks", *_agreement(found, truth)]
+            )
+            picture = overlay(small, resized(coloured, small.shape[0], small.shape[1]))
+            told = f"masks of {name}, {group.kind}, {caption}"
+            cells.append(Picture(photo_source(picture), caption, told))
+        if cells:
+            rows.append((group.kind, cells))
+    return rows
+
+
+def _labels(masks: Masks, position: int, photograph: NDArray[np.uint8]) -> NDArray[np.integer]:
+    height, width = photograph.shape[:2]
+    return full_size(masks.read(position), height, width, masks.stride)
+
+
+def _agreement(labels: NDArray[np.integer], truth: Instances | None) -> list[str]:
+    if truth is None or not len(truth.categories):
+        return []
+    return [f"ARI {adjusted_rand_index(labels, truth.label_map(), ~truth.ignore):.2f}"]

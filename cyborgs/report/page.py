@@ -1,0 +1,55 @@
+"""The page: one HTML file that needs nothing else."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with a line below it, and a text for those who do not see it."""
+
+    source: str
+    caption: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells below a heading each; ``note`` explains the columns."""
+
+    header: list[str]
+    rows: list[list[str]]
+    note: str = ""
+
+
+def svg_source(svg: str) -> str:
+    """An SVG drawing as a data URI."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def photo_source(rgb: NDArray[np.uint8]) -> str:
+    """Pixels ``(height, width, 3)`` as a data URI, compressed like a photograph (WebP)."""
+    stream = io.BytesIO()
+    Image.fromarray(rgb).save(stream, "WEBP", quality=80)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def render(**content: Any) -> str:
+    """The page with its content; the names are those that ``page.html`` uses."""
+    environment = Environment(
+        loader=PackageLoader("cyborgs", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = (Path(__file__).parent / "page.css").read_text()
+    return environment.get_template("page.html").render(style=style, **content)

@@ -1,0 +1,152 @@
+"""``cyborgs masks show``: what the rounds did to an image, as pictures."""
+
+import difflib
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cyborgs.data.annotations import GroundTruth, Instances
+from cyborgs.data.decoding import decode
+from cyborgs.data.index import Entry, Index, read_index
+from cyborgs.errors import InputError
+from cyborgs.files import atomic_write
+from cyborgs.masks.agreement import adjusted_rand_index
+from cyborgs.masks.alignment import full_size
+from cyborgs.masks.pictures import Panel, Picture, match, overlay, paint, sheet, truth_picture
+from cyborgs.masks.shards import Masks
+from cyborgs.masks.terminal import can_show, draw
+from cyborgs.progress import say
+from cyborgs.stages.masks.sources import Sources
+
+# Pixels across, of a panel in a file.
+WIDTH = 320
+
+SUFFIXES = (".png", ".jpg", ".webp")
+
+
+def run(sources: Sources, images: Sequence[str], style: str, out: Path | None) -> None:
+    """Show images: photograph, the masks of each round, ground truth.
+
+    Args:
+        sources: the rounds, and where index, images and annotations are.
+        images: numbers in the index, or names; a row each.
+        style: "overlay" (masks over the photograph), "mask" (by themselves), or "both".
+        out: the picture to write; None draws in the terminal.
+
+    Raises:
+        InputError: an image that the index or all masks lack, files that do not fit, another
+            kind of file than PNG, JPEG and WebP, or a terminal that cannot show pictures.
+    """
+    if out is not None and out.suffix.lower() not in SUFFIXES:
+        raise InputError(f"--out {out}: give a name that ends in {', '.join(SUFFIXES)}")
+    if out is None and not can_show(sys.stdout, os.environ):
+        raise InputError(
+            "this terminal does not say that it shows colours (COLORTERM=truecolor): give --out "
+            "FILE.png"
+        )
+    index = read_index(sources.require_index())
+    folder = sources.require_images()
+    positions = [find(index, name) for name in images]
+    rounds = [(title, Masks(where, index, complete=False)) for title, where in sources.rounds]
+    truth = None if sources.annotations is None else GroundTruth(sources.annotations)
+    rows = [
+        row
+        for position in positions
+        for row in _rows(position, index[position], folder, rounds, truth, style)
+    ]
+    if out is None:
+        draw(rows, shutil.get_terminal_size().columns, sys.stdout)
+        return
+    with atomic_write(out) as temporary:
+        Image.fromarray(sheet(rows, WIDTH)).save(temporary)
+    say(f"show: {out}")
+
+
+def find(index: Index, image: str) -> int:
+    """Position of an image that is given by its number, its name, or the end of its name.
+
+    Raises `InputError` where there is none or more than one.
+    """
+    if image.isdecimal() and int(image) < len(index):
+        return int(image)
+    names = [e.name for e in index.entries]
+    if image in names:
+        return names.index(image)
+    wanted = PurePosixPath(image)
+    ends = [
+        p
+        for p, name in enumerate(names)
+        if PurePosixPath(name).name == image or PurePosixPath(name).stem == wanted.name
+    ]
+    if len(ends) == 1:
+        return ends[0]
+    if ends:
+        some = ", ".join(names[p] for p in ends[:3])
+        raise InputError(f"image {image}: {len(ends)} are called so ({some} …); give one of these")
+    if image.lstrip("-").isdecimal():
+        raise InputError(f"image {image}: the index has {len(index)} images, 0 … {len(index) - 1}")
+    near = difflib.get_close_matches(image, names, n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; the first is {names[0]}"
+    raise InputError(f"image {image} is not in the index{hint}")
+
+
+def _rows(
+    position: int,
+    entry: Entry,
+    folder: Path,
+    rounds: Sequence[tuple[str, Masks]],
+    truth: GroundTruth | None,
+    style: str,
+) -> list[list[Panel]]:
+    """A row of panels of one image for each style."""
+    if not any(position in masks for _, masks in rounds):
+        raise InputError(
+            f"image {position} ({entry.name}) has no mask in {', '.join(t for t, _ in rounds)}"
+        )
+    photograph = decode(folder / entry.name, entry.name, entry.bytes, entry.height, entry.width)
+    instances = None
+    if truth is not None and entry.name in truth:
+        instances = truth.instances(entry.name, entry.height, entry.width)
+    known = [(title, masks) for title, masks in rounds if position in masks]
+    labels = [
+        full_size(masks.read(position), entry.height, entry.width, masks.stride)
+        for _, masks in known
+    ]
+    coloured = dict(zip((title for title, _ in known), match(labels), strict=True))
+    subtitles = {
+        title: _subtitle(found, instances) for (title, _), found in zip(known, labels, strict=True)
+    }
+    rows = []
+    for kind in ("overlay", "mask") if style == "both" else (style,):
+        row = [
+            Panel(f"image {position}", f"{entry.name}, {entry.width} x {entry.height}", photograph)
+        ]
+        for title, _ in rounds:
+            if title in coloured:
+                picture = _picture(photograph, coloured[title], kind)
+                row.append(Panel(title, subtitles[title], picture))
+            else:
+                row.append(Panel(title, "no mask of this image", None))
+        if instances is not None:
+            count = f"{len(instances.categories)} objects"
+            row.append(Panel("ground truth", count, truth_picture(photograph, instances)))
+        rows.append(row)
+    return rows
+
+
+def _picture(photograph: Picture, labels: NDArray[np.integer], kind: str) -> Picture:
+    return overlay(photograph, labels) if kind == "overlay" else paint(labels)
+
+
+def _subtitle(labels: NDArray[np.integer], instances: Instances | None) -> str:
+    masks = f"{len(np.unique(labels))} masks"
+    if instances is None or not len(instances.categories):
+        return masks
+    ari = adjusted_rand_index(labels, instances.label_map(), ~instances.ignore)
+    return f"{masks}, ARI {ari:.3f}"

@@ -1,0 +1,305 @@
+"""Stage `report`: the story of a run on one page."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cyborgs.config import Config
+from cyborgs.data.annotations import GroundTruth
+from cyborgs.data.decoding import decode
+from cyborgs.data.index import Index, read_index
+from cyborgs.errors import InputError
+from cyborgs.files import atomic_write
+from cyborgs.layout import Run
+from cyborgs.masks.shards import Masks
+from cyborgs.progress import say, track
+from cyborgs.report.gallery import Gallery, Series, Shown, rows_of_pictures
+from cyborgs.report.page import Table, render
+from cyborgs.report.sections import (
+    Cost,
+    Round,
+    cost_charts,
+    cost_table,
+    data_table,
+    duration,
+    quality_charts,
+    training_charts,
+    training_table,
+)
+from cyborgs.seeding import generator
+from cyborgs.stages.masks import info
+from cyborgs.stages.masks.sources import Sources, title_of
+from cyborgs.stages.quality import COLUMNS, read_figures, rows_of
+from cyborgs.training.metrics import read_metrics
+
+# Images of each gallery.
+SHOWN = 6
+
+# Figures that get a chart, of those in the table.
+CHARTED = ("ari", "mbo_instances", "asa", "boundary_recall", "boundary_precision", "miou")
+
+Measured = dict[str, dict[int, dict[str, Any]]]
+
+
+def run(folder: Path, out: Path) -> None:
+    """Write the report of a run as one HTML file that needs nothing else.
+
+    Args:
+        folder: of the run.  What it lacks (annotations, figures of epochs or of jobs) is left
+            out of the report.
+        out: the file to write.
+
+    Raises:
+        InputError: a folder that is no run, or a file in it that is damaged.
+    """
+    files = Run(folder)
+    config = files.read_config()
+    index = read_index(files.index)
+    if not files.rounds():
+        raise InputError(f"run {folder} has no masks yet; run the workflow first")
+    rounds = [_read_round(files, n) for n in range(config.rounds + 1)]
+    measured = _read_quality(files, config)
+    described = info.run(
+        Sources(tuple((title_of(n), str(files.masks(n))) for n in files.rounds()), files.index)
+    )
+    trained = [r for r in rounds if r.epochs]
+    paid = [r for r in rounds if r.training.jobs or r.masks.jobs]
+    galleries = _galleries(files, config, index, measured)
+    html = render(
+        title=f"{config.run}: {config.rounds} rounds of {config.model.architecture} on "
+        f"{len(index):,} images",
+        lead=_lead(measured, config),
+        tiles=_tiles(config, index, rounds, measured, described),
+        quality=_quality_table(measured) if measured else None,
+        quality_text="Higher is better in every chart. Lines cluster the features of each round "
+        "with the same K, so that rounds compare (round 0 is the network before training); the "
+        "dashed line is the seed masks that the run began with. As made are the masks that were "
+        "trained on, with a K drawn anew for each group.",
+        quality_charts=_quality_charts(measured) if measured else [],
+        training=training_table(trained) if trained else None,
+        training_charts=training_charts(trained) if trained else [],
+        cost=cost_table(paid) if paid else None,
+        cost_charts=cost_charts(paid) if paid else [],
+        gallery_text="A mask keeps its colour from round to round as far as it stays the same.",
+        galleries=galleries,
+        data=data_table(index, _source(config), _annotations(config)),
+        masks=_masks_table(described),
+        origins=_origins(described),
+        configuration=yaml.safe_dump(
+            config.model_dump(exclude={"compute"}), sort_keys=False, allow_unicode=True
+        ),
+        libraries=Table(
+            ["library", "version"],
+            [[n, v] for n, v in described[-1]["provenance"]["libraries"].items()],
+        ),
+    )
+    with atomic_write(out) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    say(f"report: {out.stat().st_size / 1e6:.1f} MB in {out}")
+
+
+def _read_round(files: Run, number: int) -> Round:
+    path = files.metrics(number)
+    return Round(
+        number,
+        epochs=read_metrics(path) if path.exists() else [],
+        training=_read_cost([files.folder / f"cost/pretrain/round-{number:02d}.tsv"]),
+        masks=_read_cost(sorted(files.folder.glob(f"cost/masks/round-{number:02d}/*.tsv"))),
+    )
+
+
+def _read_cost(paths: Sequence[Path]) -> Cost:
+    """What Snakemake's benchmark files say; files that are not there or say nothing are no job."""
+    seconds, memory = [], []
+    for path in paths:
+        if not path.exists():
+            continue
+        with open(path, newline="") as stream:
+            for row in csv.DictReader(stream, delimiter="\t"):
+                try:
+                    seconds.append(float(row["s"]))
+                    # Mebibytes; a dash where a job was too short to be looked at.
+                    memory.append(0.0 if row["max_rss"] == "-" else float(row["max_rss"]) * 2**20)
+                except (KeyError, ValueError, TypeError):
+                    raise InputError(
+                        f"cost {path} is damaged; delete it (no result needs it)"
+                    ) from None
+    return Cost(sum(seconds), max(memory, default=0.0), len(seconds))
+
+
+def _read_quality(files: Run, config: Config) -> Measured:
+    """Kind of masks ("k-8", "made") to round to what `cyborgs masks quality` wrote."""
+    measured: Measured = {}
+    for kind in [*(f"k-{k}" for k in config.quality.clusters), "made"]:
+        for number in range(config.rounds + 1):
+            path = files.quality(kind, number)
+            if path.exists():
+                measured.setdefault(kind, {})[number] = read_figures(path)
+    return measured
+
+
+def _title(kind: str) -> str:
+    return "as made" if kind == "made" else f"K = {kind[2:]}"
+
+
+def _quality_table(measured: Measured) -> Table:
+    header, *rows = rows_of(
+        [(_title(kind), figures) for kind, all_ in measured.items() for figures in all_.values()]
+    )
+    return Table(header, rows)
+
+
+def _quality_charts(measured: Measured) -> list[Any]:
+    fixed = {_title(kind): rounds for kind, rounds in measured.items() if kind != "made"}
+    seed = measured.get("made", {}).get(0)
+    return quality_charts(fixed, seed, {key: COLUMNS[key] for key in CHARTED})
+
+
+def _lead(measured: Measured, config: Config) -> str:
+    for kind, rounds in measured.items():
+        first, last = rounds.get(0), rounds.get(config.rounds)
+        if first and last and first["ari"] and last["ari"]:
+            return (
+                f"Agreement of the masks with annotated objects (adjusted Rand index, "
+                f"{_title(kind)}) went from {first['ari']:.3f} before training to "
+                f"{last['ari']:.3f} after {config.rounds} rounds."
+            )
+    return (
+        f"{config.rounds} rounds of training on masks, each followed by new masks from what was "
+        "learned."
+    )
+
+
+def _tiles(
+    config: Config,
+    index: Index,
+    rounds: list[Round],
+    measured: Measured,
+    described: list[dict[str, Any]],
+) -> list[tuple[str, str]]:
+    """Figures that a reader sees first, and what they are."""
+    epochs = [row for r in rounds for row in r.epochs]
+    tiles = [(f"{len(index):,}", "images"), (str(config.rounds), "rounds")]
+    if epochs:
+        tiles.append((f"{len(epochs)}", "epochs"))
+        tiles.append((f"{epochs[-1]['loss']:.3f}", "loss, last epoch"))
+        tiles.append((duration(sum(e["seconds"] for e in epochs)), "training"))
+    if any(r.masks.jobs for r in rounds):
+        tiles.append((duration(sum(r.masks.seconds for r in rounds)), "making masks, job time"))
+    size = sum(d["bytes"]["disk"] for d in described)
+    plain = sum(d["bytes"]["npy"] for d in described)
+    tiles.append((f"{size / 1e6:,.1f} MB", f"all masks, {plain / size:,.0f} times less than .npy"))
+    return tiles
+
+
+def _galleries(files: Run, config: Config, index: Index, measured: Measured) -> list[Gallery]:
+    made = [
+        (title_of(n), Masks(str(files.masks(n)), index, complete=False)) for n in files.rounds()
+    ]
+    series = [Series("as made", made)]
+    for k in config.quality.clusters:
+        probes = [n for n in range(config.rounds + 1) if files.probe(k, n).exists()]
+        masks = [
+            (f"round {n}", Masks(str(files.probe(k, n)), index, complete=False)) for n in probes
+        ]
+        if masks:
+            series.append(Series(f"K = {k}", masks))
+    # Images that every series has: those of the fixed-K comparison, where there is one.
+    candidates = series[-1].rounds[-1][1].positions
+    order = generator(config.seed, "report").permutation(candidates)
+    chosen = {"Drawn at random": [int(p) for p in order[:SHOWN]]}
+    last = _last_measured(config, measured)
+    if last is not None:
+        kind, figures = last
+        for key, word in (("worst", "lowest"), ("best", "highest")):
+            images = [int(image["position"]) for image in figures[key][:SHOWN]]
+            title = f"{key.capitalize()}: {word} adjusted Rand index in round {figures['round']}"
+            chosen = {f"{title}, {_title(kind)}": images, **chosen}
+    annotations = files.annotations()
+    truth = None if annotations is None else GroundTruth(annotations)
+    galleries = []
+    for title, positions in chosen.items():
+        shown = [
+            _show(files.images(), index, p, series, truth)
+            for p in track(positions, len(positions), "report", "images")
+        ]
+        galleries.append(Gallery(title, shown))
+    for group in series:
+        for _, opened in group.rounds:
+            opened.close()
+    return galleries
+
+
+def _last_measured(config: Config, measured: Measured) -> tuple[str, dict[str, Any]] | None:
+    """The figures that choose the best and the worst images: of the last round, at a fixed K."""
+    for kind, rounds in measured.items():
+        if rounds:
+            return kind, rounds[max(rounds)]
+    return None
+
+
+def _show(
+    images: Path, index: Index, position: int, series: Sequence[Series], truth: GroundTruth | None
+) -> Shown:
+    e = index[position]
+    photograph = decode(images / e.name, e.name, e.bytes, e.height, e.width)
+    known = truth is not None and e.name in truth
+    instances = truth.instances(e.name, e.height, e.width) if truth and known else None
+    return Shown(
+        f"image {position}: {e.name}",
+        rows_of_pictures(e.name, position, photograph, series, instances),
+    )
+
+
+def _masks_table(described: list[dict[str, Any]]) -> Table:
+    return Table(
+        ["masks", "images", "shards", "groups", "K", "size", "bytes an image", "int64 .npy"],
+        [
+            [
+                d["title"],
+                str(d["images"]),
+                str(d["shards"]),
+                str(d["groups"] or "-"),
+                f"{d['clusters'][0]} … {d['clusters'][2]}",
+                f"{d['bytes']['disk'] / 1e6:.2f} MB",
+                f"{d['bytes']['disk'] / d['images']:.0f}",
+                f"{d['bytes']['npy'] / d['bytes']['disk']:.0f} times as much",
+            ]
+            for d in described
+        ],
+        "cyborgs masks show, stats and compare tell more of them.",
+    )
+
+
+def _origins(described: list[dict[str, Any]]) -> Table:
+    roles = sorted({role for d in described for role in d["provenance"]["inputs"]})
+    return Table(
+        ["masks", "made by", *(f"from {role} (SHA-256)" for role in roles)],
+        [
+            [
+                d["title"],
+                f"{d['provenance']['stage']} {d['provenance']['stage_version']}",
+                *(d["provenance"]["inputs"].get(role, "-") for role in roles),
+            ]
+            for d in described
+        ],
+        "cyborgs masks verify holds these against the files.",
+    )
+
+
+def _source(config: Config) -> str:
+    assert config.data is not None
+    return config.data.images or _own(config)
+
+
+def _annotations(config: Config) -> str:
+    assert config.data is not None
+    return config.data.annotations or _own(config)
+
+
+def _own(config: Config) -> str:
+    assert config.data is not None
+    return "none" if config.data.scenes is None else "drawn by the program (data.scenes)"

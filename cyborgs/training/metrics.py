@@ -1,0 +1,56 @@
+"""Figures of each epoch, as JSON lines."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cyborgs.errors import InputError
+from cyborgs.files import atomic_write
+
+Row = dict[str, float]
+
+
+class MetricsLog:
+    """Appends a line an epoch to a file, which can be read while training goes on.
+
+    A round that continues from step ``step`` keeps the lines up to that step and writes the
+    later ones again, so that each epoch has one line.
+
+    Raises `InputError` where the file cannot be written.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        kept = [row for row in read_metrics(path) if row["step"] <= step] if path.exists() else []
+        with atomic_write(path) as temporary:
+            temporary.write_text("".join(_line(row) for row in kept))
+        self._path = path
+
+    def write(self, row: Row) -> None:
+        """Append a line."""
+        with open(self._path, "a") as stream:
+            stream.write(_line(row))
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """The lines of a file, in order.
+
+    A last line that an interruption cut short is left out.  Raises `InputError` where another
+    line is damaged.
+    """
+    rows: list[Row] = []
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            rows.append({key: float(row[key]) for key in ("step", *row)})
+        except (ValueError, TypeError, KeyError):
+            if number == len(lines):
+                break
+            raise InputError(
+                f"metrics {path} is damaged in line {number}; delete it (no result needs it)"
+            ) from None
+    return rows
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row) + "\n"

@@ -1,0 +1,54 @@
+"""Figures of epochs that survive an interruption."""
+
+import json
+
+import pytest
+
+from cyborgs.training.metrics import MetricsLog, read_metrics
+
+
+def row(epoch, loss=1.0):
+    return {"epoch": epoch, "step": 10 * epoch, "loss": loss}
+
+
+def written(path, *rows, step=0):
+    log = MetricsLog(path, step)
+    for r in rows:
+        log.write(r)
+    return path
+
+
+def test_rows_come_back_in_order(tmp_path):
+    path = written(tmp_path / "new/folder/m.jsonl", row(1), row(2, 0.25))
+    assert read_metrics(path) == [row(1), row(2, 0.25)]
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [row(1), row(2, 0.25)]
+
+
+def test_a_line_can_be_read_as_soon_as_it_is_written(tmp_path):
+    log = MetricsLog(tmp_path / "m.jsonl", 0)
+    assert read_metrics(tmp_path / "m.jsonl") == []
+    log.write(row(1))
+    assert read_metrics(tmp_path / "m.jsonl") == [row(1)]
+
+
+@pytest.mark.parametrize(("step", "kept"), [(0, 0), (9, 0), (10, 1), (15, 1), (20, 2), (99, 3)])
+def test_continuing_keeps_what_was_done_and_writes_the_rest_again(tmp_path, step, kept):
+    path = written(tmp_path / "m.jsonl", row(1), row(2), row(3))
+    written(path, row(kept + 1, 0.5), step=step)
+    assert read_metrics(path) == [*(row(e + 1) for e in range(kept)), row(kept + 1, 0.5)]
+
+
+def test_a_line_cut_short_is_left_out(tmp_path):
+    path = written(tmp_path / "m.jsonl", row(1), row(2))
+    path.write_text(path.read_text()[:-9])
+    assert read_metrics(path) == [row(1)]
+    written(path, row(2), step=10)
+    assert read_metrics(path) == [row(1), row(2)]
+
+
+@pytest.mark.parametrize("line", ["nonsense", "[]", "{}", '{"step": "a"}', "null"])
+def test_another_damaged_line_is_named(tmp_path, refused, line):
+    path = written(tmp_path / "m.jsonl", row(1))
+    path.write_text(f"{line}\n{path.read_text()}")
+    with refused("m.jsonl", "line 1", "delete it"):
+        read_metrics(path)

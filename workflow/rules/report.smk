@@ -1,0 +1,21 @@
+# The story of the run on one page; `snakemake --report` takes it in.
+
+
+rule report:
+    input:
+        config=rules.configuration.output,
+        index=INDEX,
+        masks=[shards_of(number) for number in range(CONFIG.rounds)],
+        trained=state_of(CONFIG.rounds),
+        quality=rules.quality_table.output if LABELLED else [],
+    output:
+        f"{RUN}/report.html",
+    log:
+        f"{RUN}/logs/report.log",
+    conda:
+        ENVIRONMENT
+    params:
+        folder=RUN,
+        version=VERSIONS["report"],
+    shell:
+        "cyborgs report {params.folder:q} --out {output:q} > {log:q} 2>&1"
