@@ -212,6 +212,8 @@ class MatchedIoU:
         classes = sorted({name for _, name in self._shared})
         table = np.array([[self._shared[label, name] for name in classes] for label in labels])
         for row, column in zip(*linear_sum_assignment(table, maximize=True), strict=True):
+            if not table[row, column]:  # left over; which pairs these are would be arbitrary
+                continue
             self._intersections[classes[column]] += int(table[row, column])
             self._predicted[classes[column]] += int(table[row].sum())
         for name, pixels in zip(classes, table.sum(axis=0), strict=True):

@@ -48,7 +48,7 @@ def rows_of_pictures(
     series: Sequence[Series],
     truth: Instances | None,
 ) -> list[tuple[str, list[Picture]]]:
-    """Photograph and ground truth, then the masks of each series round by round.
+    """The masks of each series round by round, after the photograph and the ground truth.
 
     Args:
         name: of the image.
@@ -58,28 +58,27 @@ def rows_of_pictures(
         truth: its annotated instances, or None.
 
     Returns:
-        A title and small pictures, for the photograph and for each series.
+        For each series, what it is and small pictures; the first row begins with the
+        photograph and the ground truth.
     """
     small = thumbnail(photograph, WIDTH)
     first = [Picture(photo_source(small), "photograph", f"photograph {name}")]
     if truth is not None:
-        caption = f"ground truth · {len(truth.categories)} objects"
+        caption = f"ground truth · {_count(len(truth.categories), 'object')}"
         picture = thumbnail(truth_picture(photograph, truth), WIDTH)
         first.append(Picture(photo_source(picture), caption, f"objects annotated in {name}"))
-    rows = [("", first)]
+    rows = []
     for group in series:
         known = [(title, masks) for title, masks in group.rounds if position in masks]
         labels = [_labels(masks, position, photograph) for _, masks in known]
         cells = []
         for (title, _), found, coloured in zip(known, labels, match(labels), strict=True):
-            caption = " · ".join(
-                [title, f"{len(np.unique(found))} masks", *_agreement(found, truth)]
-            )
+            caption = " · ".join([title, *_in_words(found, truth)])
             picture = overlay(small, resized(coloured, small.shape[0], small.shape[1]))
             told = f"masks of {name}, {group.kind}, {caption}"
             cells.append(Picture(photo_source(picture), caption, told))
-        if cells:
-            rows.append((group.kind, cells))
+        rows.append((group.kind, [*first, *cells]))
+        first = []
     return rows
 
 
@@ -88,7 +87,14 @@ def _labels(masks: Masks, position: int, photograph: NDArray[np.uint8]) -> NDArr
     return full_size(masks.read(position), height, width, masks.stride)
 
 
-def _agreement(labels: NDArray[np.integer], truth: Instances | None) -> list[str]:
-    if truth is None or not len(truth.categories):
-        return []
-    return [f"ARI {adjusted_rand_index(labels, truth.label_map(), ~truth.ignore):.2f}"]
+def _in_words(labels: NDArray[np.integer], truth: Instances | None) -> list[str]:
+    words = [_count(len(np.unique(labels)), "mask")]
+    if truth is not None and len(truth.categories):
+        ari = adjusted_rand_index(labels, truth.label_map(), ~truth.ignore)
+        # Not broken between the two words.
+        words.append(f"ARI\N{NO-BREAK SPACE}{ari:.2f}")
+    return words
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

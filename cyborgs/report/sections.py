@@ -38,13 +38,13 @@ class Round:
 
 
 def quality_charts(
-    fixed: Mapping[str, Mapping[int, Figures]], seed: Figures | None, names: Mapping[str, str]
+    fixed: Mapping[str, Mapping[int, Figures]], seed: Figures, names: Mapping[str, str]
 ) -> list[Picture]:
     """A chart a figure: rounds across, a line for each fixed K, the seed masks as baseline.
 
     Args:
         fixed: kind of masks ("K = 8") to round to figures.
-        seed: figures of the seed masks as they were made.
+        seed: figures of the seed masks that compare with them.
         names: keys of the figures that get a chart, and their titles.
     """
     pictures = []
@@ -56,7 +56,7 @@ def quality_charts(
                 lines.append(Line(kind, list(known), [v or 0.0 for v in known.values()], style))
         if not lines:
             continue
-        value = None if seed is None else seed.get(key)
+        value = seed.get(key)
         baseline = None if value is None else ("seed masks", value)
         svg = chart(title, "round", lines, baseline=baseline)
         told = "; ".join(

@@ -1,20 +1,18 @@
 """Agreement with ground truth, against scikit-learn, pycocotools and plain loops."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from pycocotools import mask as rle  # type: ignore[import-untyped]
+from scipy import ndimage
 from sklearn.metrics import adjusted_rand_score  # type: ignore[import-untyped]
 
 from cyborgs.data.annotations import Instances
-from cyborgs.masks import quality
 from cyborgs.masks.alignment import full_size
-from cyborgs.masks.quality import QualityMeter, adjusted_rand_index, best_overlaps
+from cyborgs.masks.quality import QualityMeter, best_overlaps
 
 KEYS = {
     "images",
@@ -24,6 +22,10 @@ KEYS = {
     "ari_foreground",
     "mbo_instances",
     "mbo_classes",
+    "asa",
+    "boundary_recall",
+    "boundary_precision",
+    "miou",
 }
 
 
@@ -66,91 +68,6 @@ def slow_best_overlap(labels: np.ndarray, mask: np.ndarray, ignore: np.ndarray) 
         cluster = {p for p in pixels if labels[p] == label}
         best = max(best, len(inside & cluster) / len(inside | cluster))
     return best if inside else math.nan
-
-
-class TestAdjustedRandIndex:
-    @pytest.mark.parametrize("labels", [2, 8, 256, 65535])
-    @pytest.mark.parametrize("noise", [0.0, 0.1, 0.7, 1.0])
-    def test_large_maps(self, labels: int, noise: float) -> None:
-        rng = np.random.default_rng(labels)
-        a = rng.integers(0, labels + 1, (60, 80))
-        b = np.where(rng.random(a.shape) < noise, rng.integers(0, 9, a.shape), a % 9)
-        assert adjusted_rand_index(a, b) == pytest.approx(
-            adjusted_rand_score(a.ravel(), b.ravel()), abs=1e-12
-        )
-        assert adjusted_rand_index(b, a) == adjusted_rand_index(a, b)
-
-    @settings(max_examples=200, deadline=None, derandomize=True)
-    @given(
-        st.integers(1, 12).flatmap(
-            lambda n: st.tuples(*[arrays(np.uint16, n, elements=st.integers(0, 3))] * 2)
-        )
-    )
-    def test_small_and_degenerate_ones(self, pair: tuple[np.ndarray, np.ndarray]) -> None:
-        a, b = pair
-        assert adjusted_rand_index(a, b) == pytest.approx(adjusted_rand_score(a, b), abs=1e-12)
-
-    @pytest.mark.parametrize(
-        ("a", "b", "expected"),
-        [
-            ([5, 5, 5, 5], [0, 0, 0, 0], 1.0),
-            ([0, 1, 2, 3], [7, 5, 4, 6], 1.0),
-            ([0, 1, 2, 3], [0, 0, 0, 0], 0.0),
-            ([3], [0], 1.0),
-            ([0, 0, 1, 1], [0, 1, 0, 1], -0.5),
-            ([0, 0, 65535, 65535], [1, 1, 0, 0], 1.0),
-        ],
-    )
-    def test_known_values(self, a: list[int], b: list[int], expected: float) -> None:
-        assert adjusted_rand_index(np.array(a), np.array(b)) == expected
-
-    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64, np.uint64])
-    def test_any_integer_type(self, dtype: type[np.integer]) -> None:
-        a = np.array([[0, 0, 200], [200, 7, 7]]).astype(dtype)
-        b = np.array([[0, 0, 0], [250, 1, 1]]).astype(dtype)
-        expected = adjusted_rand_score(a.ravel(), b.ravel())
-        assert adjusted_rand_index(a, b) == pytest.approx(expected, abs=1e-12)
-
-    def test_only_kept_pixels_count(self) -> None:
-        rng = np.random.default_rng(3)
-        a = rng.integers(0, 5, (20, 30))
-        b = np.where(rng.random((20, 30)) < 0.5, a, rng.integers(0, 5, (20, 30)))
-        keep = rng.random(a.shape) < 0.4
-        expected = adjusted_rand_score(a[keep], b[keep])
-        assert expected != pytest.approx(adjusted_rand_score(a.ravel(), b.ravel()), abs=1e-3)
-        assert adjusted_rand_index(a, b, keep) == pytest.approx(expected, abs=1e-12)
-
-    def test_without_pixels_it_is_undefined(self) -> None:
-        a = np.zeros((4, 5), dtype=np.uint8)
-        assert math.isnan(adjusted_rand_index(a, a, np.zeros((4, 5), dtype=bool)))
-        assert math.isnan(adjusted_rand_index(a[:0], a[:0]))
-
-    def test_partitions_too_fine_for_a_table(self) -> None:
-        # 65536 x 65536 cells of 8 bytes would be 32 GiB.
-        a = np.arange(65536, dtype=np.uint16)
-        assert adjusted_rand_index(a, a[::-1]) == 1.0
-
-    def test_counts_of_pairs_beyond_64_bits(self) -> None:
-        # 2 ** 22 pixels: products of counts of pairs reach 2 ** 86.
-        a = np.zeros((2048, 2048), dtype=np.uint8)
-        a[1000:] = 1
-        b = np.zeros_like(a)
-        b[:, :700] = 1
-        b[1200:] = 2
-        n = a.size
-        table = np.array([[1000 * 1348, 1000 * 700, 0], [200 * 1348, 200 * 700, 848 * 2048]])
-
-        def pairs(counts: np.ndarray) -> float:
-            return sum(math.comb(int(c), 2) for c in counts.ravel())
-
-        rows, columns = pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
-        chance = rows * columns / math.comb(n, 2)
-        expected = (pairs(table) - chance) / ((rows + columns) / 2 - chance)
-        assert adjusted_rand_index(a, b) == pytest.approx(expected, rel=1e-12)
-
-    def test_shapes_must_agree(self) -> None:
-        with pytest.raises(ValueError, match="shapes"):
-            adjusted_rand_index(np.zeros((4, 5), np.uint8), np.zeros((5, 4), np.uint8))
 
 
 class TestBestOverlaps:
@@ -220,6 +137,10 @@ class TestQualityMeter:
             "ari_foreground": 1.0,
             "mbo_instances": 1.0,
             "mbo_classes": 1.0,
+            "asa": 1.0,
+            "boundary_recall": 1.0,
+            "boundary_precision": 1.0,
+            "miou": 1.0,
         }
 
     def test_means_over_images_instances_and_categories(self) -> None:
@@ -259,7 +180,46 @@ class TestQualityMeter:
         assert len(classes) == 6
         assert result["mbo_classes"] == pytest.approx(np.mean(classes), abs=1e-12)
 
-    @pytest.mark.parametrize("metric", ["ari", "mbo_instances", "mbo_classes"])
+    @pytest.mark.parametrize("seed", range(6))
+    def test_achievable_accuracy_against_loops(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        labels = blocks(rng, (13, 17), [0, 3, 255, 65535])
+        crowd = rng.random(labels.shape) < (0.3 if seed % 2 else 0.0)
+        known = truth(rectangles(rng, 3, labels.shape), ignore=crowd)
+        shown = known.label_map()
+        right = 0
+        for label in np.unique(labels):
+            inside = shown[(labels == label) & ~crowd]
+            right += max((np.count_nonzero(inside == s) for s in range(4)), default=0)
+        expected = right / np.count_nonzero(~crowd)
+        assert measure((labels, known))["asa"] == pytest.approx(expected, abs=1e-12)
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_boundaries_against_scipy(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        labels = blocks(rng, (30, 41), [0, 3, 255])
+        known = truth(rectangles(rng, 2, labels.shape))
+        ours, theirs = (slow_boundaries(m) for m in (labels, known.label_map()))
+        result = measure((labels, known))
+        for key, of, others in (
+            ("boundary_recall", theirs, ours),
+            ("boundary_precision", ours, theirs),
+        ):
+            distance = ndimage.distance_transform_cdt(~others, metric="chessboard")
+            assert result[key] == pytest.approx((distance[of] <= 2).mean(), abs=1e-12)
+
+    def test_without_boundaries_they_are_undefined(self) -> None:
+        whole = truth(np.ones((1, 5, 6), dtype=bool))
+        one = np.zeros((5, 6), dtype=np.uint8)
+        result = measure((one, whole))
+        assert math.isnan(result["boundary_recall"])
+        assert math.isnan(result["boundary_precision"])
+        half = np.arange(6)[None].repeat(5, axis=0) // 3
+        result = measure((half, whole))
+        assert math.isnan(result["boundary_recall"])
+        assert result["boundary_precision"] == 0.0
+
+    @pytest.mark.parametrize("metric", ["ari", "mbo_instances", "mbo_classes", "asa", "miou"])
     def test_crowd_pixels_are_left_out(self, metric: str) -> None:
         masks = np.zeros((1, 8, 8), dtype=bool)
         masks[0, :4, :4] = True
@@ -268,7 +228,7 @@ class TestQualityMeter:
         # The cluster of the instance also takes the crowd, in which nothing is annotated.
         labels = (masks[0] | crowd).astype(np.uint8)
         assert measure((labels, truth(masks, ignore=crowd)))[metric] == 1.0
-        assert measure((labels, truth(masks)))[metric] < 0.75
+        assert measure((labels, truth(masks)))[metric] <= 0.75
 
     def test_crowd_labels_make_no_difference(self) -> None:
         rng = np.random.default_rng(5)
@@ -347,17 +307,105 @@ class TestQualityMeter:
                 np.zeros((3, 4), np.uint8), truth(np.zeros((1, 4, 3), dtype=bool))
             )
 
-    def test_another_metric_is_an_entry(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def achievable_accuracy(comparison: quality.Comparison) -> np.ndarray:
-            table = comparison.contingency
-            return np.array([table.max(axis=1).sum() / table.sum()])
 
-        metrics = {**quality.METRICS, "accuracy": achievable_accuracy}
-        monkeypatch.setattr(quality, "METRICS", metrics)
+class TestMatchedIoU:
+    """Clusters matched to classes, against every possible matching."""
+
+    def test_one_group_against_all_matchings(self) -> None:
+        rng = np.random.default_rng(3)
+        images = []
+        for categories in ([7, 9], [9], [7, 7]):
+            masks = rectangles(rng, len(categories), (12, 15))
+            crowd = (rng.random((12, 15)) < 0.2) & ~masks.any(axis=0)
+            images.append((blocks(rng, (12, 15), [1, 4, 300]), truth(masks, categories, crowd)))
+        expected = slow_miou([images], [1, 4, 300], [0, 7, 9])
+        assert matched(*((labels, known, 5) for labels, known in images)) == expected
+
+    def test_groups_are_matched_one_by_one_and_pooled(self) -> None:
+        rng = np.random.default_rng(4)
+        groups = [
+            [
+                (blocks(rng, (10, 14), [0, 1]), truth(rectangles(rng, 1, (10, 14)), [category]))
+                for category in categories
+            ]
+            for categories in ([1, 2], [2, 1], [2])
+        ]
+        expected = slow_miou(groups, [0, 1], [0, 1, 2])
+        added = [(*image, number) for number, group in enumerate(groups) for image in group]
+        assert matched(*added) == expected
+
+    def test_an_image_without_a_group_is_matched_by_itself(self) -> None:
         masks = np.zeros((1, 4, 8), dtype=bool)
-        masks[0, :, :3] = True
-        labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])[None].repeat(4, axis=0)
-        crowd = np.zeros((4, 8), dtype=bool)
-        crowd[:, 3] = True
-        assert measure((labels, truth(masks)))["accuracy"] == pytest.approx(7 / 8)
-        assert measure((labels, truth(masks, ignore=crowd)))["accuracy"] == 1.0
+        masks[0, :, :4] = True
+        labels = masks[0].astype(np.uint8)
+        swapped = 1 - labels
+        known = truth(masks, [3])
+        assert matched((labels, known, -1), (swapped, known, -1)) == 1.0
+        assert matched((labels, known, 0), (swapped, known, 0)) == pytest.approx(1 / 3)
+
+    def test_a_cluster_without_a_class_is_wrong(self) -> None:
+        masks = np.zeros((1, 1, 8), dtype=bool)
+        masks[0, :, :4] = True
+        labels = np.array([[0, 0, 1, 1, 2, 2, 2, 2]])
+        # Background 1, and half of the object.
+        assert matched((labels, truth(masks), -1)) == pytest.approx((1 + 0.5) / 2)
+
+    def test_a_class_without_a_cluster_counts(self) -> None:
+        masks = np.zeros((2, 1, 8), dtype=bool)
+        masks[0, :, :4] = masks[1, :, 4:7] = True
+        labels = np.array([[0, 0, 0, 0, 1, 1, 1, 1]])
+        # Classes: 4 pixels (right), 3 pixels (3 of 4 right), background without a cluster.
+        assert matched((labels, truth(masks, [1, 2]), -1)) == pytest.approx((1 + 3 / 4 + 0) / 3)
+
+    def test_categories_may_have_any_number(self) -> None:
+        masks = np.zeros((2, 1, 9), dtype=bool)
+        masks[0, :, :3] = masks[1, :, 3:6] = True
+        labels = np.array([[0, 0, 0, 1, 1, 1, 2, 2, 2]])
+        assert matched((labels, truth(masks, [0, -1]), -1)) == 1.0
+
+
+def slow_boundaries(labels: np.ndarray) -> np.ndarray:
+    found = np.zeros(labels.shape, dtype=bool)
+    height, width = labels.shape
+    for y, x in np.ndindex(height, width):
+        for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+            if 0 <= v < height and 0 <= u < width and labels[v, u] != labels[y, x]:
+                found[y, x] = True
+    return found
+
+
+def matched(*images: tuple[np.ndarray, Instances, int]) -> float:
+    meter = QualityMeter()
+    for labels, known, group in images:
+        meter.update(labels, known, group)
+    return meter.result()["miou"]
+
+
+def slow_miou(
+    groups: list[list[tuple[np.ndarray, Instances]]], labels: list[int], classes: list[int]
+) -> float:
+    """Mean IoU with the best of all matchings in each group, one pixel set a class."""
+    shares = dict.fromkeys(classes, 0)
+    predicted = dict.fromkeys(classes, 0)
+    annotated = dict.fromkeys(classes, 0)
+    for group in groups:
+        found = np.concatenate([m[~k.ignore] for m, k in group])
+        known = np.concatenate([k.category_map()[~k.ignore] for _, k in group])
+        spare = [*classes, *[None] * max(0, len(labels) - len(classes))]
+        best = max(
+            itertools.permutations(spare, len(labels)),
+            key=lambda names: sum(
+                np.count_nonzero((found == label) & (known == name))
+                for label, name in zip(labels, names, strict=True)
+                if name is not None
+            ),
+        )
+        for name in classes:
+            annotated[name] += np.count_nonzero(known == name)
+        for label, name in zip(labels, best, strict=True):
+            shared = np.count_nonzero((found == label) & (known == name))
+            if shared:
+                shares[name] += shared
+                predicted[name] += np.count_nonzero(found == label)
+    ratios = [shares[c] / (annotated[c] + predicted[c] - shares[c]) for c in classes]
+    return pytest.approx(float(np.mean(ratios)), abs=1e-12)  # type: ignore[return-value]
