@@ -11,7 +11,9 @@ from cyborgs.cli import main
 
 COMMANDS = [
     ["config"], ["scenes"], ["index"], ["seed", "state"], ["seed", "masks"], ["pretrain"],
-    ["bootstrap"], ["export"], ["masks", "quality"], ["masks", "table"],
+    ["bootstrap"], ["export"], ["report"], ["masks", "info"], ["masks", "stats"],
+    ["masks", "show"], ["masks", "compare"], ["masks", "verify"], ["masks", "quality"],
+    ["masks", "export"], ["masks", "import"], ["masks", "table"],
 ]  # fmt: skip
 
 
@@ -65,8 +67,8 @@ def test_help_needs_no_heavy_library():
             "cyborgs export: error: state nothing.pt does not exist",
         ),
         (
-            ["masks", "quality", "--masks", "m", "--index", "i.jsonl", "--annotations", "a.json"],
-            "cyborgs masks quality: error: index i.jsonl does not exist",
+            ["masks", "quality", "m", "--index", "i.jsonl", "--annotations", "a.json"],
+            "cyborgs masks quality: error: masks m: no mask shards there",
         ),
         (
             ["masks", "table", "--row", "K = 8", "q.json", "--out", "t.tsv"],

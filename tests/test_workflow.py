@@ -13,9 +13,12 @@ import pytest
 import torch
 import torchvision
 import yaml
+from playwright.sync_api import sync_playwright
 
 from cyborgs.data.index import read_index
+from cyborgs.layout import Run
 from cyborgs.masks.shards import Masks
+from cyborgs.training.metrics import read_metrics
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -33,6 +36,9 @@ TINY = {
     "compute": {"device": "cpu", "threads": 1, "workers": 0},
 }
 
+
+# How addresses begin that no network is asked for.
+LOCAL = ("file:", "data:", "blob:")
 
 # Rows of the table of jobs that stand for no job.
 TARGETS = ("all", "masks", "total")
@@ -92,7 +98,7 @@ def interrupted(finished, tmp_path):
     """A copy of the run as it was after its first round, time stamps and all."""
     folder = shutil.copytree(finished, tmp_path / "copy")
     results = folder / "results/tiny"
-    for name in ("states/round-02.pt", "backbone.pth", "quality.tsv"):
+    for name in ("states/round-02.pt", "backbone.pth", "quality.tsv", "report.html"):
         (results / name).unlink()
     shutil.rmtree(results / "quality")
     return folder
@@ -168,6 +174,16 @@ def test_a_finished_run_has_what_it_promises_and_nothing_left_to_do(finished):
         ["as made", "1"],
     ]
     assert not list(results.glob("work/*"))
+    run = Run(results)
+    assert run.read_config().rounds == 2
+    assert run.rounds() == [0, 1]
+    paths = [run.index, run.images(), run.annotations(), run.quality_table, run.report]
+    paths += [f(n) for n in (1, 2) for f in (run.state, run.metrics)]
+    paths += [run.probe(4, 2), run.quality("k-4", 2), run.quality("made", 1)]
+    assert all(path.exists() for path in paths)
+    assert [row["epoch"] for n in (1, 2) for row in read_metrics(run.metrics(n))] == [1, 2]
+    costs = {str(p.relative_to(results / "cost")) for p in results.glob("cost/**/*.tsv")}
+    assert {"pretrain/round-02.tsv", "masks/round-01/shard-0001.tsv"} < costs
     assert planned(finished) == {}
 
 
@@ -181,6 +197,8 @@ def test_one_more_round_runs_that_round_alone(finished):
         "quality_fixed": 1,
         "quality_made": 1,
         "quality_table": 1,
+        "configuration": 1,
+        "report": 1,
     }
 
 
@@ -214,7 +232,7 @@ def test_where_it_is_computed_reruns_nothing(finished, compute):
 @pytest.mark.slow
 def test_a_quality_setting_reruns_no_training(finished):
     jobs = planned(finished, config=changed(quality={"clusters": [4, 5]}))
-    assert set(jobs) == {"probe", "quality_fixed", "quality_table"}
+    assert set(jobs) == {"configuration", "probe", "quality_fixed", "quality_table", "report"}
     assert jobs["probe"] == 3
 
 
@@ -346,3 +364,45 @@ def test_every_kind_of_seed_masks_begins_a_run(finished, tmp_path, kind):
         seed["masks"] = str(finished / "results/tiny/masks/round-01")
     config = changed() | {"seed_masks": seed}
     snakemake(tmp_path, "results/tiny/states/round-01.pt", config=config)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's Chromium, without a screen and without a network."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("Chromium is not installed (Debian: chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1366, 390])
+def test_the_report_opens_offline_in_a_browser(finished, tmp_path, browser, width):
+    """On a laptop and on a phone: no error, no request, every picture, nothing cut off."""
+    report = tmp_path / "report.html"
+    snakemake(finished, "--report", str(report))
+    assert report.stat().st_size < 30e6
+    page = browser.new_context(viewport={"width": width, "height": 800}, offline=True).new_page()
+    troubles = []
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("console", lambda m: troubles.append(m.text) if m.type == "error" else None)
+    page.on("request", lambda r: troubles.append(r.url) if r.url[:5] not in LOCAL else None)
+    page.goto(report.as_uri())
+    page.get_by_role("heading", name="tiny: 2 rounds of resnet18 on 13 images").wait_for()
+    images = page.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 0)")
+    assert len(images) > 60
+    assert all(images)
+    for heading in ("Mask quality by round", "Training", "What it cost", "Drawn at random"):
+        assert page.get_by_role("heading", name=heading).is_visible()
+    box = page.get_by_role("heading", name="Training").bounding_box()
+    assert box["x"] >= 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # Snakemake's own page of each rule's run time.
+    page.get_by_text("Statistics", exact=True).click()
+    page.locator("canvas, svg").first.wait_for()
+    assert not troubles

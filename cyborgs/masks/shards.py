@@ -131,7 +131,7 @@ class ShardWriter:
             fletcher32=True,
         )
         _mark(mask, {"CLASS": "IMAGE", "IMAGE_VERSION": "1.2", "IMAGE_SUBCLASS": "IMAGE_INDEXED"})
-        mask.attrs["PALETTE"] = self._palette
+        mask.attrs.create("PALETTE", [self._palette], shape=(1,), dtype=h5py.ref_dtype)
         row = {
             "position": position,
             "height": entry.height,
@@ -411,9 +411,12 @@ def _key(position: int) -> str:
 
 
 def _mark(dataset: h5py.Dataset, attributes: dict[str, str]) -> None:
-    # The HDF5 Image specification asks for fixed-length strings.
+    """Attributes as the HDF5 Image and Palette Specification has them: C strings."""
     for name, value in attributes.items():
-        dataset.attrs[name] = np.bytes_(value)
+        content = value.encode("ascii") + b"\0"
+        kind = h5py.h5t.C_S1.copy()
+        kind.set_size(len(content))
+        dataset.attrs.create(name, np.bytes_(content), dtype=h5py.Datatype(kind))
 
 
 def _reason(error: BaseException) -> str:

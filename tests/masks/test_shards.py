@@ -77,7 +77,7 @@ def test_any_hdf5_program_can_read_them_and_shows_them_in_colour(tmp_path):
         assert mask.fletcher32
         assert mask.attrs["CLASS"] == b"IMAGE"
         assert mask.attrs["IMAGE_SUBCLASS"] == b"IMAGE_INDEXED"
-        palette = file[mask.attrs["PALETTE"]]
+        palette = file[mask.attrs["PALETTE"][0]]
         assert palette.shape == (256, 3)
         assert palette.attrs["CLASS"] == b"PALETTE"
         assert len(np.unique(palette[:], axis=0)) > 200

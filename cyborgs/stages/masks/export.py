@@ -1,10 +1,11 @@
 """``cyborgs masks export``: a round's masks as other programs load them."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,28 +14,30 @@ from cyborgs.errors import InputError
 from cyborgs.files import atomic_write
 from cyborgs.masks.alignment import full_size
 from cyborgs.masks.formats import coco_annotations, write_npy, write_png
-from cyborgs.masks.shards import Shard, find_shards
+from cyborgs.masks.shards import Header, Shard, find_shards
 from cyborgs.progress import say, track
 from cyborgs.stages.masks.sources import Sources
 
 Labels = NDArray[np.integer]
 Item = tuple[int, str, Labels]  # position in the index, name, labels at image size
 
-_SUFFIXES = {"png": ".png", "npy": ".npy"}
 
-
-def run(sources: Sources, kind: str, out: Path) -> None:
+def run(sources: Sources, kind: str, out: Path) -> dict[str, int]:
     """Write the masks of a round at image size.
 
     Args:
         sources: of one round.
-        kind: "png" (a folder of indexed PNGs), "npy" (a folder of int64 arrays, as the
-            published program read them), or "coco" (one JSON file with run-length codes).
+        kind: "png" (a folder of indexed PNGs; 16-bit grey where an image has a label above
+            255), "npy" (a folder of int64 arrays, as the published program read them), or
+            "coco" (one JSON file with run-length codes; image ids are positions + 1).
         out: the folder or file.  It appears when it is whole, and must not exist before.
+
+    Returns:
+        ``images``: how many were written; ``grey``: how many of the PNGs are 16-bit grey.
 
     Raises:
         InputError: several rounds, masks that cannot be read, two images whose files would have
-            one name, or something that lies at ``out``.
+            one name, a name that leads out of the folder, or something that lies at ``out``.
     """
     if len(sources.rounds) > 1:
         raise InputError(
@@ -43,21 +46,26 @@ def run(sources: Sources, kind: str, out: Path) -> None:
     if out.exists():
         raise InputError(f"--out {out} exists; remove it, or give another name")
     paths = find_shards(sources.rounds[0][1])
+    names = _names(paths)
+    grey = 0
     if kind == "coco":
-        count = _write_coco(paths, out)
+        _write_coco(paths, len(names), out)
+    elif kind == "npy":
+        _write_arrays(paths, names, out)
     else:
-        writer = write_png if kind == "png" else write_npy
-        count = _write_folder(paths, out, _SUFFIXES[kind], writer)
-    say(f"export: masks of {count} images in {out}")
+        grey = _write_pictures(paths, names, out)
+    note = f"; {grey} of them have labels above 255 and are 16-bit grey" if grey else ""
+    say(f"export: masks of {len(names)} images in {out}{note}")
+    return {"images": len(names), "grey": grey}
 
 
 def file_name(name: str, suffix: str) -> str:
     """The file of an image's mask: the image's name with another suffix.
 
-    Raises `InputError` for a name that leads out of the folder.
+    Raises `InputError` for a name that leads out of the folder, or is none.
     """
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
+    if path.is_absolute() or ".." in path.parts or not path.name or "\0" in name:
         raise InputError(f"image {name!r}: its name leads out of the folder; index again")
     return path.with_suffix(suffix).as_posix()
 
@@ -75,55 +83,75 @@ def require_distinct(names: list[str], suffix: str) -> dict[str, str]:
     return files
 
 
-def _write_folder(
-    paths: list[Path], out: Path, suffix: str, write: Callable[[Path, Labels], None]
-) -> int:
-    names = [name for path in paths for name in _names(path)]
-    require_distinct(names, suffix)
-    with _whole_folder(out) as folder:
-        for _, name, labels in _items(paths, len(names)):
-            target = folder / file_name(name, suffix)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write(target, labels)
-    return len(names)
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill: it gets the name ``out`` when the block ends, or disappears.
+
+    ``out`` must be missing or an empty folder.  Raises `InputError` where it cannot be made.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=out.parent, prefix=".part-") as temporary:
+            # One more folder: that of `tempfile` is closed to other users.
+            folder = Path(temporary) / out.name
+            folder.mkdir()
+            yield folder
+            folder.rename(out)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise InputError(f"cannot write {out}: {error.strerror} ({error.filename})") from None
+
+
+def _write_pictures(paths: list[Path], names: list[str], out: Path) -> int:
+    """Returns how many are not indexed."""
+    with _files(paths, names, ".png", out) as files:
+        return sum(not write_png(target, labels) for target, labels in files)
+
+
+def _write_arrays(paths: list[Path], names: list[str], out: Path) -> None:
+    with _files(paths, names, ".npy", out) as files:
+        for target, labels in files:
+            write_npy(target, labels)
 
 
 @contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` that gets its name at the end, or disappears."""
-    folder = out.with_name(f".{out.name}.part")
-    try:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        yield folder
-        folder.rename(out)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+def _files(
+    paths: list[Path], names: list[str], suffix: str, out: Path
+) -> Iterator[Iterator[tuple[Path, Labels]]]:
+    """The files to write in a folder, each with its labels."""
+    require_distinct(names, suffix)
+    with whole_folder(out) as folder:
+
+        def each() -> Iterator[tuple[Path, Labels]]:
+            for _, name, labels in _items(paths, len(names)):
+                target = folder / file_name(name, suffix)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                yield target, labels
+
+        yield each()
 
 
-def _write_coco(paths: list[Path], out: Path) -> int:
+def _write_coco(paths: list[Path], images: int, out: Path) -> None:
     """Images in one list, annotations in the other: two passes, nothing held."""
-    images = sum(len(_names(path)) for path in paths)
     with atomic_write(out) as temporary, open(temporary, "w", encoding="ascii") as stream:
-        stream.write('{"categories": [{"id": 1, "name": "mask", "supercategory": "mask"}],\n')
+        stream.write('{"info": {"description": "masks of CYBORGS"},\n')
+        stream.write('"categories": [{"id": 1, "name": "mask", "supercategory": "mask"}],\n')
         stream.write('"images": [\n')
-        _write_list(stream.write, _image_entries(paths))
+        stream.writelines(_joined(_image_entries(paths)))
         stream.write('],\n"annotations": [\n')
-        _write_list(stream.write, _annotations(paths, images))
+        stream.writelines(_joined(_annotations(paths, images)))
         stream.write("]}\n")
-    return images
 
 
-def _write_list(write: Callable[[str], object], entries: Iterator[dict[str, object]]) -> None:
+def _joined(entries: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """Entries of a JSON list, a line each."""
     separator = ""
     for entry in entries:
-        write(separator + json.dumps(entry))
+        yield separator + json.dumps(entry)
         separator = ",\n"
-    write("\n")
+    yield "\n"
 
 
-def _image_entries(paths: list[Path]) -> Iterator[dict[str, object]]:
+def _image_entries(paths: list[Path]) -> Iterator[dict[str, Any]]:
     for path in paths:
         with Shard(path) as shard:
             for row, position in enumerate(shard.positions):
@@ -135,7 +163,7 @@ def _image_entries(paths: list[Path]) -> Iterator[dict[str, object]]:
                 }
 
 
-def _annotations(paths: list[Path], images: int) -> Iterator[dict[str, object]]:
+def _annotations(paths: list[Path], images: int) -> Iterator[dict[str, Any]]:
     identity = 1
     for position, _, labels in _items(paths, images):
         for annotation in coco_annotations(labels, _image_id(position), identity):
@@ -148,9 +176,26 @@ def _image_id(position: int) -> int:
     return position + 1
 
 
-def _names(path: Path) -> list[str]:
-    with Shard(path) as shard:
-        return shard.names
+def _names(paths: list[Path]) -> list[str]:
+    """Names of the images of all shards; `InputError` where the shards do not go together."""
+    owners: dict[str, Path] = {}
+    first: Header | None = None
+    for path in paths:
+        with Shard(path) as shard:
+            header = shard.header
+            first = first or header
+            if (header.round, header.index) != (first.round, first.index):
+                raise InputError(
+                    f"mask shards {paths[0]} and {path} are of different rounds or runs; name one"
+                )
+            for name in shard.names:
+                if name in owners:
+                    raise InputError(
+                        f"image {name} has a mask in {owners[name]} and in {path}; keep one set "
+                        "of shards"
+                    )
+                owners[name] = path
+    return list(owners)
 
 
 def _items(paths: list[Path], images: int) -> Iterator[Item]:

@@ -1,7 +1,6 @@
 """``cyborgs masks import``: masks made elsewhere become shards that can seed a run."""
 
 import hashlib
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from cyborgs.masks.alignment import at_centres
 from cyborgs.masks.formats import read_npy, read_png, storable
 from cyborgs.masks.shards import Header, write_shard
 from cyborgs.progress import say, track
-from cyborgs.stages.masks.export import file_name, require_distinct
+from cyborgs.stages.masks.export import file_name, require_distinct, whole_folder
 from cyborgs.stages.provenance import provenance
 
 Labels = NDArray[np.integer]
@@ -24,7 +23,7 @@ Labels = NDArray[np.integer]
 _READERS: dict[str, Callable[[Path], Labels]] = {".png": read_png, ".npy": read_npy}
 
 
-def run(source: Path, index_path: Path, out: Path, stride: int, shards: int) -> None:
+def run(source: Path, index_path: Path, out: Path, stride: int, shards: int) -> dict[str, int]:
     """Write the masks of all images of an index as shards of round 0.
 
     A run begins with them by ``seed_masks: {kind: file, masks: FOLDER}``.
@@ -32,11 +31,15 @@ def run(source: Path, index_path: Path, out: Path, stride: int, shards: int) -> 
     Args:
         source: a folder of PNGs or of `.npy` files at image size, named as the images are but
             for the suffix; or a COCO instances JSON, where of overlapping instances the smaller
-            has the pixel, and what no instance covers is one mask.
+            has the pixel, and what no instance covers is one mask.  Labels are 0 … 65535; an
+            image with larger ones is numbered anew.
         index_path: the index of the images.
         out: folder of the shards; must be empty or missing, and appears when all are written.
         stride: pixels between two stored labels; the label at a location's centre is taken.
         shards: how many files; the labels do not depend on it.
+
+    Returns:
+        ``images``: how many have masks.
 
     Raises:
         InputError: a mask that is missing, cannot be read, or is not of its image's size, or a
@@ -47,51 +50,35 @@ def run(source: Path, index_path: Path, out: Path, stride: int, shards: int) -> 
         raise InputError(f"--out {out} exists and is not empty; give another folder")
     if shards > len(index):
         raise InputError(f"--shards: {shards} shards of {len(index)} images; give fewer")
-    label, digest = _coco(source, index) if source.is_file() else _folder(source, index)
-    record = provenance(
-        "import-masks", {"stride": stride}, {"index": index.digest, "source": digest}
-    )
-    bounds = [len(index) * shard // shards for shard in range(shards + 1)]
-    # Beside the folder until all are written: one bad mask leaves nothing behind.
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    with whole_folder(out) as folder:
+        label, digest = _coco(source, index) if source.is_file() else _folder(source, index)
+        record = provenance(
+            "import-masks", {"stride": stride}, {"index": index.digest, "source": digest}
+        )
         for shard in range(shards):
             header = Header(0, stride, shard, shards, index.digest, record)
-            positions = range(bounds[shard], bounds[shard + 1])
-            path = part / f"shard-{shard:04d}-of-{shards:04d}.h5"
+            positions = range(len(index) * shard // shards, len(index) * (shard + 1) // shards)
+            path = folder / f"shard-{shard:04d}-of-{shards:04d}.h5"
             with write_shard(path, header) as writer:
                 for p in track(positions, len(positions), f"import, shard {shard}", "images"):
                     labels = at_centres(label(index[p]), stride)
                     writer.add(p, index[p], labels, -1, len(np.unique(labels)))
-        if out.exists():
-            out.rmdir()
-        part.rename(out)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
     say(f"import: masks of {len(index)} images in {out}")
+    return {"images": len(index)}
 
 
 def _folder(source: Path, index: Index) -> tuple[Callable[[Entry], Labels], str]:
     """How the mask of an image is read from a folder, and a digest of all its masks."""
     if not source.is_dir():
-        raise InputError(f"masks {source} do not exist (a folder, or a COCO JSON)")
-    found = {suffix for suffix in _READERS if any(source.rglob(f"*{suffix}"))}
-    if len(found) != 1:
-        what = "both .png and .npy files" if found else "neither .png nor .npy files"
-        raise InputError(f"masks {source}: the folder holds {what}; one kind is needed")
-    (suffix,) = found
+        raise InputError(f"masks {source} do not exist; give a folder, or a COCO instances JSON")
+    suffix = _suffix(source)
     files = require_distinct([e.name for e in index.entries], suffix)
     missing = [file for file in files if not (source / file).is_file()]
     if missing:
         raise InputError(
             f"masks {source}: {len(missing)} of {len(index)} images have none, {missing[0]} for "
-            f"image {files[missing[0]]} among them"
+            f"image {files[missing[0]]} among them; a mask is named as its image but for the suffix"
         )
-    content = hashlib.sha256()
-    for file in files:
-        content.update(sha256(source / file).encode())
 
     def label(entry: Entry) -> Labels:
         path = source / file_name(entry.name, suffix)
@@ -103,7 +90,27 @@ def _folder(source: Path, index: Index) -> tuple[Callable[[Entry], Labels], str]
             )
         return storable(labels, f"mask {path}")
 
-    return label, content.hexdigest()
+    return label, _digest([source / file for file in files])
+
+
+def _suffix(source: Path) -> str:
+    """Which kind of masks a folder holds."""
+    found = [suffix for suffix in _READERS if any(source.rglob(f"*{suffix}"))]
+    if len(found) != 1:
+        what = "both .png and .npy files" if found else "neither .png nor .npy files"
+        raise InputError(f"masks {source}: the folder holds {what}; give one of one kind")
+    return found[0]
+
+
+def _digest(files: list[Path]) -> str:
+    """SHA-256 over the SHA-256 of each file, in hexadecimal."""
+    content = hashlib.sha256()
+    for file in track(files, len(files), "import, checksums", "files"):
+        try:
+            content.update(sha256(file).encode())
+        except OSError as error:
+            raise InputError(f"mask {file} cannot be read: {error.strerror}") from None
+    return content.hexdigest()
 
 
 def _coco(source: Path, index: Index) -> tuple[Callable[[Entry], Labels], str]:
@@ -113,10 +120,11 @@ def _coco(source: Path, index: Index) -> tuple[Callable[[Entry], Labels], str]:
     if unknown:
         raise InputError(
             f"annotations {source}: {len(unknown)} of {len(index)} images are not listed, "
-            f"{unknown[0]} among them; do they belong to these images?"
+            f"{unknown[0]} among them; give the annotations of these images"
         )
 
     def label(entry: Entry) -> Labels:
-        return truth.instances(entry.name, entry.height, entry.width).label_map()
+        labels = truth.instances(entry.name, entry.height, entry.width).label_map()
+        return storable(labels, f"annotations {source}: image {entry.name}")
 
     return label, sha256(source)
