@@ -23,7 +23,9 @@ demo: $(INSTALLED)
 	$(RUN) snakemake --cores all
 	@echo
 	@echo "Backbone:      results/demo/backbone.pth (a torchvision state dict)"
+	@echo "Report:        results/demo/report.html (open it in a browser)"
 	@echo "Masks:         results/demo/masks/round-*/shard-*.h5"
+	@echo "               .venv/bin/cyborgs masks show results/demo 17 --out image-17.png"
 	@echo "Logs:          results/demo/logs/"
 	@echo "Mask quality:  results/demo/quality.tsv"
 	@echo
