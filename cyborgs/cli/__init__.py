@@ -5,6 +5,7 @@ Heavy libraries are imported inside the commands, so that ``--help`` is instant.
 
 import argparse
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -55,6 +56,9 @@ def entry() -> None:
     # Compute threads that spin while they wait slow each other down several times over where
     # jobs share cores.  Must be set before torch or FAISS is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # File names that are not UTF-8 are printed as the bytes they are.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
     sys.exit(main())
 
 

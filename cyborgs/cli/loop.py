@@ -91,7 +91,7 @@ def _config(options: argparse.Namespace) -> None:
     # The file says what was computed, not where.
     content = config.model_dump(exclude={"compute"})
     with atomic_write(options.out) as temporary:
-        temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
 def _scenes(options: argparse.Namespace) -> None:

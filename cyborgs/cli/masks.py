@@ -156,9 +156,11 @@ def _quality(options: argparse.Namespace) -> None:
     from cyborgs.stages.masks import sources
 
     found = sources.resolve(options.where, options.index, annotations=options.annotations)
-    results = quality.run_all(found, options.out)
     if options.out is None:
-        _print(results, options.json, quality.text)
+        _print(quality.run_all(found), options.json, quality.text)
+        return
+    where, index = found.require_one_round(), found.require_index()
+    quality.run(where, index, found.require_annotations(), options.out)
 
 
 def _export(options: argparse.Namespace) -> None:

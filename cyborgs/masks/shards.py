@@ -130,7 +130,15 @@ class ShardWriter:
             shuffle=False,
             fletcher32=True,
         )
-        _mark(mask, {"CLASS": "IMAGE", "IMAGE_VERSION": "1.2", "IMAGE_SUBCLASS": "IMAGE_INDEXED"})
+        _mark(
+            mask,
+            {
+                "CLASS": "IMAGE",
+                "IMAGE_VERSION": "1.2",
+                "IMAGE_SUBCLASS": "IMAGE_INDEXED",
+                "DISPLAY_ORIGIN": "UL",
+            },
+        )
         mask.attrs.create("PALETTE", [self._palette], shape=(1,), dtype=h5py.ref_dtype)
         row = {
             "position": position,

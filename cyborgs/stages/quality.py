@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cyborgs.data.annotations import GroundTruth
-from cyborgs.data.index import read_index
+from cyborgs.data.index import Index, read_index
 from cyborgs.errors import InputError
 from cyborgs.files import atomic_write, require_file, sha256
 from cyborgs.masks.alignment import full_size
@@ -60,9 +60,15 @@ def run(masks_where: str, index_path: Path, annotations: Path, out: Path | None)
         InputError: input that is missing or does not fit, or no annotated image among those
             with masks.
     """
-    index = read_index(index_path)
+    result = _measure(masks_where, read_index(index_path), GroundTruth(annotations), annotations)
+    if out is not None:
+        with atomic_write(out) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def _measure(masks_where: str, index: Index, truth: GroundTruth, annotations: Path) -> Figures:
     masks = Masks(masks_where, index, complete=False)
-    truth = GroundTruth(annotations)
     meter = QualityMeter()
     measured: list[tuple[float, int]] = []
     # The images of a group follow one another, as the meter asks.
@@ -86,7 +92,7 @@ def run(masks_where: str, index_path: Path, annotations: Path, out: Path | None)
     def named(images: Iterable[tuple[float, int]]) -> list[Figures]:
         return [{"position": p, "name": index[p].name, "ari": ari} for ari, p in images]
 
-    result = {
+    return {
         "round": masks.round,
         "masks": masks.digest,
         "annotations": sha256(annotations),
@@ -95,31 +101,22 @@ def run(masks_where: str, index_path: Path, annotations: Path, out: Path | None)
         "best": named(heapq.nsmallest(EXTREMES, measured, key=lambda m: (-m[0], m[1]))),
         "worst": named(heapq.nsmallest(EXTREMES, measured)),
     }
-    if out is not None:
-        with atomic_write(out) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n")
-    return result
 
 
-def run_all(sources: Sources, out: Path | None) -> list[Figures]:
-    """Measure each round of the sources; ``out`` is the JSON file of the only one.
+def run_all(sources: Sources) -> list[Figures]:
+    """Measure each round of the sources.
 
-    Raises `InputError` as `run`, where the annotations are not known, or where there are several
-    rounds for one file.
+    Raises `InputError` as `run`, and where the annotations are not known.
     """
-    if sources.annotations is None:
-        raise InputError(
-            "no annotations: give --annotations (a COCO instances JSON of these images)"
-        )
-    if out is not None and len(sources.rounds) > 1:
-        raise InputError(f"--out {out}: name one round; {len(sources.rounds)} are given")
-    index = sources.require_index()
-    return [run(where, index, sources.annotations, out) for _, where in sources.rounds]
+    index = read_index(sources.require_index())
+    annotations = sources.require_annotations()
+    truth = GroundTruth(annotations)
+    return [_measure(where, index, truth, annotations) for _, where in sources.rounds]
 
 
 def text(results: list[Figures]) -> str:
     """The figures for people: a line a round."""
-    return aligned(rows_of([("as given", figures) for figures in results]))
+    return aligned([row[1:] for row in rows_of([("", figures) for figures in results])])
 
 
 def table(measured: list[tuple[str, Path]], out: Path) -> str:

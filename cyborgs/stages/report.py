@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from cyborgs.config import Config
 from cyborgs.data.annotations import GroundTruth
@@ -97,7 +99,8 @@ def run(folder: Path, out: Path) -> None:
         ),
     )
     with atomic_write(out) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+        # A name that is not UTF-8 gets question marks: a page has one encoding.
+        temporary.write_text(html, encoding="utf-8", errors="replace")
     say(f"report: {out.stat().st_size / 1e6:.1f} MB in {out}")
 
 
@@ -121,8 +124,9 @@ def _read_cost(paths: Sequence[Path]) -> Cost:
             for row in csv.DictReader(stream, delimiter="\t"):
                 try:
                     seconds.append(float(row["s"]))
-                    # Mebibytes; a dash where a job was too short to be looked at.
-                    memory.append(0.0 if row["max_rss"] == "-" else float(row["max_rss"]) * 2**20)
+                    # Mebibytes; no number where a job was too short to be looked at.
+                    known = row["max_rss"] not in ("NA", "-")
+                    memory.append(float(row["max_rss"]) * 2**20 if known else 0.0)
                 except (KeyError, ValueError, TypeError):
                     raise InputError(
                         f"cost {path} is damaged; delete it (no result needs it)"
@@ -202,49 +206,55 @@ def _tiles(
 
 
 def _galleries(files: Run, config: Config, index: Index, measured: Measured) -> list[Gallery]:
-    made = [
-        (title_of(n), Masks(str(files.masks(n)), index, complete=False)) for n in files.rounds()
-    ]
-    series = [Series("masks as made", made)]
-    for k in config.quality.clusters:
-        probes = [n for n in range(config.rounds + 1) if files.probe(k, n).exists()]
-        masks = [
-            (f"round {n}", Masks(str(files.probe(k, n)), index, complete=False)) for n in probes
-        ]
-        if masks:
-            series.append(Series(f"masks at K = {k}", masks))
-    # Images that every series has: those of the fixed-K comparison, where there is one.
-    candidates = series[-1].rounds[-1][1].positions
-    order = generator(config.seed, "report").permutation(candidates)
-    chosen = {"Drawn at random": [int(p) for p in order[:SHOWN]]}
-    last = _last_measured(config, measured)
-    if last is not None:
-        kind, figures = last
-        for key, word in (("worst", "lowest"), ("best", "highest")):
-            images = [int(image["position"]) for image in figures[key][:SHOWN]]
-            title = f"{key.capitalize()}: {word} adjusted Rand index in round {figures['round']}"
-            chosen = {f"{title}, {_title(kind)}": images, **chosen}
+    series = _series(files, config, index)
     annotations = files.annotations()
     truth = None if annotations is None else GroundTruth(annotations)
+    # Images that every series has: those of the fixed-K comparison, where there is one.
+    candidates = series[-1].rounds[-1][1].positions
     galleries = []
-    for title, positions in chosen.items():
+    for title, positions in _choose(config, candidates, measured).items():
         shown = [
             _show(files.images(), index, p, series, truth)
             for p in track(positions, len(positions), "report", "images")
         ]
         galleries.append(Gallery(title, shown))
     for group in series:
-        for _, opened in group.rounds:
-            opened.close()
+        for _, masks in group.rounds:
+            masks.close()
     return galleries
 
 
-def _last_measured(config: Config, measured: Measured) -> tuple[str, dict[str, Any]] | None:
-    """The figures that choose the best and the worst images: of the last round, at a fixed K."""
-    for kind, rounds in measured.items():
-        if rounds:
-            return kind, rounds[max(rounds)]
-    return None
+def _series(files: Run, config: Config, index: Index) -> list[Series]:
+    """The masks of all rounds, as they were made and at each fixed K."""
+
+    def read(where: Path) -> Masks:
+        return Masks(str(where), index, complete=False)
+
+    made = [(title_of(n), read(files.masks(n))) for n in files.rounds()]
+    series = [Series("masks as made", made)]
+    for k in config.quality.clusters:
+        probes = [(n, files.probe(k, n)) for n in range(config.rounds + 1)]
+        fixed = [(f"round {n}", read(path)) for n, path in probes if path.exists()]
+        if fixed:
+            series.append(Series(f"masks at K = {k}", fixed))
+    return series
+
+
+def _choose(
+    config: Config, candidates: NDArray[np.int64], measured: Measured
+) -> dict[str, list[int]]:
+    """Positions of the images to show, by the reason they were chosen for."""
+    chosen = {}
+    if measured:
+        # The first kind is a fixed K, where there is one; its last round tells best from worst.
+        kind, rounds = next(iter(measured.items()))
+        figures = rounds[max(rounds)]
+        for key, word in (("best", "highest"), ("worst", "lowest")):
+            title = f"{key.capitalize()}: {word} adjusted Rand index in round {figures['round']}"
+            images = [int(image["position"]) for image in figures[key][:SHOWN]]
+            chosen[f"{title}, {_title(kind)}"] = images
+    order = generator(config.seed, "report").permutation(candidates)
+    return {**chosen, "Drawn at random": [int(p) for p in order[:SHOWN]]}
 
 
 def _show(

@@ -1,5 +1,7 @@
 """Masks as PNG, `.npy` and COCO annotations: there and back."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -45,6 +47,15 @@ def test_a_png_shows_the_palette(tmp_path):
     with Image.open(tmp_path / "m.png") as image:
         assert image.mode == "P"
         np.testing.assert_array_equal(np.asarray(image.convert("RGB")), colours()[labels])
+
+
+@pytest.mark.parametrize(("most", "mode"), [(0, "P"), (255, "P"), (256, "I;16"), (65535, "I;16")])
+def test_a_png_takes_as_many_bits_as_the_largest_label_needs(tmp_path, most, mode):
+    labels = np.array([[0, most]])
+    assert write_png(tmp_path / "m.png", labels) == (mode == "P")
+    with Image.open(tmp_path / "m.png") as image:
+        assert image.mode == mode
+    assert read_png(tmp_path / "m.png").tolist() == labels.tolist()
 
 
 def test_npy_is_what_the_published_program_read(tmp_path):
@@ -121,6 +132,11 @@ class TestBadInput:
 
     def test_objects_are_not_loaded(self, tmp_path, refused):
         np.save(tmp_path / "m.npy", np.array([[{}]]), allow_pickle=True)
+        with refused("m.npy cannot be read"):
+            read_npy(tmp_path / "m.npy")
+
+    def test_a_pickle_is_not_loaded(self, tmp_path, refused):
+        (tmp_path / "m.npy").write_bytes(pickle.dumps(np.zeros((2, 3), int)))
         with refused("m.npy cannot be read"):
             read_npy(tmp_path / "m.npy")
 

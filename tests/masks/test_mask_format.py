@@ -86,7 +86,12 @@ def test_masks_are_indexed_images_by_the_specification(shard):
         mask = file["masks/000000000"]
         assert mask.chunks == mask.shape
         assert (mask.compression, mask.fletcher32) == ("gzip", True)
-        expected = {"CLASS": b"IMAGE", "IMAGE_VERSION": b"1.2", "IMAGE_SUBCLASS": b"IMAGE_INDEXED"}
+        expected = {
+            "CLASS": b"IMAGE",
+            "IMAGE_VERSION": b"1.2",
+            "IMAGE_SUBCLASS": b"IMAGE_INDEXED",
+            "DISPLAY_ORIGIN": b"UL",
+        }
         check_strings(mask, expected)
         references = mask.attrs["PALETTE"]
         assert references.shape == (1,)

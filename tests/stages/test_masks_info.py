@@ -42,6 +42,10 @@ def test_a_run_is_described_round_by_round(results, tmp_path):
     assert 2 <= low <= middle <= high <= 6
 
 
+def test_the_folder_of_all_rounds_is_the_run(results):
+    assert resolve(str(results / "masks")).rounds == resolve(str(results)).rounds
+
+
 def test_the_description_is_readable(results):
     shown = info.text(info.run(resolve(str(results))))
     assert "round 1\n  made by   bootstrap 1, index " in shown

@@ -65,7 +65,7 @@ def test_groups_and_shards_make_no_difference_but_to_the_matching(results, tmp_p
 
 
 def test_a_run_is_measured_round_by_round(results):
-    figures = quality.run_all(resolve(str(results)), None)
+    figures = quality.run_all(resolve(str(results)))
     assert [f["round"] for f in figures] == [0, 1]
     assert len(quality.text(figures).splitlines()) == 3
 
@@ -113,7 +113,7 @@ class TestBadInput:
     def test_a_run_that_knows_no_annotations(self, copy, refused):
         Run(copy).config.unlink()
         with refused("no annotations: give --annotations"):
-            quality.run_all(resolve(str(copy)), None)
+            quality.run_all(resolve(str(copy)))
 
     def test_annotations_of_other_images(self, results, tmp_path, refused):
         content = json.loads(Run(results).annotations().read_text())
@@ -138,11 +138,6 @@ class TestBadInput:
         index_stage.run(images, tmp_path / "index.jsonl", threads=1)
         with refused("was made for another index"):
             measured(results, index=tmp_path / "index.jsonl")
-
-    def test_several_rounds_for_one_file(self, results, tmp_path, refused):
-        with refused("name one round; 2 are given"):
-            quality.run_all(resolve(str(results)), tmp_path / "q.json")
-        assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize("content", ["nonsense", "[]", "{}", '{"round": 1}'])
     def test_a_damaged_result(self, tmp_path, refused, content):

@@ -69,7 +69,7 @@ def test_the_same_run_gives_the_same_bytes(page, results, tmp_path):
 def test_costs_are_those_that_snakemake_noted(copy, tmp_path):
     for name, seconds, memory in (
         ("pretrain/round-01", "75.2", "2000.5"),
-        ("masks/round-01/shard-0000", "10.0", "-"),
+        ("masks/round-01/shard-0000", "10.0", "NA"),
         ("masks/round-01/shard-0001", "20.0", "500.0"),
     ):
         path = copy / f"cost/{name}.tsv"

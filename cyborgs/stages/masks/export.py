@@ -39,13 +39,10 @@ def run(sources: Sources, kind: str, out: Path) -> dict[str, int]:
         InputError: several rounds, masks that cannot be read, two images whose files would have
             one name, a name that leads out of the folder, or something that lies at ``out``.
     """
-    if len(sources.rounds) > 1:
-        raise InputError(
-            f"{len(sources.rounds)} rounds are given: name one, such as {sources.rounds[-1][1]}"
-        )
+    where = sources.require_one_round()
     if out.exists():
         raise InputError(f"--out {out} exists; remove it, or give another name")
-    paths = find_shards(sources.rounds[0][1])
+    paths = find_shards(where)
     names = _names(paths)
     grey = 0
     if kind == "coco":

@@ -33,6 +33,22 @@ class Sources:
             raise InputError("masks alone do not say where their index is: give --index")
         return self.index
 
+    def require_annotations(self) -> Path:
+        """The annotations; `InputError` where there are none."""
+        if self.annotations is None:
+            raise InputError(
+                "no annotations: give --annotations (a COCO instances JSON of these images)"
+            )
+        return self.annotations
+
+    def require_one_round(self) -> str:
+        """Where the masks of the only round are; `InputError` where there are several."""
+        if len(self.rounds) > 1:
+            raise InputError(
+                f"{len(self.rounds)} rounds are given: name one, such as {self.rounds[-1][1]}"
+            )
+        return self.rounds[0][1]
+
     def require_images(self) -> Path:
         """The images' folder; `InputError` where it is not known."""
         if self.images is None:
@@ -52,6 +68,8 @@ def resolve(
     before what the run says.  Raises `InputError` where there are no masks.
     """
     path = Path(where)
+    if path.name == "masks" and Run(path.parent).rounds():
+        path = path.parent
     inside = next((p for p in path.parents if (p / "index.jsonl").exists()), None)
     if (path / "index.jsonl").exists() or (path / "masks").is_dir():
         run = Run(path)
@@ -60,8 +78,7 @@ def resolve(
             raise InputError(f"run {where} has no masks yet")
         found = _with_run(Sources(rounds), run)
     else:
-        with Shard(find_shards(where)[0]) as shard:
-            found = Sources(((title_of(shard.header.round), where),))
+        found = Sources(((title_of(_round_of(where)), where),))
         if inside is not None:
             found = _with_run(found, Run(inside))
             found = replace(found, run=None)
@@ -71,6 +88,19 @@ def resolve(
         images=images or found.images,
         annotations=annotations or found.annotations,
     )
+
+
+def _round_of(where: str) -> int:
+    """The round of masks, from the first file that can be read."""
+    first: InputError | None = None
+    for path in find_shards(where):
+        try:
+            with Shard(path) as shard:
+                return shard.header.round
+        except InputError as error:
+            first = first or error
+    assert first is not None
+    raise first
 
 
 def pairs(where: str, other: str | None) -> list[tuple[tuple[str, str], tuple[str, str]]]:
