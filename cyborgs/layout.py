@@ -1,5 +1,6 @@
 """Names of the files of a run, for the workflow that makes them and the commands that read them."""
 
+import glob
 from pathlib import Path
 
 from cyborgs.config import Config, load
@@ -49,9 +50,28 @@ class Run:
         """Folder of the mask shards of a round."""
         return self.folder / f"masks/round-{number:02d}"
 
+    def shards(self, number: int) -> str:
+        """The mask shards of a round: a pattern, or the folder where the run has no `config`.
+
+        A run whose number of shards was changed still has those of the earlier number.
+        """
+        folder = self.masks(number)
+        if not self.config.exists():
+            return str(folder)
+        return f"{glob.escape(str(folder))}/shard-*-of-{self.read_config().shards:04d}.h5"
+
     def metrics(self, number: int) -> Path:
         """Loss, rate and throughput of each epoch of a round (JSON lines)."""
         return self.folder / f"metrics/round-{number:02d}.jsonl"
+
+    def costs(self, number: int) -> tuple[list[Path], list[Path]]:
+        """What Snakemake noted of the jobs that trained a round and that made its masks."""
+        count = self.read_config().shards
+        masks = [
+            self.folder / f"cost/masks/round-{number:02d}/shard-{shard:04d}.tsv"
+            for shard in range(count)
+        ]
+        return [self.folder / f"cost/pretrain/round-{number:02d}.tsv"], masks
 
     def probe(self, clusters: int, number: int) -> Path:
         """Masks of a round at a fixed K, of some of the images."""
@@ -64,7 +84,8 @@ class Run:
     def rounds(self) -> list[int]:
         """Rounds that have masks, in order."""
         found = self.folder.glob("masks/round-[0-9][0-9]")
-        return sorted(int(path.name[-2:]) for path in found if any(path.glob("*.h5")))
+        numbers = sorted(int(path.name[-2:]) for path in found)
+        return [n for n in numbers if list(self.masks(n).glob("*.h5"))]
 
     def read_config(self) -> Config:
         """The configuration of the run.  Raises `InputError` where it is missing or damaged."""

@@ -66,8 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cyborgs",
         description="Pretrain vision backbones on unlabelled scenes: contrastive training over "
-        "segmentation masks, alternating with clustering features into better masks. Each "
-        "command is one step of the workflow; `snakemake --cores all` runs them all.",
+        "segmentation masks, alternating with clustering features into better masks. Each rule of "
+        "the workflow is one of these commands; `snakemake --cores all` runs them all.",
     )
     parser.add_argument("--version", action="version", version=f"cyborgs {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

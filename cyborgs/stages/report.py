@@ -64,9 +64,8 @@ def run(folder: Path, out: Path) -> None:
         raise InputError(f"run {folder} has no masks yet; run the workflow first")
     rounds = [_read_round(files, n) for n in range(config.rounds + 1)]
     measured = _read_quality(files, config)
-    described = info.run(
-        Sources(tuple((title_of(n), str(files.masks(n))) for n in files.rounds()), files.index)
-    )
+    made = tuple((title_of(n), files.shards(n)) for n in files.rounds())
+    described = info.run(Sources(made, files.index))
     trained = [r for r in rounds if r.epochs]
     paid = [r for r in rounds if r.training.jobs or r.masks.jobs]
     galleries = _galleries(files, config, index, measured)
@@ -106,12 +105,9 @@ def run(folder: Path, out: Path) -> None:
 
 def _read_round(files: Run, number: int) -> Round:
     path = files.metrics(number)
-    return Round(
-        number,
-        epochs=read_metrics(path) if path.exists() else [],
-        training=_read_cost([files.folder / f"cost/pretrain/round-{number:02d}.tsv"]),
-        masks=_read_cost(sorted(files.folder.glob(f"cost/masks/round-{number:02d}/*.tsv"))),
-    )
+    epochs = read_metrics(path) if path.exists() else []
+    training, masks = files.costs(number)
+    return Round(number, epochs, _read_cost(training), _read_cost(masks))
 
 
 def _read_cost(paths: Sequence[Path]) -> Cost:
@@ -227,14 +223,14 @@ def _galleries(files: Run, config: Config, index: Index, measured: Measured) -> 
 def _series(files: Run, config: Config, index: Index) -> list[Series]:
     """The masks of all rounds, as they were made and at each fixed K."""
 
-    def read(where: Path) -> Masks:
-        return Masks(str(where), index, complete=False)
+    def read(where: str) -> Masks:
+        return Masks(where, index, complete=False)
 
-    made = [(title_of(n), read(files.masks(n))) for n in files.rounds()]
+    made = [(title_of(n), read(files.shards(n))) for n in files.rounds()]
     series = [Series("masks as made", made)]
     for k in config.quality.clusters:
         probes = [(n, files.probe(k, n)) for n in range(config.rounds + 1)]
-        fixed = [(f"round {n}", read(path)) for n, path in probes if path.exists()]
+        fixed = [(f"round {n}", read(str(path))) for n, path in probes if path.exists()]
         if fixed:
             series.append(Series(f"masks at K = {k}", fixed))
     return series

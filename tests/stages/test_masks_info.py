@@ -42,6 +42,13 @@ def test_a_run_is_described_round_by_round(results, tmp_path):
     assert 2 <= low <= middle <= high <= 6
 
 
+def test_shards_of_an_earlier_number_are_passed_over(copy):
+    shard = Run(copy).masks(1) / "shard-0000-of-0002.h5"
+    (Run(copy).masks(1) / "shard-0000-of-0001.h5").write_bytes(shard.read_bytes())
+    (_, described) = info.run(resolve(str(copy)))
+    assert (described["shards"], described["images"]) == (2, 13)
+
+
 def test_the_folder_of_all_rounds_is_the_run(results):
     assert resolve(str(results / "masks")).rounds == resolve(str(results)).rounds
 

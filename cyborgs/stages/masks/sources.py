@@ -45,7 +45,8 @@ class Sources:
         """Where the masks of the only round are; `InputError` where there are several."""
         if len(self.rounds) > 1:
             raise InputError(
-                f"{len(self.rounds)} rounds are given: name one, such as {self.rounds[-1][1]}"
+                f"{len(self.rounds)} rounds are given: name one, such as "
+                f"{find_shards(self.rounds[-1][1])[0].parent}"
             )
         return self.rounds[0][1]
 
@@ -73,7 +74,7 @@ def resolve(
     inside = next((p for p in path.parents if (p / "index.jsonl").exists()), None)
     if (path / "index.jsonl").exists() or (path / "masks").is_dir():
         run = Run(path)
-        rounds = tuple((title_of(n), str(run.masks(n))) for n in run.rounds())
+        rounds = tuple((title_of(n), run.shards(n)) for n in run.rounds())
         if not rounds:
             raise InputError(f"run {where} has no masks yet")
         found = _with_run(Sources(rounds), run)
