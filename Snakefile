@@ -11,10 +11,6 @@ if not workflow.overwrite_configfiles:
     configfile: "config/config.yaml"
 
 
-# What `snakemake --report` opens with.
-report: "workflow/report/workflow.rst"
-
-
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/rounds.smk"

@@ -366,6 +366,14 @@ def test_every_kind_of_seed_masks_begins_a_run(finished, tmp_path, kind):
     snakemake(tmp_path, "results/tiny/states/round-01.pt", config=config)
 
 
+@pytest.mark.slow
+def test_snakemakes_report_without_the_page_says_how_to_make_it(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    (folder / "results/tiny/report.html").unlink()
+    snakemake(folder, "--report", str(tmp_path / "report.html"))
+    assert "The page of the run is not there" in (tmp_path / "report.html").read_text()
+
+
 @pytest.fixture(scope="session")
 def browser():
     """Debian's Chromium, without a screen and without a network."""

@@ -1,4 +1,10 @@
-# The story of the run on one page; `snakemake --report` takes it in.
+# The story of the run on one page; `snakemake --report` opens with it.
+
+
+STORY = "story" if Path(RUN, "report.html").exists() else "no-story"
+
+
+report: f"../report/{STORY}.rst"
 
 
 rule report:
@@ -15,7 +21,7 @@ rule report:
     conda:
         ENVIRONMENT
     params:
-        folder=RUN,
+        folder=lambda wildcards, output: Path(output[0]).parent,
         version=VERSIONS["report"],
     shell:
         "cyborgs report {params.folder:q} --out {output:q} > {log:q} 2>&1"

@@ -4,7 +4,8 @@ import difflib
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -19,8 +20,8 @@ from cyborgs.files import atomic_write
 from cyborgs.masks.agreement import adjusted_rand_index
 from cyborgs.masks.alignment import full_size
 from cyborgs.masks.pictures import Panel, Picture, match, overlay, paint, sheet, truth_picture
-from cyborgs.masks.shards import Masks
-from cyborgs.masks.terminal import can_show, draw
+from cyborgs.masks.shards import Masks, Shard
+from cyborgs.masks.terminal import can_show, draw, true_colour
 from cyborgs.progress import say
 from cyborgs.stages.masks.sources import Sources
 
@@ -28,6 +29,15 @@ from cyborgs.stages.masks.sources import Sources
 WIDTH = 320
 
 SUFFIXES = (".png", ".jpg", ".webp")
+
+
+@dataclass(frozen=True)
+class _Round:
+    """Masks of a round; ``clusters`` is the K of the images to show, by position."""
+
+    title: str
+    masks: Masks
+    clusters: dict[int, int]
 
 
 def run(sources: Sources, images: Sequence[str], style: str, out: Path | None) -> None:
@@ -47,13 +57,13 @@ def run(sources: Sources, images: Sequence[str], style: str, out: Path | None) -
         raise InputError(f"--out {out}: give a name that ends in {', '.join(SUFFIXES)}")
     if out is None and not can_show(sys.stdout, os.environ):
         raise InputError(
-            "this terminal does not say that it shows colours (COLORTERM=truecolor): give --out "
-            "FILE.png"
+            "this terminal does not say that it shows colours (COLORTERM=truecolor, or a TERM that "
+            "ends in -256color): give --out FILE.png"
         )
     index = read_index(sources.require_index())
     folder = sources.require_images()
     positions = [find(index, name) for name in images]
-    rounds = [(title, Masks(where, index, complete=False)) for title, where in sources.rounds]
+    rounds = [_open(title, where, index, positions) for title, where in sources.rounds]
     truth = None if sources.annotations is None else GroundTruth(sources.annotations)
     rows = [
         row
@@ -61,39 +71,71 @@ def run(sources: Sources, images: Sequence[str], style: str, out: Path | None) -
         for row in _rows(position, index[position], folder, rounds, truth, style)
     ]
     if out is None:
-        draw(rows, shutil.get_terminal_size().columns, sys.stdout)
+        columns = shutil.get_terminal_size().columns
+        draw(rows, columns, true_colour(os.environ), sys.stdout)
         return
-    with atomic_write(out) as temporary:
-        Image.fromarray(sheet(rows, WIDTH)).save(temporary)
+    _write(sheet(rows, WIDTH), out)
     say(f"show: {out}")
 
 
 def find(index: Index, image: str) -> int:
     """Position of an image that is given by its number, its name, or the end of its name.
 
-    Raises `InputError` where there is none or more than one.
+    The end may lack the suffix.  Digits with zeros before them are a name: many data sets call
+    their files so.  Raises `InputError` where there is none or more than one.
     """
-    if image.isdecimal() and int(image) < len(index):
-        return int(image)
+    number = _number(image)
+    if number is not None and 0 <= number < len(index):
+        return number
     names = [e.name for e in index.entries]
     if image in names:
         return names.index(image)
-    wanted = PurePosixPath(image)
     ends = [
-        p
-        for p, name in enumerate(names)
-        if PurePosixPath(name).name == image or PurePosixPath(name).stem == wanted.name
+        position
+        for position, name in enumerate(names)
+        if any(f"/{n}".endswith(f"/{image}") for n in (name, os.path.splitext(name)[0]))
     ]
     if len(ends) == 1:
         return ends[0]
     if ends:
         some = ", ".join(names[p] for p in ends[:3])
         raise InputError(f"image {image}: {len(ends)} are called so ({some} …); give one of these")
-    if image.lstrip("-").isdecimal():
+    if number is not None:
         raise InputError(f"image {image}: the index has {len(index)} images, 0 … {len(index) - 1}")
     near = difflib.get_close_matches(image, names, n=1)
     hint = f"; did you mean {near[0]}?" if near else f"; the first is {names[0]}"
     raise InputError(f"image {image} is not in the index{hint}")
+
+
+def _number(text: str) -> int | None:
+    """The number that a text is written as, without zeros before it."""
+    try:
+        number = int(text)
+    except ValueError:
+        return None
+    return number if str(number) == text else None
+
+
+def _open(title: str, where: str, index: Index, positions: Iterable[int]) -> _Round:
+    masks = Masks(where, index, complete=False)
+    # By itself an image is no part of a K that was chosen: seed masks have as many as they need.
+    wanted = {p for p in positions if masks.groups[p] >= 0}
+    clusters: dict[int, int] = {}
+    for path in masks.paths:
+        if len(clusters) == len(wanted):
+            break
+        with Shard(path) as shard:
+            columns = zip(shard.positions.tolist(), shard.clusters.tolist(), strict=True)
+            clusters |= {position: k for position, k in columns if position in wanted}
+    return _Round(title, masks, clusters)
+
+
+def _write(picture: Picture, out: Path) -> None:
+    with atomic_write(out) as temporary:
+        try:
+            Image.fromarray(picture).save(temporary)
+        except ValueError as error:
+            raise InputError(_too_large(picture, out)) from error
 
 
 def _rows(
