@@ -19,6 +19,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     ``path`` stays as it was.  The folder is made if it is missing.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix is kept: some writers choose a format by it.

@@ -124,3 +124,10 @@ def test_provenance_holds_settings_inputs_and_versions_and_no_path():
     assert set(record) == {"stage", "stage_version", "config", "inputs", "libraries"}
     assert {"cyborgs", "torch", "numpy"} <= set(record["libraries"])
     assert os.sep not in json.dumps(record)
+
+
+def test_a_folder_is_not_written_over(tmp_path, refused):
+    (tmp_path / "out.png").mkdir()
+    with refused("out.png: it is a folder"), atomic_write(tmp_path / "out.png"):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["out.png"]

@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +21,15 @@ from cyborgs.masks.agreement import adjusted_rand_index
 from cyborgs.masks.alignment import full_size
 from cyborgs.masks.pictures import Panel, Picture, match, overlay, paint, sheet, truth_picture
 from cyborgs.masks.shards import Masks, Shard
-from cyborgs.masks.terminal import can_show, draw, true_colour
+from cyborgs.masks.terminal import can_show, draw, knows_true_colour
 from cyborgs.progress import say
 from cyborgs.stages.masks.sources import Sources
 
 # Pixels across, of a panel in a file.
 WIDTH = 320
 
-SUFFIXES = (".png", ".jpg", ".webp")
+# Kinds of files, with the longest side they can have in pixels.
+SUFFIXES = {".png": 2**31 - 1, ".jpg": 65_500, ".webp": 16_383}
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def run(sources: Sources, images: Sequence[str], style: str, out: Path | None) -
 
     Raises:
         InputError: an image that the index or all masks lack, files that do not fit, another
-            kind of file than PNG, JPEG and WebP, or a terminal that cannot show pictures.
+            kind of file than PNG, JPEG and WebP, a picture too large for one, or a terminal that
+            cannot show pictures.
     """
     if out is not None and out.suffix.lower() not in SUFFIXES:
         raise InputError(f"--out {out}: give a name that ends in {', '.join(SUFFIXES)}")
@@ -72,7 +74,7 @@ def run(sources: Sources, images: Sequence[str], style: str, out: Path | None) -
     ]
     if out is None:
         columns = shutil.get_terminal_size().columns
-        draw(rows, columns, true_colour(os.environ), sys.stdout)
+        draw(rows, columns, knows_true_colour(os.environ), sys.stdout)
         return
     _write(sheet(rows, WIDTH), out)
     say(f"show: {out}")
@@ -131,54 +133,58 @@ def _open(title: str, where: str, index: Index, positions: Iterable[int]) -> _Ro
 
 
 def _write(picture: Picture, out: Path) -> None:
+    height, width = picture.shape[:2]
+    suffix = out.suffix.lower()
+    if max(height, width) > SUFFIXES[suffix]:
+        raise InputError(
+            f"--out {out}: {width} x {height} pixels are too many for {suffix}; give a .png, or "
+            "show fewer images"
+        )
     with atomic_write(out) as temporary:
-        try:
-            Image.fromarray(picture).save(temporary)
-        except ValueError as error:
-            raise InputError(_too_large(picture, out)) from error
+        Image.fromarray(picture).save(temporary)
 
 
 def _rows(
     position: int,
     entry: Entry,
     folder: Path,
-    rounds: Sequence[tuple[str, Masks]],
+    rounds: Sequence[_Round],
     truth: GroundTruth | None,
     style: str,
 ) -> list[list[Panel]]:
     """A row of panels of one image for each style."""
-    if not any(position in masks for _, masks in rounds):
+    known = [r for r in rounds if position in r.masks]
+    if not known:
         raise InputError(
-            f"image {position} ({entry.name}) has no mask in {', '.join(t for t, _ in rounds)}"
+            f"image {position} ({entry.name}) has no mask in {', '.join(r.title for r in rounds)}"
         )
     photograph = decode(folder / entry.name, entry.name, entry.bytes, entry.height, entry.width)
     instances = None
     if truth is not None and entry.name in truth:
         instances = truth.instances(entry.name, entry.height, entry.width)
-    known = [(title, masks) for title, masks in rounds if position in masks]
     labels = [
-        full_size(masks.read(position), entry.height, entry.width, masks.stride)
-        for _, masks in known
+        full_size(r.masks.read(position), entry.height, entry.width, r.masks.stride) for r in known
     ]
-    coloured = dict(zip((title for title, _ in known), match(labels), strict=True))
     subtitles = {
-        title: _subtitle(found, instances) for (title, _), found in zip(known, labels, strict=True)
+        r.title: _subtitle(found, r.clusters.get(position), instances)
+        for r, found in zip(known, labels, strict=True)
     }
+    coloured = dict(zip(subtitles, match(labels), strict=True))
+    size = f"{entry.name}, {entry.width} x {entry.height}"
+    before = [Panel(f"image {position}", size, photograph)]
+    after = []
+    if instances is not None:
+        count = _count(len(instances.categories), "object")
+        after = [Panel("ground truth", count, truth_picture(photograph, instances))]
     rows = []
     for kind in ("overlay", "mask") if style == "both" else (style,):
-        row = [
-            Panel(f"image {position}", f"{entry.name}, {entry.width} x {entry.height}", photograph)
+        masks = [
+            Panel(r.title, subtitles[r.title], _picture(photograph, coloured[r.title], kind))
+            if r.title in coloured
+            else Panel(r.title, "no mask of this image", None)
+            for r in rounds
         ]
-        for title, _ in rounds:
-            if title in coloured:
-                picture = _picture(photograph, coloured[title], kind)
-                row.append(Panel(title, subtitles[title], picture))
-            else:
-                row.append(Panel(title, "no mask of this image", None))
-        if instances is not None:
-            count = f"{len(instances.categories)} objects"
-            row.append(Panel("ground truth", count, truth_picture(photograph, instances)))
-        rows.append(row)
+        rows.append([*before, *masks, *after])
     return rows
 
 
@@ -186,9 +192,16 @@ def _picture(photograph: Picture, labels: NDArray[np.integer], kind: str) -> Pic
     return overlay(photograph, labels) if kind == "overlay" else paint(labels)
 
 
-def _subtitle(labels: NDArray[np.integer], instances: Instances | None) -> str:
-    masks = f"{len(np.unique(labels))} masks"
-    if instances is None or not len(instances.categories):
-        return masks
-    ari = adjusted_rand_index(labels, instances.label_map(), ~instances.ignore)
-    return f"{masks}, ARI {ari:.3f}"
+def _subtitle(
+    labels: NDArray[np.integer], clusters: int | None, instances: Instances | None
+) -> str:
+    here = _count(len(np.unique(labels)), "mask")
+    words = [here] if clusters is None else [f"K = {clusters}", f"{here} here"]
+    if instances is not None and len(instances.categories):
+        ari = adjusted_rand_index(labels, instances.label_map(), ~instances.ignore)
+        words.append(f"ARI {ari:.3f}")
+    return " · ".join(words)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
