@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake in what the user gave us."""
+"""Exceptions that the command line tells in one line."""
 
 
 class InputError(Exception):
@@ -6,4 +6,11 @@ class InputError(Exception):
 
     The message is one line that says what is wrong, where (file, key, image) and what to
     do about it.  The command line prints it without a traceback and exits with status 2.
+    """
+
+
+class ResumeLaterError(Exception):
+    """A job was asked to leave, and has saved what it did: the same command continues.
+
+    The command line prints the message and exits with status 75 (EX_TEMPFAIL of sysexits.h).
     """

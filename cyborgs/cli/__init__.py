@@ -13,10 +13,13 @@ from collections.abc import Sequence
 from cyborgs import __version__
 from cyborgs.cli import loop, masks
 from cyborgs.cli.options import Command
-from cyborgs.errors import InputError
+from cyborgs.errors import InputError, ResumeLaterError
 
 # Exit status for input that cannot be used, as argparse has it for arguments.
 BAD_INPUT = 2
+
+# For a job that left early and continues when it is started again (EX_TEMPFAIL).
+RESUME_LATER = 75
 
 # Faults of the machine that need a line, not a traceback.
 _MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
@@ -36,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"{options.prog}: error: {line}", file=sys.stderr)
         return BAD_INPUT
+    except ResumeLaterError as error:
+        print(f"{options.prog}: {error}", file=sys.stderr)
+        return RESUME_LATER
     except BrokenPipeError:
         # Who reads has seen enough (`… | head`); what is still buffered goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

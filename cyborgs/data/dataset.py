@@ -19,6 +19,7 @@ from cyborgs.data.views import cell_labels, draw_view, render, sample_ids
 from cyborgs.errors import InputError
 from cyborgs.masks.shards import Masks
 from cyborgs.seeding import generator
+from cyborgs.signals import leave_signals_to_parent
 
 Batch = dict[str, torch.Tensor]
 
@@ -26,8 +27,9 @@ Batch = dict[str, torch.Tensor]
 class TwoViews(Dataset[dict[str, Any] | InputError]):
     """Samples by ``(epoch, position in the index)``.
 
-    A sample is a dict: ``images`` uint8 ``(2, crop, crop, 3)``, ``cells`` int32 ``(2, grid,
-    grid)``, ``ids`` int32 ``(2 views, 2 networks, masks)``.  Bad input comes back as the
+    A sample is a dict: ``positions`` (the image's, in the index), ``images`` uint8 ``(2, crop,
+    crop, 3)``, ``cells`` int32 ``(2, grid, grid)``, ``ids`` int32 ``(2 views, 2 networks,
+    masks)``.  Bad input comes back as the
     `InputError` itself, since a loader process would bury it in a traceback.
     """
 
@@ -60,7 +62,12 @@ class TwoViews(Dataset[dict[str, Any] | InputError]):
             images.append(render(image, view, self._views))
             cells.append(cell_labels(labels, self._masks.stride, view.crop, self._views.crop))
             ids.append(sample_ids(rng, cells[-1], self._samples))
-        return {"images": np.stack(images), "cells": np.stack(cells), "ids": np.stack(ids)}
+        return {
+            "positions": position,
+            "images": np.stack(images),
+            "cells": np.stack(cells),
+            "ids": np.stack(ids),
+        }
 
 
 class Steps(Sampler[list[tuple[int, int]]]):
@@ -112,6 +119,7 @@ def load_batches(dataset: TwoViews, steps: Steps, workers: int, pin: bool) -> It
         collate_fn=_collate,
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
+        worker_init_fn=leave_signals_to_parent,
     )
     for batch in loader:
         if isinstance(batch, InputError):

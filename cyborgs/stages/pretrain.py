@@ -15,10 +15,12 @@ from cyborgs.errors import InputError
 from cyborgs.files import sha256
 from cyborgs.masks.shards import Masks
 from cyborgs.progress import say
+from cyborgs.signals import note_signals
 from cyborgs.stages.provenance import provenance
 from cyborgs.training.loop import Trainer, train
 from cyborgs.training.metrics import MetricsLog, Row
-from cyborgs.training.state import TrainingState, load_state, require_model, save_state
+from cyborgs.training.rolling import Rolling
+from cyborgs.training.state import load_state, require_model, save_state
 
 
 def run(
@@ -81,7 +83,7 @@ def run(
     steps_per_epoch = _steps_per_epoch(index, settings.batch_size)
     assert isinstance(settings.epochs, int)
     last = state.step + settings.epochs * steps_per_epoch
-    rolling = work / f"pretrain-{_key(record)}.pt"
+    rolling = Rolling(work, _key(record))
 
     with distributed.process_group(device):
         ranks = distributed.size()
@@ -89,7 +91,7 @@ def run(
             raise InputError(
                 f"pretrain.batch_size: {settings.batch_size} is not a multiple of {ranks} processes"
             )
-        trainer = Trainer(_continue(state, rolling), settings, steps_per_epoch, device)
+        trainer = Trainer(rolling.load() or state, settings, steps_per_epoch, device)
         dataset = TwoViews(images, index, masks, config.views, settings.masks, config.seed)
         steps = Steps(
             len(index),
@@ -103,7 +105,7 @@ def run(
 
         def checkpoint() -> None:
             if distributed.rank() == 0:
-                save_state(rolling, trainer.state(number, record))
+                rolling.save(trainer.state(number, record))
 
         def unlogged(_: Row) -> None:
             pass
@@ -112,10 +114,12 @@ def run(
         log = MetricsLog(metrics, trainer.step).write if metrics and first else unlogged
 
         batches = load_batches(dataset, steps, compute.workers, device.type == "cuda")
-        train(trainer, batches, len(steps), checkpoint, 60 * compute.checkpoint_minutes, log)
+        every = 60 * compute.checkpoint_minutes
+        with note_signals() as stop:
+            train(trainer, batches, len(steps), checkpoint, every, log, stop)
         if distributed.rank() == 0:
             save_state(out, trainer.state(number, record))
-            rolling.unlink(missing_ok=True)
+            rolling.remove()
             say(
                 f"pretrain: round {number}, {settings.epochs} epochs, {last} steps so far, in {out}"
             )
@@ -143,19 +147,6 @@ def _steps_per_epoch(index: Index, batch_size: int) -> int:
             f"pretrain.batch_size: {batch_size} images a step, but the index has {len(index)}"
         )
     return len(index) // batch_size
-
-
-def _continue(state: TrainingState, rolling: Path) -> TrainingState:
-    """The rolling checkpoint of this very round, where there is one that can be read."""
-    if not rolling.exists():
-        return state
-    try:
-        saved = load_state(rolling)
-    except InputError as error:
-        say(f"{error}; the round begins anew")
-        return state
-    say(f"continuing from step {saved.step}, saved in {rolling}")
-    return saved
 
 
 def _key(record: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -12,11 +12,12 @@ from torch.nn.parallel import DistributedDataParallel
 from cyborgs import distributed
 from cyborgs.config import Pretrain
 from cyborgs.data.dataset import Batch
-from cyborgs.errors import InputError
+from cyborgs.errors import InputError, ResumeLaterError
 from cyborgs.models.detcon import DetCon
 from cyborgs.models.normalise import normalise
 from cyborgs.objectives.detcon import detcon_b_loss
 from cyborgs.progress import say, track
+from cyborgs.signals import Stop
 from cyborgs.training.lars import LARS
 from cyborgs.training.metrics import Row
 from cyborgs.training.schedule import learning_rate, target_decay
@@ -92,20 +93,32 @@ class Trainer:
             **s.schedule.model_dump(exclude={"kind"}),
         )
 
-    def train_step(self, batch: Batch) -> float:
-        """Take one step; returns the mean loss over all ranks.
+    def train_step(self, batch: Batch, leave: bool = False) -> tuple[float, bool]:
+        """Take one step.
 
-        ``batch``: as `cyborgs.data.dataset.TwoViews` has it, with a leading axis of images.
-        Raises `InputError` at a loss that is not finite, before any weight is changed.
+        Args:
+            batch: as `cyborgs.data.dataset.TwoViews` has it, with a leading axis of images.
+            leave: whether this process was asked to leave.
+
+        Returns:
+            The mean loss over all ranks, and whether any of them was asked to leave: all ranks
+            learn it at the same step.
+
+        Raises:
+            InputError: a loss that is not finite, before any weight is changed.
         """
+        positions = batch["positions"].tolist()
         batch = {k: v.to(self._device, non_blocking=True) for k, v in batch.items()}
         rate = self.rate()
         loss = self._loss(batch)
-        mean = float(distributed.gather(loss).mean())
+        told = torch.stack([loss.detach(), loss.new_tensor(float(leave))])
+        everywhere = distributed.gather(told)  # (ranks, 2)
+        mean = float(everywhere[:, 0].mean())
         if not math.isfinite(mean):
+            shown = ", ".join(map(str, positions[:8])) + (" …" if len(positions) > 8 else "")
             raise InputError(
-                f"loss is {mean} at step {self.step}, learning rate {rate:.3g}: training has "
-                "diverged; lower pretrain.base_rate or lengthen the warm-up"
+                f"loss is {mean} at step {self.step}, learning rate {rate:.3g}, images {shown} of "
+                "the index: training has diverged; lower pretrain.base_rate or lengthen the warm-up"
             )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -121,7 +134,7 @@ class Trainer:
             )
         )
         self.step += 1
-        return mean
+        return mean, bool(everywhere[:, 1].any())
 
     def _loss(self, batch: Batch) -> Tensor:
         s = self._settings
@@ -167,27 +180,37 @@ def train(
     checkpoint: Callable[[], None],
     every: float,
     log: Callable[[Row], None],
+    stop: Stop,
 ) -> None:
-    """Take a step on every batch; save about every ``every`` seconds, log every epoch.
+    """Take a step on every batch; save about every ``every`` seconds and at each epoch's end.
 
     Args:
         trainer: takes the steps.
         batches: one a step.
-        steps: how many there are, for showing progress.
+        steps: how many there are.
         checkpoint: saves the trainer's state.
         every: seconds between two checkpoints.
         log: called at the end of an epoch, by the first process alone, with ``epoch`` and
             ``step`` (counted over all rounds), ``steps`` (of this epoch, in this process),
-            ``loss`` (their mean), ``learning_rate``, ``seconds``, ``images_per_second``.
+            ``loss`` (their mean), ``learning_rate``, ``seconds``, ``images_per_second``, and
+            ``waiting`` (the share of the time that was spent waiting for samples).
+        stop: asks to leave after the step under way.
+
+    Raises:
+        ResumeLaterError: a process was asked to leave, and the state is saved.
     """
+    last = trainer.step + steps
     saved = begin = time.monotonic()
+    waited = 0.0
     losses: list[float] = []
     label = "pretrain" if distributed.rank() == 0 else None
-    for batch in track(batches, steps, label, "steps"):
-        losses.append(trainer.train_step(batch))
+    waiting = Waiting(batches)
+    for batch in track(waiting, steps, label, "steps"):
+        loss, leave = trainer.train_step(batch, stop.asked is not None)
+        losses.append(loss)
         epoch, within = divmod(trainer.step, trainer.steps_per_epoch)
+        now = time.monotonic()
         if within == 0 and label:
-            now = time.monotonic()
             row = {
                 "epoch": epoch,
                 "step": trainer.step,
@@ -196,14 +219,40 @@ def train(
                 "learning_rate": trainer.rate(),
                 "seconds": round(now - begin, 3),
                 "images_per_second": round(len(losses) * trainer.batch_size / (now - begin), 2),
+                "waiting": round((waiting.seconds - waited) / (now - begin), 3),
             }
             log(row)
             say(
                 f"epoch {epoch}: loss {row['loss']:.4f}, learning rate {trainer.rate():.3g}, "
-                f"{row['images_per_second']:.1f} images/s"
+                f"{row['images_per_second']:.1f} images/s, {row['waiting']:.0%} waiting for data"
             )
             losses.clear()
-            begin = now
-        if time.monotonic() - saved >= every:
+            begin, waited = now, waiting.seconds
+        if trainer.step == last:
+            continue
+        if leave or within == 0 or now - saved >= every:
             checkpoint()
             saved = time.monotonic()
+        if leave:
+            raise ResumeLaterError(
+                f"left after step {trainer.step} ({stop.asked or 'another process was asked to'}), "
+                "all saved; the same command continues"
+            )
+
+
+class Waiting:
+    """Passes batches on, and counts the seconds that they were waited for."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._batches = batches
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = iter(self._batches)
+        while True:
+            begin = time.monotonic()
+            batch = next(batches, None)
+            self.seconds += time.monotonic() - begin
+            if batch is None:
+                return
+            yield batch

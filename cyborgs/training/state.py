@@ -59,7 +59,10 @@ class TrainingState:
 
 
 def save_state(path: Path, state: TrainingState) -> None:
-    """Write a state; it appears whole or not at all, and the same state gives the same bytes."""
+    """Write a state; it appears whole or not at all, and the same state gives the same bytes.
+
+    Raises `InputError` where it cannot be written; an older file of that name stays.
+    """
     content: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
@@ -72,9 +75,15 @@ def save_state(path: Path, state: TrainingState) -> None:
             sys.intern(k): v.detach().cpu().contiguous().clone()
             for k, v in getattr(state, name).items()
         }
-    with atomic_write(path) as temporary, open(temporary, "wb") as stream:
-        # Through a stream: torch.save would put the file's own name into the file.
-        torch.save(content, stream)
+    try:
+        with atomic_write(path) as temporary, open(temporary, "wb") as stream:
+            # Through a stream: torch.save would put the file's own name into the file.
+            torch.save(content, stream)
+    except (OSError, RuntimeError) as error:
+        # torch turns a full disk into a RuntimeError of its own.
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = " ".join((getattr(cause, "strerror", None) or str(cause)).split())[:120]
+        raise InputError(f"state {path} cannot be written ({reason}); make room") from None
 
 
 def load_state(path: Path) -> TrainingState:

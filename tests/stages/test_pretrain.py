@@ -1,6 +1,8 @@
 """A round of training: exact, resumable, and particular about what it is given."""
 
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from cyborgs.data.index import read_index
 from cyborgs.errors import InputError
 from cyborgs.masks.shards import Masks
 from cyborgs.stages import bootstrap, index, pretrain, seed_masks
+from cyborgs.training import rolling
 from cyborgs.training.loop import Trainer
 from cyborgs.training.metrics import read_metrics
 from cyborgs.training.state import load_state
@@ -76,10 +79,10 @@ def test_the_seed_changes_the_result(tiny, trained, tmp_path):
 def test_an_interrupted_round_continues_to_the_same_bytes(tiny, trained, tmp_path, monkeypatch):
     step = Trainer.train_step
 
-    def fail_at_four(self, batch):
+    def fail_at_four(self, *arguments):
         if self.step == 4:
             raise KeyboardInterrupt
-        return step(self, batch)
+        return step(self, *arguments)
 
     always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
     with monkeypatch.context() as patch:
@@ -87,10 +90,11 @@ def test_an_interrupted_round_continues_to_the_same_bytes(tiny, trained, tmp_pat
         with pytest.raises(KeyboardInterrupt):
             train(tiny, tmp_path / "s.pt", compute=always)
     assert not (tmp_path / "s.pt").exists()
-    assert len(list((tmp_path / "work").iterdir())) == 1
+    names = sorted(p.name.split("-")[-1] for p in (tmp_path / "work").iterdir())
+    assert names == ["000000003.pt", "000000004.pt"]
 
     taken = []
-    monkeypatch.setattr(Trainer, "train_step", lambda s, b: taken.append(s.step) or step(s, b))
+    monkeypatch.setattr(Trainer, "train_step", lambda s, *a: taken.append(s.step) or step(s, *a))
     assert train(tiny, tmp_path / "s.pt") == trained.read_bytes()
     assert taken == [4, 5]
     assert not list((tmp_path / "work").iterdir())
@@ -104,7 +108,7 @@ def test_figures_of_epochs_survive_an_interruption(tiny, trained, tmp_path, monk
 
     always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain, "save_state", interrupt_after(pretrain.save_state, 5))
+        patch.setattr(rolling, "save_state", interrupt_after(rolling.save_state, 5))
         with pytest.raises(KeyboardInterrupt):
             train(tiny, tmp_path / "b.pt", compute=always, metrics=tmp_path / "b.jsonl")
     train(tiny, tmp_path / "b.pt", metrics=tmp_path / "b.jsonl")
@@ -115,15 +119,28 @@ def test_figures_of_epochs_survive_an_interruption(tiny, trained, tmp_path, monk
     assert again[1]["learning_rate"] == whole[1]["learning_rate"]
 
 
-def test_a_damaged_rolling_checkpoint_begins_the_round_anew(tiny, trained, tmp_path, monkeypatch):
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_damaged_rolling_checkpoint_falls_back(
+    tiny, trained, tmp_path, monkeypatch, capsys, damaged
+):
+    """To the one before it, or to the beginning of the round; and ends in the same bytes."""
     always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain, "save_state", interrupt_after(pretrain.save_state, 2))
+        patch.setattr(rolling, "save_state", interrupt_after(rolling.save_state, 3))
         with pytest.raises(KeyboardInterrupt):
             train(tiny, tmp_path / "s.pt", compute=always)
-    (rolling,) = (tmp_path / "work").iterdir()
-    rolling.write_bytes(rolling.read_bytes()[:1000])
+    checkpoints = sorted((tmp_path / "work").iterdir())
+    # The third was written, but there was no time to remove the first.
+    assert [p.name.split("-")[-1] for p in checkpoints] == [f"00000000{n}.pt" for n in (1, 2, 3)]
+    checkpoints[0].unlink()
+    for path in checkpoints[3 - damaged :]:
+        path.write_bytes(path.read_bytes()[:1000])
+    capsys.readouterr()
     assert train(tiny, tmp_path / "s.pt") == trained.read_bytes()
+    said = capsys.readouterr().err
+    assert said.count("going back to the one before") == damaged
+    assert ("continuing from step 2" in said) == (damaged == 1)
+    assert not list((tmp_path / "work").iterdir())
 
 
 def interrupt_after(save, times):
@@ -142,7 +159,7 @@ def test_a_rolling_checkpoint_of_other_settings_is_left_alone(tiny, trained, tmp
     always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
     other = tiny.config(pretrain=tiny.config().pretrain.model_dump() | {"base_rate": 0.1})
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain, "save_state", interrupt_after(pretrain.save_state, 2))
+        patch.setattr(rolling, "save_state", interrupt_after(rolling.save_state, 2))
         with pytest.raises(KeyboardInterrupt):
             train(tiny, tmp_path / "s.pt", config=other, compute=always)
     assert train(tiny, tmp_path / "s.pt") == trained.read_bytes()
@@ -161,7 +178,7 @@ def test_a_loss_that_is_not_finite_stops_the_step(tiny, tmp_path):
         pretrain=tiny.config().pretrain.model_dump()
         | {"base_rate": 1e30, "schedule": {"kind": "step", "warmup_epochs": 0}}
     )
-    with pytest.raises(InputError, match=r"loss is \w+ at step \d, learning rate"):
+    with pytest.raises(InputError, match=r"loss is \w+ at step \d, learning rate .*, images \d+, "):
         train(tiny, tmp_path / "s.pt", config=config)
     assert not (tmp_path / "s.pt").exists()
 
@@ -193,6 +210,60 @@ def test_kill_dash_nine_and_again_gives_the_same_bytes(tiny, trained, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("name", "workers"), [("SIGTERM", "2"), ("SIGUSR1", "0"), ("SIGINT", "2")])
+def test_a_signal_saves_and_leaves_with_a_status_that_says_so(
+    tiny, trained, tmp_path, name, workers
+):
+    """To the whole process group, as batch systems and terminals send it."""
+    out = tmp_path / "s.pt"
+    process = subprocess.Popen(
+        [*command(tiny, out), "--workers", workers, "--metrics", str(tmp_path / "m.jsonl")],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "m.jsonl").exists() or not read_metrics(tmp_path / "m.jsonl"):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, getattr(signal, name))
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 75
+    assert re.search(rf"left after step \d \({name}\), all saved; the same command continues", said)
+    assert "Traceback" not in said
+    assert not out.exists()
+    again = subprocess.run(command(tiny, out), capture_output=True, text=True, check=True)
+    assert "continuing from step" in again.stderr
+    assert out.read_bytes() == trained.read_bytes()
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tiny, trained, tmp_path, monkeypatch, refused):
+    """The third checkpoint does not fit: one line, and the round continues from the second."""
+    always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
+    save = rolling.save_state
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(path, state):
+        if state.step == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        save(path, state)
+
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    monkeypatch.setattr(rolling, "save_state", fill)
+    try:
+        with refused("000000003.pt cannot be written", "make room"):
+            train(tiny, tmp_path / "s.pt", compute=always)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    monkeypatch.setattr(rolling, "save_state", save)
+    names = sorted(p.name.split("-")[-1] for p in (tmp_path / "work").iterdir())
+    assert names == ["000000001.pt", "000000002.pt"]
+    assert train(tiny, tmp_path / "s.pt") == trained.read_bytes()
+
+
+@pytest.mark.slow
 def test_two_processes_under_torchrun_finish_a_round(tiny, trained, tmp_path):
     out = tmp_path / "s.pt"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -212,7 +283,7 @@ def steps_without_normalisation(tiny, rank, ranks):
         tiny.images, index, Masks(str(tiny.masks), index), config.views, 4, config.seed
     )
     steps = Steps(len(index), 4, 0, 3, config.seed, rank, ranks)
-    losses = [trainer.train_step(b) for b in load_batches(dataset, steps, 0, False)]
+    losses = [trainer.train_step(b)[0] for b in load_batches(dataset, steps, 0, False)]
     return losses, {k: p.detach() for k, p in trainer.pair.online.named_parameters()}
 
 
