@@ -49,8 +49,7 @@ def test_a_failure_leaves_nothing_but_the_older_file(tmp_path, error, old):
 
 def test_a_rename_that_fails_leaves_nothing_behind(tmp_path):
     path = tmp_path / "a.txt"
-    with pytest.raises(IsADirectoryError), atomic_write(path) as temporary:
-        temporary.write_text("x")
+    with pytest.raises(IsADirectoryError), atomic_write(path):
         path.mkdir()
     assert list(tmp_path.iterdir()) == [path]
 
