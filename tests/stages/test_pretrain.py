@@ -105,6 +105,8 @@ def test_figures_of_epochs_survive_an_interruption(tiny, trained, tmp_path, monk
     whole = read_metrics(tmp_path / "a.jsonl")
     assert [(r["epoch"], r["step"], r["steps"]) for r in whole] == [(1, 3, 3), (2, 6, 3)]
     assert all(r["images_per_second"] > 0 and r["seconds"] > 0 for r in whole)
+    assert all(0 <= r["waiting"] <= 1 and 0 < r["positives"] <= 1 for r in whole)
+    assert all(1 <= r["masks_in_view"] <= 4 and r["projection_spread"] > 0 for r in whole)
 
     always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
     with monkeypatch.context() as patch:
