@@ -69,7 +69,7 @@ def quality_charts(
 
 
 def training_charts(rounds: Sequence[Round]) -> list[Picture]:
-    """Loss, learning rate and throughput by epoch; dotted lines are ends of rounds."""
+    """Loss, rate, throughput and health by epoch; dotted lines are ends of rounds."""
     epochs = [row for r in rounds for row in r.epochs]
     ends = [r.epochs[-1]["epoch"] + 0.5 for r in rounds[:-1] if r.epochs]
     x = [row["epoch"] for row in epochs]
@@ -78,7 +78,11 @@ def training_charts(rounds: Sequence[Round]) -> list[Picture]:
         ("loss", "loss"),
         ("learning_rate", "learning rate"),
         ("images_per_second", "images/s"),
+        ("projection_spread", "spread of projections (collapse: 0)"),
+        ("positives", "share of masks with a counterpart"),
     ):
+        if not all(key in row for row in epochs):
+            continue
         y = [row[key] for row in epochs]
         svg = chart(title, "epoch", [Line(title, x, y)], boundaries=ends, markers=len(x) <= 40)
         told = f"{title} by epoch: {y[0]:.4g} at first, {y[-1]:.4g} at last"

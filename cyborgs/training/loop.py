@@ -22,6 +22,7 @@ from cyborgs.training.lars import LARS
 from cyborgs.training.metrics import Row
 from cyborgs.training.schedule import learning_rate, target_decay
 from cyborgs.training.state import TrainingState
+from cyborgs.training.watch import NAMES, health
 
 
 class Trainer:
@@ -54,6 +55,7 @@ class Trainer:
         self.steps_per_epoch = steps_per_epoch
         self.batch_size = settings.batch_size
         self._device = device
+        self._health: list[Tensor] = []
         self.pair = DetCon(
             state.model["architecture"], state.model["hidden"], state.model["projection"]
         )
@@ -141,6 +143,7 @@ class Trainer:
         views = [normalise(batch["images"][:, v]) for v in range(2)]
         with torch.autocast(self._device.type, torch.bfloat16, enabled=s.precision == "bfloat16"):
             vectors = self._wrapped(views, batch["cells"], batch["ids"])
+        self._health.append(health(vectors[2:], batch["ids"], batch["cells"]))
         pred1, pred2, target1, target2 = (v.view(len(batch["ids"]), s.masks, -1) for v in vectors)
         ids = batch["ids"]  # (batch, view, network, mask)
         return detcon_b_loss(
@@ -155,6 +158,12 @@ class Trainer:
             temperature=s.temperature,
             local_negatives=s.local_negatives,
         )
+
+    def health(self) -> Row:
+        """Means of `cyborgs.training.watch.health` over the steps since this was last asked."""
+        means = torch.stack(self._health).mean(dim=0).tolist()
+        self._health.clear()
+        return dict(zip(NAMES, means, strict=True))
 
     def state(self, number: int, provenance: dict[str, Any]) -> TrainingState:
         """The state after the steps taken so far, as one of round ``number``."""
@@ -192,8 +201,9 @@ def train(
         every: seconds between two checkpoints.
         log: called at the end of an epoch, by the first process alone, with ``epoch`` and
             ``step`` (counted over all rounds), ``steps`` (of this epoch, in this process),
-            ``loss`` (their mean), ``learning_rate``, ``seconds``, ``images_per_second``, and
-            ``waiting`` (the share of the time that was spent waiting for samples).
+            ``loss`` (their mean), ``learning_rate``, ``seconds``, ``images_per_second``,
+            ``waiting`` (the share of the time that was spent waiting for samples), and the
+            figures of `cyborgs.training.watch.health` over this process's steps.
         stop: asks to leave after the step under way.
 
     Raises:
@@ -210,6 +220,7 @@ def train(
         losses.append(loss)
         epoch, within = divmod(trainer.step, trainer.steps_per_epoch)
         now = time.monotonic()
+        figures = trainer.health() if within == 0 else {}
         if within == 0 and label:
             row = {
                 "epoch": epoch,
@@ -220,6 +231,7 @@ def train(
                 "seconds": round(now - begin, 3),
                 "images_per_second": round(len(losses) * trainer.batch_size / (now - begin), 2),
                 "waiting": round((waiting.seconds - waited) / (now - begin), 3),
+                **figures,
             }
             log(row)
             say(
