@@ -61,7 +61,7 @@ class Run:
         return f"{glob.escape(str(folder))}/shard-*-of-{self.read_config().shards:04d}.h5"
 
     def metrics(self, number: int) -> Path:
-        """Loss, rate and throughput of each epoch of a round (JSON lines)."""
+        """Figures of each epoch of a round (JSON lines)."""
         return self.folder / f"metrics/round-{number:02d}.jsonl"
 
     def costs(self, number: int) -> tuple[list[Path], list[Path]]:

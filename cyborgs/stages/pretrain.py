@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -107,22 +108,31 @@ def run(
             if distributed.rank() == 0:
                 rolling.save(trainer.state(number, record))
 
-        def unlogged(_: Row) -> None:
-            pass
+        rows: list[Row] = []
+        log = MetricsLog(metrics, trainer.step) if metrics and distributed.rank() == 0 else None
 
-        first = distributed.rank() == 0
-        log = MetricsLog(metrics, trainer.step).write if metrics and first else unlogged
+        def note(row: Row) -> None:
+            rows.append(row)
+            if log is not None:
+                log.write(row)
 
         batches = load_batches(dataset, steps, compute.workers, device.type == "cuda")
         every = 60 * compute.checkpoint_minutes
         with note_signals() as stop:
-            train(trainer, batches, len(steps), checkpoint, every, log, stop)
+            train(trainer, batches, len(steps), checkpoint, every, note, stop)
         if distributed.rank() == 0:
             save_state(out, trainer.state(number, record))
             rolling.remove()
-            say(
-                f"pretrain: round {number}, {settings.epochs} epochs, {last} steps so far, in {out}"
-            )
+            say(f"pretrain: round {number}, {_summary(rows)}, {last} steps so far, in {out}")
+
+
+def _summary(rows: list[Row]) -> str:
+    """What the epochs of a round came to, or those since it was interrupted."""
+    if not rows:
+        return "no whole epoch since it was interrupted"
+    speed = median(row["images_per_second"] for row in rows)
+    first, last = rows[0]["loss"], rows[-1]["loss"]
+    return f"{len(rows)} epochs, loss {first:.4f} to {last:.4f}, {speed:.1f} images/s"
 
 
 def _require_masks(

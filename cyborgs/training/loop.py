@@ -160,10 +160,18 @@ class Trainer:
         )
 
     def health(self) -> Row:
-        """Means of `cyborgs.training.watch.health` over the steps since this was last asked."""
+        """Figures of the steps since this was last asked.
+
+        Means of `cyborgs.training.watch.health`, and on a GPU ``gpu_memory``, the most that was
+        allocated, in bytes.
+        """
         means = torch.stack(self._health).mean(dim=0).tolist()
         self._health.clear()
-        return dict(zip(NAMES, means, strict=True))
+        figures = dict(zip(NAMES, means, strict=True))
+        if self._device.type == "cuda":
+            figures["gpu_memory"] = float(torch.cuda.max_memory_allocated(self._device))
+            torch.cuda.reset_peak_memory_stats(self._device)
+        return figures
 
     def state(self, number: int, provenance: dict[str, Any]) -> TrainingState:
         """The state after the steps taken so far, as one of round ``number``."""

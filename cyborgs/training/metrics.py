@@ -1,6 +1,7 @@
-"""Figures of each epoch, as JSON lines."""
+"""Figures of each epoch, as JSON lines and for TensorBoard."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ class MetricsLog:
     """Appends a line an epoch to a file, which can be read while training goes on.
 
     A round that continues from step ``step`` keeps the lines up to that step and writes the
-    later ones again, so that each epoch has one line.
+    later ones again, so that each epoch has one line.  A folder beside the file, of its name
+    without the suffix, has the same figures as TensorBoard's events, by step.
 
     Raises `InputError` where the file cannot be written.
     """
@@ -24,11 +26,25 @@ class MetricsLog:
         with atomic_write(path) as temporary:
             temporary.write_text("".join(_line(row) for row in kept))
         self._path = path
+        # Imported here: who reads figures does not wait for torch.
+        from torch.utils.tensorboard import SummaryWriter
+
+        # Events cannot be taken back: those of an interrupted round are written anew.
+        shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+        self._events = SummaryWriter(str(path.with_suffix("")))
+        for row in kept:
+            self._show(row)
 
     def write(self, row: Row) -> None:
         """Append a line."""
         with open(self._path, "a") as stream:
             stream.write(_line(row))
+        self._show(row)
+
+    def _show(self, row: Row) -> None:
+        for name in row.keys() - {"step"}:
+            self._events.add_scalar(name, row[name], int(row["step"]))
+        self._events.flush()
 
 
 def read_metrics(path: Path) -> list[Row]:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cyborgs.training.metrics import MetricsLog, read_metrics
 
@@ -52,3 +53,21 @@ def test_another_damaged_line_is_named(tmp_path, refused, line):
     path.write_text(f"{line}\n{path.read_text()}")
     with refused("m.jsonl", "line 1", "delete it"):
         read_metrics(path)
+
+
+def events(folder):
+    """Steps and values of each figure, as TensorBoard reads them."""
+    found = EventAccumulator(str(folder))
+    found.Reload()
+    return {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+
+
+def test_tensorboard_shows_the_same_figures(tmp_path):
+    written(tmp_path / "m.jsonl", row(1), row(2, 0.25))
+    assert events(tmp_path / "m") == {"epoch": [(10, 1), (20, 2)], "loss": [(10, 1), (20, 0.25)]}
+
+
+def test_tensorboard_shows_each_epoch_once_after_an_interruption(tmp_path):
+    written(tmp_path / "m.jsonl", row(1), row(2), row(3))
+    written(tmp_path / "m.jsonl", row(2, 0.5), step=10)
+    assert events(tmp_path / "m")["loss"] == [(10, 1), (20, 0.5)]
