@@ -1,6 +1,7 @@
 """Names of the files of a run, for the workflow that makes them and the commands that read them."""
 
 import glob
+from functools import cached_property
 from pathlib import Path
 
 from cyborgs.config import Config, load
@@ -31,16 +32,6 @@ class Run:
     def scenes(self) -> Path:
         """Folder of the embedded data, where the run draws it."""
         return self.folder / "scenes"
-
-    @property
-    def quality_table(self) -> Path:
-        """Mask quality of all rounds."""
-        return self.folder / "quality.tsv"
-
-    @property
-    def report(self) -> Path:
-        """The report, one HTML file."""
-        return self.folder / "report.html"
 
     def state(self, number: int) -> Path:
         """Training state after a round."""
@@ -89,6 +80,10 @@ class Run:
 
     def read_config(self) -> Config:
         """The configuration of the run.  Raises `InputError` where it is missing or damaged."""
+        return self._read
+
+    @cached_property
+    def _read(self) -> Config:
         require_file(self.config, "configuration of the run")
         return load(str(self.config))
 

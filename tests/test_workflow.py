@@ -177,7 +177,8 @@ def test_a_finished_run_has_what_it_promises_and_nothing_left_to_do(finished):
     run = Run(results)
     assert run.read_config().rounds == 2
     assert run.rounds() == [0, 1]
-    paths = [run.index, run.images(), run.annotations(), run.quality_table, run.report]
+    paths = [run.index, run.images(), run.annotations()]
+    paths += [results / name for name in ("quality.tsv", "report.html")]
     paths += [f(n) for n in (1, 2) for f in (run.state, run.metrics)]
     paths += [run.probe(4, 2), run.quality("k-4", 2), run.quality("made", 1)]
     assert all(path.exists() for path in paths)

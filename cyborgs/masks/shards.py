@@ -277,6 +277,7 @@ class Masks:
         positions: of the images that have masks, rising.
         groups: int64, an entry an image of the index: number of the group it was clustered
             with, -1 where it was by itself or has no mask.
+        clusters: int32, the K of each image of the index, 0 where it has no mask.
 
     Args:
         where: a folder of shards, a shard, or a pattern such as ``round-01/shard-*-of-8.h5``.
@@ -293,6 +294,7 @@ class Masks:
         self._owner = np.full(len(index), -1, dtype=np.int32)
         digests = np.zeros(len(index), dtype=np.uint64)
         groups = np.full(len(index), -1, dtype=np.int64)
+        clusters = np.zeros(len(index), dtype=np.int32)
         self.headers: list[Header] = []
         for number, path in enumerate(self.paths):
             with Shard(path) as shard:
@@ -307,6 +309,7 @@ class Masks:
                 self._owner[shard.positions] = number
                 digests[shard.positions] = shard.digests
                 groups[shard.positions] = shard.groups
+                clusters[shard.positions] = shard.clusters
         missing = np.flatnonzero(self._owner < 0)
         if complete and len(missing):
             raise InputError(
@@ -317,6 +320,7 @@ class Masks:
         self.round = self.headers[0].round
         self.positions: NDArray[np.int64] = np.flatnonzero(self._owner >= 0)
         self.groups: NDArray[np.int64] = groups
+        self.clusters: NDArray[np.int32] = clusters
         self._digests = digests
         self._open: dict[int, Shard] = {}
 

@@ -4,8 +4,7 @@ import difflib
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from cyborgs.files import atomic_write
 from cyborgs.masks.agreement import adjusted_rand_index
 from cyborgs.masks.alignment import full_size
 from cyborgs.masks.pictures import Panel, Picture, match, overlay, paint, sheet, truth_picture
-from cyborgs.masks.shards import Masks, Shard
+from cyborgs.masks.shards import Masks
 from cyborgs.masks.terminal import can_show, draw, knows_true_colour
 from cyborgs.progress import say
 from cyborgs.stages.masks.sources import Sources
@@ -30,15 +29,6 @@ WIDTH = 320
 
 # Kinds of files, with the longest side they can have in pixels.
 SUFFIXES = {".png": 2**31 - 1, ".jpg": 65_500, ".webp": 16_383}
-
-
-@dataclass(frozen=True)
-class _Round:
-    """Masks of a round; ``clusters`` is the K of the images to show, by position."""
-
-    title: str
-    masks: Masks
-    clusters: dict[int, int]
 
 
 def run(sources: Sources, images: Sequence[str], style: str, out: Path | None) -> None:
@@ -65,7 +55,7 @@ def run(sources: Sources, images: Sequence[str], style: str, out: Path | None) -
     index = read_index(sources.require_index())
     folder = sources.require_images()
     positions = [find(index, name) for name in images]
-    rounds = [_open(title, where, index, positions) for title, where in sources.rounds]
+    rounds = [(title, Masks(where, index, complete=False)) for title, where in sources.rounds]
     truth = None if sources.annotations is None else GroundTruth(sources.annotations)
     rows = [
         row
@@ -118,20 +108,6 @@ def _number(text: str) -> int | None:
     return number if str(number) == text else None
 
 
-def _open(title: str, where: str, index: Index, positions: Iterable[int]) -> _Round:
-    masks = Masks(where, index, complete=False)
-    # By itself an image is no part of a K that was chosen: seed masks have as many as they need.
-    wanted = {p for p in positions if masks.groups[p] >= 0}
-    clusters: dict[int, int] = {}
-    for path in masks.paths:
-        if len(clusters) == len(wanted):
-            break
-        with Shard(path) as shard:
-            columns = zip(shard.positions.tolist(), shard.clusters.tolist(), strict=True)
-            clusters |= {position: k for position, k in columns if position in wanted}
-    return _Round(title, masks, clusters)
-
-
 def _write(picture: Picture, out: Path) -> None:
     height, width = picture.shape[:2]
     suffix = out.suffix.lower()
@@ -148,26 +124,27 @@ def _rows(
     position: int,
     entry: Entry,
     folder: Path,
-    rounds: Sequence[_Round],
+    rounds: Sequence[tuple[str, Masks]],
     truth: GroundTruth | None,
     style: str,
 ) -> list[list[Panel]]:
     """A row of panels of one image for each style."""
-    known = [r for r in rounds if position in r.masks]
+    known = [(title, masks) for title, masks in rounds if position in masks]
     if not known:
         raise InputError(
-            f"image {position} ({entry.name}) has no mask in {', '.join(r.title for r in rounds)}"
+            f"image {position} ({entry.name}) has no mask in {', '.join(t for t, _ in rounds)}"
         )
     photograph = decode(folder / entry.name, entry.name, entry.bytes, entry.height, entry.width)
     instances = None
     if truth is not None and entry.name in truth:
         instances = truth.instances(entry.name, entry.height, entry.width)
     labels = [
-        full_size(r.masks.read(position), entry.height, entry.width, r.masks.stride) for r in known
+        full_size(masks.read(position), entry.height, entry.width, masks.stride)
+        for _, masks in known
     ]
     subtitles = {
-        r.title: _subtitle(found, r.clusters.get(position), instances)
-        for r, found in zip(known, labels, strict=True)
+        title: _subtitle(found, _k(masks, position), instances)
+        for (title, masks), found in zip(known, labels, strict=True)
     }
     coloured = dict(zip(subtitles, match(labels), strict=True))
     size = f"{entry.name}, {entry.width} x {entry.height}"
@@ -178,14 +155,19 @@ def _rows(
         after = [Panel("ground truth", count, truth_picture(photograph, instances))]
     rows = []
     for kind in ("overlay", "mask") if style == "both" else (style,):
-        masks = [
-            Panel(r.title, subtitles[r.title], _picture(photograph, coloured[r.title], kind))
-            if r.title in coloured
-            else Panel(r.title, "no mask of this image", None)
-            for r in rounds
+        panels = [
+            Panel(title, subtitles[title], _picture(photograph, coloured[title], kind))
+            if title in coloured
+            else Panel(title, "no mask of this image", None)
+            for title, _ in rounds
         ]
-        rows.append([*before, *masks, *after])
+        rows.append([*before, *panels, *after])
     return rows
+
+
+def _k(masks: Masks, position: int) -> int | None:
+    """K of the image's group; by itself an image has as many masks as it needs, and no K."""
+    return int(masks.clusters[position]) if masks.groups[position] >= 0 else None
 
 
 def _picture(photograph: Picture, labels: NDArray[np.integer], kind: str) -> Picture:
