@@ -1,4 +1,4 @@
-"""``python -m cyborgs``, which is what torchrun starts."""
+"""``python -m cyborgs``, which is what starts each of several processes."""
 
 from cyborgs.cli import entry
 

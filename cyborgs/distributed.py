@@ -1,6 +1,7 @@
 """Rank, size and gathering: one process a device, no-ops when there is one process."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -8,8 +9,13 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from cyborgs.errors import LostPeerError
+
 # A rank that waits longer than this for another one gives up, and the job with it.
 TIMEOUT = timedelta(minutes=10)
+
+# How gloo and NCCL say that a collective did not come to its end; gloo has no error of its own.
+_BROKEN = re.compile(r"gloo|Connection (closed|reset)|NCCL|[Tt]imed out")
 
 
 def rank() -> int:
@@ -34,15 +40,25 @@ def gather(tensor: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the other processes that ``torchrun`` started, if it did: NCCL on GPUs, else gloo."""
+    """Join the other processes of this job, if there are any: NCCL on GPUs, else gloo.
+
+    Raises `LostPeerError` where another one ended or did not answer within ten minutes.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         yield
-    finally:
-        dist.destroy_process_group()
+    except RuntimeError as error:
+        # Not destroyed where it is broken: that could wait for processes that are gone.
+        if not isinstance(error, dist.DistError) and not _BROKEN.search(str(error)):
+            raise
+        raise LostPeerError(
+            "lost another process (see its message): "
+            + " ".join(str(error).split("\n")[0].split())[:160]
+        ) from None
+    dist.destroy_process_group()
 
 
 def choose_device(name: str) -> torch.device:

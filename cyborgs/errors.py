@@ -1,4 +1,13 @@
-"""Exceptions that the command line tells in one line."""
+"""Exceptions that the command line tells in one line, and the exit status of each."""
+
+# Input that cannot be used, as argparse has it for arguments.
+BAD_INPUT = 2
+
+# A process that cannot go on because another one ended (EX_UNAVAILABLE of sysexits.h).
+LOST_PEER = 69
+
+# A job that left early and continues when it is started again (EX_TEMPFAIL).
+RESUME_LATER = 75
 
 
 class InputError(Exception):
@@ -9,8 +18,12 @@ class InputError(Exception):
     """
 
 
+class LostPeerError(Exception):
+    """Another process of a distributed job ended or no longer answers; its message says why."""
+
+
 class ResumeLaterError(Exception):
     """A job was asked to leave, and has saved what it did: the same command continues.
 
-    The command line prints the message and exits with status 75 (EX_TEMPFAIL of sysexits.h).
+    The command line prints the message and exits with status 75.
     """

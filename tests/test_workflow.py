@@ -133,7 +133,10 @@ def test_the_configuration_is_checked_before_anything_runs(tmp_path):
 def test_values_from_the_command_line_are_checked_too(tmp_path):
     arguments = ("--dry-run", "--config", 'pretrain={"epochs": 2, "precision": "half"}')
     result = snakemake(tmp_path, *arguments, check=False)
-    assert "config: pretrain.precision: input should be 'float32' or 'bfloat16'" in result.stdout
+    assert (
+        "config: pretrain.precision: input should be 'float32', 'bfloat16' or 'float16'"
+        in result.stdout
+    )
     assert "epochs" not in result.stdout
 
 

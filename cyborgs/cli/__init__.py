@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from cyborgs import __version__
 from cyborgs.cli import loop, masks
 from cyborgs.cli.options import Command
-from cyborgs.errors import InputError, ResumeLaterError
-
-# Exit status for input that cannot be used, as argparse has it for arguments.
-BAD_INPUT = 2
-
-# For a job that left early and continues when it is started again (EX_TEMPFAIL).
-RESUME_LATER = 75
+from cyborgs.errors import (
+    BAD_INPUT,
+    LOST_PEER,
+    RESUME_LATER,
+    InputError,
+    LostPeerError,
+    ResumeLaterError,
+)
 
 # Faults of the machine that need a line, not a traceback.
 _MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
@@ -28,7 +29,12 @@ _MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(given)
+    # For a command that starts itself again in several processes.
+    options.given = given
+    if "RANK" in os.environ:
+        options.prog = f"{options.prog}: process {os.environ['RANK']}"
     command: Command = options.command
     try:
         status = command(options)
@@ -42,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ResumeLaterError as error:
         print(f"{options.prog}: {error}", file=sys.stderr)
         return RESUME_LATER
+    except LostPeerError as error:
+        print(f"{options.prog}: {error}", file=sys.stderr)
+        return LOST_PEER
     except BrokenPipeError:
         # Who reads has seen enough (`… | head`); what is still buffered goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

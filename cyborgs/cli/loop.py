@@ -1,6 +1,7 @@
 """Commands of the loop: data, seeds, training, bootstrapping, export, report."""
 
 import argparse
+import os
 from pathlib import Path
 
 from cyborgs.cli import options as o
@@ -47,7 +48,13 @@ def add(commands: o.Commands) -> None:
     )
     c.add_argument("--metrics", type=Path, help="file for the figures of each epoch (JSON lines)")
     o.add_compute(c)
+    c.add_argument(
+        "--processes", type=o.count, help="one a GPU, on this node (default: compute.processes)"
+    )
     c.add_argument("--workers", type=int, help="loader processes (default: compute.workers)")
+    c.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, help="default: compute.compile"
+    )
     c.add_argument(
         "--checkpoint-minutes",
         type=float,
@@ -125,10 +132,16 @@ def _seed_masks(options: argparse.Namespace) -> None:
     )
 
 
-def _pretrain(options: argparse.Namespace) -> None:
+def _pretrain(options: argparse.Namespace) -> int | None:
+    config = load(options.config)
+    compute = o.compute(options, config.compute)
+    if compute.processes > 1 and "RANK" not in os.environ:
+        from cyborgs.launch import launch
+
+        return launch(compute.processes, options.given)
+
     from cyborgs.stages import pretrain
 
-    config = load(options.config)
     pretrain.run(
         config,
         options.round,
@@ -138,9 +151,10 @@ def _pretrain(options: argparse.Namespace) -> None:
         options.masks,
         options.out,
         options.work or options.out.parent / "work",
-        o.compute(options, config.compute),
+        compute,
         options.metrics,
     )
+    return None
 
 
 def _bootstrap(options: argparse.Namespace) -> None:

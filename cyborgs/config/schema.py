@@ -260,8 +260,10 @@ class Pretrain(Section):
     )
     lars: Lars = Lars()
     ema: Ema = Ema()
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of convolutions and matrix products; weights stay float32"
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="of convolutions and matrix products; weights stay float32, and float16 scales "
+        "the loss",
     )
 
     @model_validator(mode="after")
@@ -340,6 +342,9 @@ class Compute(Section):
     processes: int = Field(1, ge=1, description="training processes, one a GPU")
     threads: int = Field(
         2, ge=1, description="compute threads of a job; pinned, whatever --cores says"
+    )
+    compile: bool = Field(
+        False, description="compile the backbones (`torch.compile`); costs minutes at the start"
     )
     workers: int = Field(2, ge=0, description="loader processes of a training process")
     checkpoint_minutes: NonNegative = Field(

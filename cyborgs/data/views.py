@@ -109,10 +109,7 @@ def render(image: Pixels, view: View, settings: Views) -> Pixels:
     """Carry out a view's choices: RGB ``(height, width, 3)`` to ``(crop, crop, 3)``."""
     crop, side = view.crop, settings.crop
     out = image[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-    # Averaging when shrinking keeps fine texture from aliasing.
-    shrinks = crop.height > side or crop.width > side
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    out = cv2.resize(out, (side, side), interpolation=how)
+    out = _resize(out, side)
     if crop.flip:
         out = cv2.flip(out, 1)
     if view.jitter is not None:
@@ -121,10 +118,28 @@ def render(image: Pixels, view: View, settings: Views) -> Pixels:
     if view.greyscale:
         out = _grey(out)
     if view.blur_sigma is not None:
-        out = cv2.GaussianBlur(out, (settings.blur_kernel, settings.blur_kernel), view.blur_sigma)
+        out = _blur(out, view.blur_sigma, settings.blur_kernel)
     if view.solarise:
         out = cv2.LUT(out, _SOLARISED)
     return out
+
+
+def _resize(image: Pixels, side: int) -> Pixels:
+    """To ``(side, side)``: means of 2 x 2 pixels as long as enough are left, then bilinear.
+
+    Close to averaging over areas (bilinear alone would skip pixels), at a fifth of its time.
+    """
+    while min(image.shape[:2]) >= 2 * side:
+        height, width = image.shape[0] // 2, image.shape[1] // 2
+        even = image[: 2 * height, : 2 * width]
+        image = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)
+
+
+def _blur(image: Pixels, sigma: float, largest: int) -> Pixels:
+    """Gaussian blur; beyond four sigma the kernel would add less than a grey level."""
+    side = min(largest, 2 * math.ceil(4 * sigma) + 1)
+    return cv2.GaussianBlur(image, (side, side), sigma)
 
 
 def _grey(image: Pixels) -> Pixels:
@@ -136,7 +151,8 @@ def _brightness(image: Pixels, factor: float) -> Pixels:
 
 
 def _contrast(image: Pixels, factor: float) -> Pixels:
-    mean = cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0]
+    red, green, blue, _ = cv2.mean(image)
+    mean = 0.299 * red + 0.587 * green + 0.114 * blue
     table = np.clip(np.rint(_LEVELS * factor + mean * (1 - factor)), 0, 255)
     return cv2.LUT(image, table.astype(np.uint8))
 
@@ -204,8 +220,12 @@ def _runs(
     view = np.arange(side)
     pixels = begin + ((2 * view + 1) * length) // (2 * side)  # nearest source pixel
     at = nearest_location(pixels, locations, stride)
-    codes, counts = np.unique((view // CELL) * locations + at, return_counts=True)
-    return codes // locations, codes % locations, counts
+    cells = view // CELL
+    # Both rise along the view, so equal pairs lie side by side.
+    changes = np.flatnonzero((at[1:] != at[:-1]) | (cells[1:] != cells[:-1])) + 1
+    bounds = np.concatenate([[0], changes, [side]])
+    first = bounds[:-1]
+    return cells[first], at[first], bounds[1:] - first
 
 
 def sample_ids(rng: np.random.Generator, cells: NDArray[np.int32], masks: int) -> NDArray[np.int32]:

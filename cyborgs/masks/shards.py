@@ -213,6 +213,7 @@ class Shard:
                 index=attrs["index"].decode(),
                 provenance=json.loads(attrs["provenance"]),
             )
+            self._masks = self._file["masks"]
             images = self._file["images"]
             self.positions: NDArray[np.int64] = images["position"][:]
             self.heights: NDArray[np.int32] = images["height"][:]
@@ -255,7 +256,7 @@ class Shard:
         if position not in self._rows:
             raise InputError(f"mask shard {self.path} holds no image {position}")
         try:
-            labels: Labels = self._file["masks"][_key(position)][()]
+            labels: Labels = self._masks[_key(position)][()]
             if labels_digest(labels) != int(self.digests[self._rows[position]]):
                 raise ValueError("labels do not match their digest")
         except (KeyError, OSError, RuntimeError, ValueError) as error:

@@ -1,7 +1,6 @@
 """The online and target pair that DetCon-B trains."""
 
 import copy
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -68,24 +67,6 @@ class DetCon(nn.Module):
         self.online = Online(architecture, hidden, projection)
         self.target = Encoder(architecture, hidden, projection)
         self.reset_target()
-
-    def forward(
-        self, views: Sequence[Tensor], cells: Tensor, ids: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Predictions of both views, then the target's projections of both.
-
-        Args:
-            views: two normalised float ``(batch, 3, crop, crop)``.
-            cells: integer ``(batch, 2 views, grid, grid)``.
-            ids: integer ``(batch, 2 views, 2 networks, masks)``.
-
-        Returns:
-            Four ``(batch * masks, projection)``.
-        """
-        pred1, pred2 = (self.online(views[v], cells[:, v], ids[:, v, 0]) for v in range(2))
-        with torch.no_grad():
-            target1, target2 = (self.target(views[v], cells[:, v], ids[:, v, 1]) for v in range(2))
-        return pred1, pred2, target1, target2
 
     def reset_target(self) -> None:
         """Make the target a copy of the online encoder."""

@@ -1,4 +1,8 @@
-"""The DetCon-B loss (Hénaff et al., 2021, equation 3), over sampled masks."""
+"""The DetCon-B loss (Hénaff et al., 2021, equation 3), over sampled masks.
+
+One view at a time: the loss of a view needs the predictions of that view alone, so training can
+go back through one view before it begins with the other, and hold half of the activations.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -10,63 +14,46 @@ from cyborgs import distributed
 _REMOVED = -1e9
 
 
-def detcon_b_loss(
-    pred1: Tensor,
-    pred2: Tensor,
-    target1: Tensor,
-    target2: Tensor,
-    pred_ids1: Tensor,
-    pred_ids2: Tensor,
-    target_ids1: Tensor,
-    target_ids2: Tensor,
-    temperature: float = 0.1,
-    local_negatives: bool = True,
-) -> Tensor:
-    """Contrast the masks of one view with those of the other, symmetrically.
+def candidates(target: Tensor) -> Tensor:
+    """What a view's masks offer to be compared with, from all images of all ranks.
 
-    Predictions of view 1 are drawn to targets of view 2 of the same image and mask id, and
-    pushed from every other target of both views, of all images of all ranks; targets of view
-    1 with the same image and id are left out.  A row counts by 1 / (rows of its image with
-    its id), and not at all where view 2 has no such mask.  Gradients flow through this rank's
-    predictions only.
-
-    Args:
-        pred1, pred2: float ``(batch, masks, dim)``, predictions of the online network for the
-            two views; need not be normalised.
-        target1, target2: float ``(batch, masks, dim)``, projections of the target network.
-        pred_ids1, pred_ids2, target_ids1, target_ids2: integer ``(batch, masks)``, the mask
-            id behind each vector.
-        temperature: divides the cosine similarities.
-        local_negatives: False also removes masks of other ids of the same image.
-
-    Returns:
-        The loss of this rank's images, a float32 scalar.
+    ``target``: float ``(batch, masks, dim)``, projections of the target network; need not be
+    normalised.  Returns l2-normalised float32 ``(ranks * batch * masks, dim)``, without gradient.
     """
-    pred1, pred2 = F.normalize(pred1.float(), dim=-1), F.normalize(pred2.float(), dim=-1)
-    # (ranks, batch, masks, dim) to (ranks * batch * masks, dim): all candidates of a view
-    all1 = distributed.gather(F.normalize(target1.float(), dim=-1)).flatten(0, 2)
-    all2 = distributed.gather(F.normalize(target2.float(), dim=-1)).flatten(0, 2)
-    return _one_way(
-        pred1, all2, all1, pred_ids1, target_ids2, target_ids1, temperature, local_negatives
-    ) + _one_way(
-        pred2, all1, all2, pred_ids2, target_ids1, target_ids2, temperature, local_negatives
-    )
+    return distributed.gather(F.normalize(target.float(), dim=-1)).flatten(0, 2)
 
 
-def _one_way(
+def view_loss(
     pred: Tensor,
     across: Tensor,
     within: Tensor,
     ids: Tensor,
     ids_across: Tensor,
     ids_within: Tensor,
-    temperature: float,
-    local_negatives: bool,
+    temperature: float = 0.1,
+    local_negatives: bool = True,
 ) -> Tensor:
-    """Loss of one view's predictions against the other view (across) and its own (within).
+    """The loss of one view's masks; DetCon-B's is the sum over both views.
 
-    ``pred``: ``(B, M, D)``; ``across``, ``within``: ``(R * B * M, D)``; ids: ``(B, M)``.
+    Predictions are drawn to targets of the other view of the same image and mask id, and pushed
+    from every other target of both views, of all images of all ranks; targets of the own view
+    with the same image and id are left out.  A row counts by 1 / (rows of its image with its
+    id), and not at all where the other view has no such mask.  Gradients flow through this
+    rank's predictions only.
+
+    Args:
+        pred: float ``(batch, masks, dim)``, predictions of the online network; need not be
+            normalised.
+        across, within: from `candidates`, of the other view and of this one.
+        ids, ids_across, ids_within: integer ``(batch, masks)``, the mask id behind each
+            prediction, and behind this rank's targets of the other view and of this one.
+        temperature: divides the cosine similarities.
+        local_negatives: False also removes masks of other ids of the same image.
+
+    Returns:
+        The mean over this rank's images and masks, a float32 scalar.
     """
+    pred = F.normalize(pred.float(), dim=-1)
     batch = len(pred)
     logits_across = _similarity(pred, across, temperature)  # (B, M, R * B, M)
     logits_within = _similarity(pred, within, temperature)

@@ -15,6 +15,7 @@ from cyborgs.data.index import Index, read_index
 from cyborgs.errors import InputError
 from cyborgs.files import sha256
 from cyborgs.masks.shards import Masks
+from cyborgs.memory import keep_freed_memory
 from cyborgs.progress import say
 from cyborgs.signals import note_signals
 from cyborgs.stages.provenance import provenance
@@ -59,6 +60,8 @@ def run(
     """
     torch.set_num_threads(compute.threads)
     device = distributed.choose_device(compute.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     index = read_index(index_path)
     state = load_state(state_path)
     require_model(state_path, state, config.model.model_dump(exclude={"weights"}))
@@ -92,7 +95,9 @@ def run(
             raise InputError(
                 f"pretrain.batch_size: {settings.batch_size} is not a multiple of {ranks} processes"
             )
-        trainer = Trainer(rolling.load() or state, settings, steps_per_epoch, device)
+        trainer = Trainer(
+            rolling.load() or state, settings, steps_per_epoch, device, compute.compile
+        )
         dataset = TwoViews(images, index, masks, config.views, settings.masks, config.seed)
         steps = Steps(
             len(index),

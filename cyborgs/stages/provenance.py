@@ -9,9 +9,9 @@ from typing import Any
 VERSIONS = {
     "scenes": 1,
     "index": 1,
-    "seed-state": 1,
+    "seed-state": 2,
     "seed-masks": 1,
-    "pretrain": 1,
+    "pretrain": 2,
     "bootstrap": 1,
     "export": 1,
     "import-masks": 1,

@@ -38,6 +38,7 @@ def run(config: Config, out: Path) -> None:
             online=pair.online.state_dict(),
             target=pair.target.state_dict(),
             velocities={},
+            scaler={},
             provenance=record,
         ),
     )

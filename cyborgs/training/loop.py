@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from cyborgs.data.dataset import Batch
 from cyborgs.errors import InputError, ResumeLaterError
 from cyborgs.models.detcon import DetCon
 from cyborgs.models.normalise import normalise
-from cyborgs.objectives.detcon import detcon_b_loss
+from cyborgs.objectives.detcon import candidates, view_loss
 from cyborgs.progress import say, track
 from cyborgs.signals import Stop
 from cyborgs.training.lars import LARS
@@ -23,6 +24,8 @@ from cyborgs.training.metrics import Row
 from cyborgs.training.schedule import learning_rate, target_decay
 from cyborgs.training.state import TrainingState
 from cyborgs.training.watch import NAMES, health
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Trainer:
@@ -33,6 +36,7 @@ class Trainer:
         settings: the `pretrain` section.
         steps_per_epoch: optimiser steps an epoch.
         device: of this process.
+        compiled: whether the backbones go through `torch.compile`.
 
     Attributes:
         step: steps taken so far, over all rounds.
@@ -48,6 +52,7 @@ class Trainer:
         settings: Pretrain,
         steps_per_epoch: int,
         device: torch.device,
+        compiled: bool = False,
     ) -> None:
         self.step = state.step
         self._model = state.model
@@ -63,7 +68,13 @@ class Trainer:
         self.pair.target.load_state_dict(state.target)
         self.pair.to(device).train()
         self.pair.to(memory_format=torch.channels_last)
-        self._wrapped = self._distribute()
+        if compiled:
+            for network in (self.pair.online, self.pair.target):
+                network.backbone.compile()
+        self._online = self._distribute()
+        self._scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
+        if state.scaler:
+            self._scaler.load_state_dict(state.scaler)
         self._parameters = dict(self.pair.online.named_parameters())
         self.optimiser = LARS(
             self._parameters.values(),
@@ -79,11 +90,20 @@ class Trainer:
             )
 
     def _distribute(self) -> nn.Module:
+        """The online network, as what trains it."""
         if distributed.size() == 1:
-            return self.pair
+            return self.pair.online
         if self._device.type == "cuda":
             self.pair = nn.SyncBatchNorm.convert_sync_batchnorm(self.pair)  # type: ignore[no-untyped-call]
-        return DistributedDataParallel(self.pair, forward_sync_buffers=False)
+        return DistributedDataParallel(
+            self.pair.online, forward_sync_buffers=False, gradient_as_bucket_view=True
+        )
+
+    def _first_of_two(self) -> AbstractContextManager[None]:
+        """For the first view: gradients add up here, and ranks exchange them with the second."""
+        if isinstance(self._online, DistributedDataParallel):
+            return self._online.no_sync()
+        return nullcontext()
 
     def rate(self) -> float:
         """Learning rate of the next step."""
@@ -112,8 +132,9 @@ class Trainer:
         positions = batch["positions"].tolist()
         batch = {k: v.to(self._device, non_blocking=True) for k, v in batch.items()}
         rate = self.rate()
-        loss = self._loss(batch)
-        told = torch.stack([loss.detach(), loss.new_tensor(float(leave))])
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = self._backward(batch)
+        told = torch.stack([loss, loss.new_tensor(float(leave))])
         everywhere = distributed.gather(told)  # (ranks, 2)
         mean = float(everywhere[:, 0].mean())
         if not math.isfinite(mean):
@@ -122,11 +143,10 @@ class Trainer:
                 f"loss is {mean} at step {self.step}, learning rate {rate:.3g}, images {shown} of "
                 "the index: training has diverged; lower pretrain.base_rate or lengthen the warm-up"
             )
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self.optimiser.step()
+        self._scaler.step(self.optimiser)
+        self._scaler.update()
         self.pair.update_target(
             target_decay(
                 self.step,
@@ -138,36 +158,52 @@ class Trainer:
         self.step += 1
         return mean, bool(everywhere[:, 1].any())
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def _backward(self, batch: Batch) -> Tensor:
+        """Leave the gradients of a step in the online network; returns this rank's loss."""
         s = self._settings
+        cells, ids = batch["cells"], batch["ids"]  # ids: (batch, view, network, mask)
         views = [normalise(batch["images"][:, v]) for v in range(2)]
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=s.precision == "bfloat16"):
-            vectors = self._wrapped(views, batch["cells"], batch["ids"])
-        self._health.append(health(vectors[2:], batch["ids"], batch["cells"]))
-        pred1, pred2, target1, target2 = (v.view(len(batch["ids"]), s.masks, -1) for v in vectors)
-        ids = batch["ids"]  # (batch, view, network, mask)
-        return detcon_b_loss(
-            pred1,
-            pred2,
-            target1,
-            target2,
-            pred_ids1=ids[:, 0, 0],
-            pred_ids2=ids[:, 1, 0],
-            target_ids1=ids[:, 0, 1],
-            target_ids2=ids[:, 1, 1],
-            temperature=s.temperature,
-            local_negatives=s.local_negatives,
+        with self._autocast(), torch.no_grad():
+            targets = [self.pair.target(views[v], cells[:, v], ids[:, v, 1]) for v in range(2)]
+        self._health.append(health((targets[0], targets[1]), ids, cells))
+        offered = [candidates(t.view(len(ids), s.masks, -1)) for t in targets]
+        total = torch.zeros((), device=self._device)
+        for own, other in ((0, 1), (1, 0)):
+            with self._first_of_two() if own == 0 else nullcontext():
+                with self._autocast():
+                    pred = self._online(views[own], cells[:, own], ids[:, own, 0])
+                loss = view_loss(
+                    pred.view(len(ids), s.masks, -1),
+                    across=offered[other],
+                    within=offered[own],
+                    ids=ids[:, own, 0],
+                    ids_across=ids[:, other, 1],
+                    ids_within=ids[:, own, 1],
+                    temperature=s.temperature,
+                    local_negatives=s.local_negatives,
+                )
+                # Before the other view begins: its activations take the place of this one's.
+                self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+    def _autocast(self) -> torch.autocast:
+        precision = self._settings.precision
+        return torch.autocast(
+            self._device.type, PRECISIONS[precision], enabled=precision != "float32"
         )
 
     def health(self) -> Row:
         """Figures of the steps since this was last asked.
 
-        Means of `cyborgs.training.watch.health`, and on a GPU ``gpu_memory``, the most that was
-        allocated, in bytes.
+        Means of `cyborgs.training.watch.health`; in float16 ``loss_scale``; on a GPU
+        ``gpu_memory``, the most that was allocated, in bytes.
         """
         means = torch.stack(self._health).mean(dim=0).tolist()
         self._health.clear()
         figures = dict(zip(NAMES, means, strict=True))
+        if self._scaler.is_enabled():
+            figures["loss_scale"] = self._scaler.get_scale()
         if self._device.type == "cuda":
             figures["gpu_memory"] = float(torch.cuda.max_memory_allocated(self._device))
             torch.cuda.reset_peak_memory_stats(self._device)
@@ -186,6 +222,7 @@ class Trainer:
                 for name, parameter in self._parameters.items()
                 if "momentum_buffer" in self.optimiser.state[parameter]
             },
+            scaler=self._scaler.state_dict(),
             provenance=provenance,
         )
 

@@ -20,9 +20,9 @@ from cyborgs.errors import InputError
 from cyborgs.files import atomic_write, require_file
 
 FORMAT = "cyborgs-state"
-VERSION = 1
+VERSION = 2
 
-_HEADER = ("model", "round", "step", "provenance")
+_HEADER = ("model", "round", "step", "scaler", "provenance")
 _TENSORS = ("online", "target", "velocities")
 
 
@@ -36,6 +36,7 @@ class TrainingState:
         step: optimiser steps taken, over all rounds.
         online, target: state dicts of `Online` and `Encoder`.
         velocities: momentum of each online parameter by name; empty before the first step.
+        scaler: state of the loss scaling that float16 needs; empty for other precisions.
         provenance: what made it.
     """
 
@@ -45,6 +46,7 @@ class TrainingState:
     online: dict[str, Tensor]
     target: dict[str, Tensor]
     velocities: dict[str, Tensor]
+    scaler: dict[str, Any]
     provenance: dict[str, Any]
 
     @property

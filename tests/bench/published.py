@@ -17,7 +17,7 @@ from torch import nn
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.detcon import head
 from cyborgs.models.pooling import join_layers
-from cyborgs.objectives.detcon import detcon_b_loss
+from cyborgs.objectives.detcon import candidates, view_loss
 
 SLOTS = 256
 SAMPLED = 16
@@ -47,10 +47,18 @@ class Step:
         predictions = [self.vectors(self.online, images[v], labels[v]) for v in range(2)]
         with torch.no_grad():
             targets = [self.vectors(self.target, images[v], labels[v]) for v in range(2)]
-        loss = detcon_b_loss(
-            predictions[0][0], predictions[1][0], targets[0][0], targets[1][0],
-            predictions[0][1], predictions[1][1], targets[0][1], targets[1][1],
-        )  # fmt: skip
+        offered = [candidates(vectors) for vectors, _ in targets]
+        loss = sum(
+            view_loss(
+                predictions[own][0],
+                offered[other],
+                offered[own],
+                predictions[own][1],
+                targets[other][1],
+                targets[own][1],
+            )
+            for own, other in ((0, 1), (1, 0))
+        )
         for parameter in self.online.parameters():
             parameter.grad = None
         loss.backward()

@@ -3,8 +3,8 @@
     python tests/bench/step.py
 
 The bound is what the convolutions alone of the same four passes take (two forward and backward,
-two forward), in channels_last.  Each variant runs in a process of its own, several times in turn;
-the table has medians.
+two forward), in channels_last and with memory kept as training keeps it.  Each variant runs in a
+process of its own, several times in turn; the table has medians.
 """
 
 import argparse
@@ -56,14 +56,18 @@ def our_step(batch, side, precision):
     import torch
 
     from cyborgs.config import parse
+    from cyborgs.memory import keep_freed_memory
     from cyborgs.models.detcon import DetCon
     from cyborgs.training.loop import Trainer
     from cyborgs.training.state import TrainingState
 
     model = {"architecture": "resnet50", "hidden": 4096, "projection": 256}
     pair = DetCon(**model)
-    state = TrainingState(model, 0, 0, pair.online.state_dict(), pair.target.state_dict(), {}, {})
+    state = TrainingState(
+        model, 0, 0, pair.online.state_dict(), pair.target.state_dict(), {}, {}, {}
+    )
     settings = parse({"pretrain": {"batch_size": batch, "precision": precision}}).pretrain
+    keep_freed_memory()
     trainer = Trainer(state, settings, 100, torch.device("cpu"))
     del pair, state
     grid = side // 32
@@ -85,8 +89,10 @@ def convolutions(batch, side, precision):
     import torch
     from torch import nn
 
+    from cyborgs.memory import keep_freed_memory
     from cyborgs.models.backbones import Backbone
 
+    keep_freed_memory()
     kind = getattr(torch, precision)
     network = Backbone("resnet50").to(memory_format=torch.channels_last)
     shapes = []

@@ -1,5 +1,7 @@
 """Views: cell labels against an explicit loop over pixels, and images that stay in step."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -283,3 +285,36 @@ def test_jitter_is_carried_out_in_the_order_that_was_drawn():
     shown, other = (render(image, View(WHOLE, j, False, None, False), PLAIN) for j in both)
     np.testing.assert_array_equal(shown, expected)
     assert np.abs(shown.astype(int) - other).max() > 10
+
+
+def whole(height, width):
+    """A view of the whole image, changed in nothing but size."""
+    return View(Crop(0, 0, height, width, False), None, False, None, False)
+
+
+@pytest.mark.parametrize("size", [(448, 448), (500, 640), (900, 1200)])
+def test_shrinking_averages_fine_texture(size):
+    """Stripes of one pixel turn grey; skipping pixels would leave some of them black or white."""
+    image = np.zeros((*size, 3), np.uint8)
+    image[:, ::2] = 255
+    shrunk = render(image, whole(*size), Views())
+    assert np.abs(shrunk.mean() - 127.5) < 2
+    assert shrunk.std() <= 0.5 * image.std()
+
+
+@pytest.mark.parametrize("size", [(448, 560), (900, 1200)])
+def test_shrinking_is_close_to_the_mean_over_areas(size):
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (size[0] // 16, size[1] // 16, 3), dtype=np.uint8)
+    image = cv2.resize(small, size[::-1], interpolation=cv2.INTER_CUBIC)
+    areas = cv2.resize(image, (224, 224), interpolation=cv2.INTER_AREA)
+    difference = np.abs(render(image, whole(*size), Views()).astype(float) - areas)
+    assert difference.mean() < 2
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.4, 1.0, 1.7, 2.0])
+def test_blur_is_that_of_the_full_kernel(sigma):
+    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    view = replace(whole(224, 224), blur_sigma=sigma)
+    full = cv2.GaussianBlur(image, (23, 23), sigma)
+    assert np.abs(render(image, view, Views()).astype(int) - full).max() <= 1

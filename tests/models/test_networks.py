@@ -114,16 +114,16 @@ def test_target_begins_as_a_copy_and_moves_by_the_decay():
         torch.testing.assert_close(p, 0.75 * before[name] + 0.25 * online[name])
 
 
-def test_forward_gives_predictions_of_both_views_and_projections_of_both():
+def test_online_predicts_and_target_projects():
     torch.manual_seed(0)
     pair = DetCon(*SMALL)
-    views = [torch.randn(2, 3, 64, 64) for _ in range(2)]
-    cells = torch.randint(0, 2, (2, 2, 2, 2))
-    ids = cells.flatten(2)[:, :, None, :3].expand(2, 2, 2, 3)
-    out = pair(views, cells, ids)
-    assert [tuple(o.shape) for o in out] == [(6, 8)] * 4
-    assert out[0].requires_grad
-    assert not out[2].requires_grad
+    images = torch.randn(2, 3, 64, 64)
+    cells = torch.randint(0, 2, (2, 2, 2))
+    ids = cells.flatten(1)[:, :3]
+    predicted, projected = pair.online(images, cells, ids), pair.target(images, cells, ids)
+    assert predicted.shape == projected.shape == (6, 8)
+    assert predicted.requires_grad
+    assert not projected.requires_grad
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path):

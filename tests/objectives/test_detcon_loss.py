@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from cyborgs.objectives.detcon import detcon_b_loss
+from cyborgs.objectives.detcon import candidates, view_loss
 
 VECTORS = Path(__file__).resolve().parents[2].parent / "shared" / "vectors"
 CASES = ["disjoint", "few_ids", "many_ids", "no_local_negatives", "shared_ids", "single_id"]
@@ -58,6 +58,16 @@ def explicit_loss(pred, target, pred_ids, target_ids, temperature, local_negativ
                 alike = np.sum(pred_ids[view][b] == label)
                 total += loss / alike / (batch * masks)
     return total
+
+
+def detcon_b_loss(
+    pred1, pred2, target1, target2, pred_ids1, pred_ids2, target_ids1, target_ids2, **settings
+):
+    """Both views, in the order in which the reference vectors have them."""
+    all1, all2 = candidates(target1), candidates(target2)
+    return view_loss(
+        pred1, all2, all1, pred_ids1, target_ids2, target_ids1, **settings
+    ) + view_loss(pred2, all1, all2, pred_ids2, target_ids1, target_ids2, **settings)
 
 
 def random_case(seed, ids, batch=3, masks=5, dim=4, ranks=1):

@@ -3,10 +3,12 @@
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -76,7 +78,8 @@ def test_the_seed_changes_the_result(tiny, trained, tmp_path):
     )
 
 
-def test_an_interrupted_round_continues_to_the_same_bytes(tiny, trained, tmp_path, monkeypatch):
+def interrupt(tiny, out, monkeypatch, config=None):
+    """Begin a round, and break off before its fifth step."""
     step = Trainer.train_step
 
     def fail_at_four(self, *arguments):
@@ -88,11 +91,16 @@ def test_an_interrupted_round_continues_to_the_same_bytes(tiny, trained, tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "train_step", fail_at_four)
         with pytest.raises(KeyboardInterrupt):
-            train(tiny, tmp_path / "s.pt", compute=always)
-    assert not (tmp_path / "s.pt").exists()
+            train(tiny, out, config=config, compute=always)
+    assert not out.exists()
+
+
+def test_an_interrupted_round_continues_to_the_same_bytes(tiny, trained, tmp_path, monkeypatch):
+    interrupt(tiny, tmp_path / "s.pt", monkeypatch)
     names = sorted(p.name.split("-")[-1] for p in (tmp_path / "work").iterdir())
     assert names == ["000000003.pt", "000000004.pt"]
 
+    step = Trainer.train_step
     taken = []
     monkeypatch.setattr(Trainer, "train_step", lambda s, *a: taken.append(s.step) or step(s, *a))
     assert train(tiny, tmp_path / "s.pt") == trained.read_bytes()
@@ -167,12 +175,49 @@ def test_a_rolling_checkpoint_of_other_settings_is_left_alone(tiny, trained, tmp
     assert train(tiny, tmp_path / "s.pt") == trained.read_bytes()
 
 
-def test_bfloat16_trains(tiny, tmp_path):
-    config = tiny.config(pretrain=tiny.config().pretrain.model_dump() | {"precision": "bfloat16"})
-    train(tiny, tmp_path / "s.pt", config=config)
+def test_bfloat16_trains_float32_weights(tiny, trained, tmp_path):
+    """They come out near those that float32 gives."""
+    train(tiny, tmp_path / "s.pt", config=in_precision(tiny, "bfloat16"))
+    start, expected = load_state(tiny.state), load_state(trained)
     state = load_state(tmp_path / "s.pt")
-    assert all(v.dtype == torch.float32 for v in state.velocities.values())
-    assert all(torch.isfinite(v).all() for v in state.velocities.values())
+    assert state.scaler == {}
+    for name, v in state.velocities.items():
+        assert v.dtype == torch.float32
+        if v.ndim == 4:
+            moved = expected.online[name] - start.online[name]
+            assert (state.online[name] - expected.online[name]).norm() < 0.5 * moved.norm()
+
+
+def in_precision(tiny, precision):
+    return tiny.config(pretrain=tiny.config().pretrain.model_dump() | {"precision": precision})
+
+
+@pytest.mark.slow
+def test_float16_scales_the_loss_and_continues_with_the_same_scale(tiny, tmp_path, monkeypatch):
+    """Steps whose scaled gradients overflow are left out, at half the scale each time."""
+    config = in_precision(tiny, "float16")
+    whole = train(tiny, tmp_path / "whole.pt", config=config)
+    start, state = load_state(tiny.state), load_state(tmp_path / "whole.pt")
+    assert 0 < state.scaler["scale"] <= 2**16
+    for name, v in state.velocities.items():
+        assert v.dtype == torch.float32
+        assert torch.isfinite(v).all()
+        assert not torch.equal(state.online[name], start.online[name])
+    interrupt(tiny, tmp_path / "s.pt", monkeypatch, config)
+    assert train(tiny, tmp_path / "s.pt", config=config) == whole
+
+
+@pytest.mark.slow
+def test_compiling_changes_rounding_alone(tiny, trained, tmp_path):
+    compute = COMPUTE.model_copy(update={"compile": True})
+    train(tiny, tmp_path / "s.pt", compute=compute)
+    start, expected = load_state(tiny.state), load_state(trained)
+    found = load_state(tmp_path / "s.pt")
+    assert found.online.keys() == expected.online.keys()
+    for name, weight in expected.online.items():
+        if weight.ndim == 4:
+            moved = weight - start.online[name]
+            assert (found.online[name] - weight).norm() < 0.1 * moved.norm()
 
 
 def test_a_loss_that_is_not_finite_stops_the_step(tiny, tmp_path):
@@ -194,15 +239,20 @@ def command(tiny, out, *extra):
     ]  # fmt: skip
 
 
+def wait_for(process, condition):
+    """Until it holds; the process must be running that long."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 @pytest.mark.slow
 def test_kill_dash_nine_and_again_gives_the_same_bytes(tiny, trained, tmp_path):
     out = tmp_path / "s.pt"
     process = subprocess.Popen(command(tiny, out, "--checkpoint-minutes", "0"))
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("work/pretrain-*.pt")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(process, lambda: list(tmp_path.glob("work/pretrain-*.pt")))
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not out.exists()
@@ -224,11 +274,8 @@ def test_a_signal_saves_and_leaves_with_a_status_that_says_so(
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "m.jsonl").exists() or not read_metrics(tmp_path / "m.jsonl"):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    metrics = tmp_path / "m.jsonl"
+    wait_for(process, lambda: metrics.exists() and read_metrics(metrics))
     os.killpg(process.pid, getattr(signal, name))
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 75
@@ -266,14 +313,70 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny, trained, tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_two_processes_under_torchrun_finish_a_round(tiny, trained, tmp_path):
+def test_two_processes_finish_a_round(tiny, trained, tmp_path):
     out = tmp_path / "s.pt"
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    subprocess.run([*launch, "2", *command(tiny, out)[1:]], check=True, capture_output=True)
+    subprocess.run(command(tiny, out, "--processes", "2"), check=True, capture_output=True)
     alone, together = load_state(trained), load_state(out)
     assert (together.round, together.step) == (alone.round, alone.step)
     assert together.provenance == alone.provenance
     assert all(torch.isfinite(v).all() for v in together.online.values())
+
+
+@pytest.mark.slow
+def test_two_processes_under_torchrun_finish_the_same_round(tiny, tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    for name, first in (("a", [*launch, "2"]), ("b", [sys.executable])):
+        line = [*first, *command(tiny, tmp_path / f"{name}.pt", "--processes", "2")[1:]]
+        subprocess.run(line, check=True, capture_output=True)
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
+
+
+@pytest.mark.slow
+def test_an_error_of_one_process_ends_all_with_its_message(tiny, tmp_path):
+    """An image of the second process's part of the first step has gone."""
+    images = shutil.copytree(tiny.images, tmp_path / "images")
+    index = read_index(tiny.index)
+    position = next(iter(Steps(len(index), 4, 0, 1, 3, 1, 2)))[0][1]
+    (images / index[position].name).unlink()
+    line = [*command(tiny, tmp_path / "s.pt", "--processes", "2"), "--images", str(images)]
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2
+    assert f"process 1: error: image {index[position].name}: cannot read" in ended.stderr
+    assert "process 0: lost another process (see its message)" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "s.pt").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_all(tiny, tmp_path):
+    process = subprocess.Popen(
+        command(tiny, tmp_path / "s.pt", "--processes", "2", "--checkpoint-minutes", "0"),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(process, lambda: list(tmp_path.glob("work/pretrain-*.pt")))
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode != 0
+    assert "lost another process" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_to_the_parent_of_two_processes_saves(tiny, tmp_path, name):
+    metrics = tmp_path / "m.jsonl"
+    line = command(tiny, tmp_path / "s.pt", "--processes", "2", "--metrics", str(metrics))
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    wait_for(process, lambda: metrics.exists() and read_metrics(metrics))
+    process.send_signal(getattr(signal, name))
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 75
+    assert "all saved; the same command continues" in said
+    assert "Traceback" not in said
+    again = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert "continuing from step" in again.stderr
 
 
 def steps_without_normalisation(tiny, rank, ranks):
@@ -354,6 +457,32 @@ def test_a_missing_shard_is_missed_before_training(tiny, tmp_path):
     seed_masks.run(config, tiny.images, tiny.index, tmp_path / "masks" / "shard-1.h5", 1)
     with pytest.raises(InputError, match=r"\d+ of 13 images have none, 0000\d\d\.jpg among them"):
         train(tiny, tmp_path / "s.pt", masks=tmp_path / "masks")
+
+
+def test_a_shard_that_vanishes_while_training_is_named(tiny, tmp_path, monkeypatch, refused):
+    """The last checkpoint stays, and with the shard back the round ends as if undisturbed."""
+    config = tiny.config(shards=5)
+    shards = [tmp_path / "masks" / f"shard-{shard}.h5" for shard in range(5)]
+    for shard, out in enumerate(shards):
+        seed_masks.run(config, tiny.images, tiny.index, out, shard)
+    whole = train(tiny, tmp_path / "whole" / "s.pt", masks=tmp_path / "masks")
+    step = Trainer.train_step
+
+    def take_away(self, *arguments):
+        if self.step == 0:
+            for path in shards:
+                path.rename(path.with_suffix(".away"))
+        return step(self, *arguments)
+
+    always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", take_away)
+        with refused("mask shard", "does not exist"):
+            train(tiny, tmp_path / "s.pt", masks=tmp_path / "masks", compute=always)
+    for path in shards:
+        path.with_suffix(".away").rename(path)
+    assert len(list((tmp_path / "work").iterdir())) == 1
+    assert train(tiny, tmp_path / "s.pt", masks=tmp_path / "masks") == whole
 
 
 def test_fewer_images_than_a_batch(tiny, tmp_path):

@@ -18,6 +18,7 @@ def a_state(**changes):
         "online": {"backbone.conv1.weight": torch.randn(4, 3, generator=generator)},
         "target": {"backbone.conv1.weight": torch.randn(4, 3, generator=generator)},
         "velocities": {"backbone.conv1.weight": torch.randn(4, 3, generator=generator)},
+        "scaler": {"scale": 65536.0, "_growth_tracker": 7},
         "provenance": {"stage": "pretrain"},
     }
     return TrainingState(**(content | changes))
@@ -28,6 +29,7 @@ def test_round_trip(tmp_path):
     loaded, expected = load_state(tmp_path / "s.pt"), a_state()
     assert (loaded.model, loaded.round, loaded.step) == (MODEL, 2, 40)
     assert loaded.provenance == {"stage": "pretrain"}
+    assert loaded.scaler == {"scale": 65536.0, "_growth_tracker": 7}
     for name in ("online", "target", "velocities"):
         for k, v in getattr(expected, name).items():
             assert torch.equal(getattr(loaded, name)[k], v)

@@ -68,13 +68,10 @@ rule pretrain:
         ENVIRONMENT
     threads: COMPUTE.threads * COMPUTE.processes
     resources:
-        launch=(
-            "cyborgs"
-            if COMPUTE.processes == 1
-            else f"torchrun --standalone --nproc-per-node {COMPUTE.processes} -m cyborgs"
-        ),
         compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
+        processes=COMPUTE.processes,
         workers=COMPUTE.workers,
+        compiled="--compile" if COMPUTE.compile else "--no-compile",
         minutes=str(COMPUTE.checkpoint_minutes),
     params:
         config=lambda wildcards: CONFIG.for_round(int(wildcards.round)).only(
@@ -87,11 +84,12 @@ rule pretrain:
         work=f"{RUN}/work",
         metrics=lambda wildcards: f"{RUN}/metrics/round-{wildcards.round}.jsonl",
     shell:
-        "{resources.launch} pretrain --config {params.config:q} --round {params.number}"
+        "cyborgs pretrain --config {params.config:q} --round {params.number}"
         " --images {params.images:q} --index {input.index:q} --state {input.state:q}"
         " --masks {params.masks:q} --out {output:q} --work {params.work:q}"
         " --metrics {params.metrics:q}"
-        " {resources.compute} --workers {resources.workers}"
+        " {resources.compute} --processes {resources.processes}"
+        " --workers {resources.workers} {resources.compiled}"
         " --checkpoint-minutes {resources.minutes} > {log:q} 2>&1"
 
 
