@@ -1,11 +1,16 @@
 """Features of whole images at full resolution, from one block of a backbone."""
 
+import copy
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from cyborgs.models.backbones import Backbone
+from cyborgs.models.backbones import LAYERS, Backbone
 from cyborgs.models.normalise import normalise
 
 
@@ -16,7 +21,7 @@ class FeatureExtractor:
     and a mask must not depend on its neighbours in it.
 
     Args:
-        backbone: in eval mode from now on.
+        backbone: is set to eval mode, and copied.
         block: such as ``layer2.2``.
         device: of the computation.
         precision: of the computation, ``torch.float32`` or ``torch.bfloat16``.
@@ -25,7 +30,7 @@ class FeatureExtractor:
     def __init__(
         self, backbone: Backbone, block: str, device: torch.device, precision: torch.dtype
     ) -> None:
-        self._backbone = backbone.to(device, precision).eval()
+        self._backbone = _without_normalisation(backbone.eval()).to(device, precision)
         self._backbone.to(memory_format=torch.channels_last)
         self._block = block
         self._device = device
@@ -35,9 +40,25 @@ class FeatureExtractor:
     def __call__(self, image: NDArray[np.uint8]) -> torch.Tensor:
         """Features of an RGB image ``(height, width, 3)``.
 
-        Returns float32 ``(rows, cols, channels)``, every location of unit length.
+        Returns ``(rows, cols, channels)`` in the precision of the computation, every location of
+        unit length.
         """
         batch = torch.from_numpy(image)[None].to(self._device)
         features = self._backbone.up_to(normalise(batch).to(self._precision), self._block)
         # (1, channels, rows, cols) in channels_last: the permuted view is contiguous.
-        return F.normalize(features[0].permute(1, 2, 0).float(), dim=-1)
+        return F.normalize(features[0].permute(1, 2, 0), dim=-1)
+
+
+def _without_normalisation(backbone: Backbone) -> Backbone:
+    """A copy whose BatchNorms, constant in eval mode, are part of the convolutions before them."""
+    backbone = copy.deepcopy(backbone)
+    blocks: list[Any] = [backbone, *(b for name in LAYERS for b in getattr(backbone, name))]
+    for block in blocks:
+        for name, norm in list(block.named_children()):
+            if isinstance(norm, nn.BatchNorm2d):
+                conv = name.replace("bn", "conv")
+                setattr(block, conv, fuse_conv_bn_eval(getattr(block, conv), norm))
+                setattr(block, name, nn.Identity())
+        if getattr(block, "downsample", None) is not None:
+            block.downsample = fuse_conv_bn_eval(*block.downsample)
+    return backbone

@@ -2,25 +2,32 @@
 
 import faiss
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from cyborgs.config import Bootstrap
 
 # FAISS seeds its generator with a 32-bit signed integer.
 _SEEDS = 2**31
 
+# By how much the halves of a split cluster are moved apart (as in FAISS).
+_SPLIT = 1 / 1024
 
-def cluster(
-    points: NDArray[np.float32], clusters: int, *, seed: int, iterations: int, on_gpu: bool = False
-) -> NDArray[np.int64]:
-    """Label of every point after k-means (Lloyd's, from a random sample of the points).
 
-    All points take part in every iteration, as in the published program.
+def cluster(points: Tensor, clusters: int, *, seed: int, settings: Bootstrap) -> NDArray[np.int64]:
+    """Label of every point after k-means (Lloyd's algorithm, from a random sample of the points).
+
+    The iterations see a sample of the points, and stop when they gain little; a few more see all
+    of them.  With ``settings.exact``, all points take part in every iteration, by FAISS, as in
+    the published program.  Everything is computed in the precision and on the device of the
+    points; sums over points are matrix products, since those give the same result every time.
 
     Args:
-        points: ``(n, d)``, C-contiguous, with ``n >= clusters``.
+        points: floating point ``(n, d)``, with ``n >= clusters``.
         clusters: K.
-        seed: chooses the first centroids.
-        iterations: of assignment and update.
-        on_gpu: whether FAISS computes on the current GPU.
+        seed: chooses the sample, and the first centroids among it.
+        settings: uses `exact`, `iterations`, `sample`, `refinements` and `tolerance`.
 
     Returns:
         ``(n,)``, values in 0 … K - 1.
@@ -28,25 +35,78 @@ def cluster(
     Raises:
         ValueError: fewer points than clusters, or points that are not finite.
     """
-    number, dimensions = points.shape
-    if number < clusters:
-        raise ValueError(f"{clusters} clusters of {number} points")
-    if not np.isfinite(points).all():
+    if len(points) < clusters:
+        raise ValueError(f"{clusters} clusters of {len(points)} points")
+    if not torch.isfinite(points).all():
         raise ValueError("features are not finite")
+    if settings.exact:
+        return _published(points, clusters, seed, settings.iterations)
+    # Around the origin, scores of low precision tell near centroids apart.
+    points = points - points.mean(0, dtype=torch.float32).to(points.dtype)
+    order = np.random.default_rng(seed).permutation(len(points))[: settings.sample * clusters]
+    sample = points[torch.from_numpy(order).to(points.device)]
+    centroids = sample[:clusters].float()
+    centroids = _iterate(sample, centroids, settings.iterations, settings.tolerance)
+    if len(sample) < len(points):
+        centroids = _iterate(points, centroids, settings.refinements, settings.tolerance)
+    labels = _nearest(points, centroids)[1]
+    return labels.cpu().numpy()
+
+
+def _iterate(points: Tensor, centroids: Tensor, iterations: int, tolerance: float) -> Tensor:
+    """Centroids, float32 ``(K, d)``, after so many iterations, or when one gains too little."""
+    size = float(torch.linalg.vector_norm(points, dtype=torch.float32)) ** 2
+    before = float("inf")
+    for _ in range(iterations):
+        scores, labels = _nearest(points, centroids)
+        # Sum of squared distances: ‖x - c‖² = ‖x‖² - 2 (x·c - ‖c‖²/2)
+        spread = size - 2 * float(scores.sum(dtype=torch.float32))
+        if before - spread < tolerance * spread:
+            break
+        before = spread
+        centroids = _means(points, labels, len(centroids))
+    return centroids
+
+
+def _nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each point, the best score ``x·c - ‖c‖²/2`` and the centroid that has it."""
+    centroids = centroids.to(points.dtype)
+    lengths = centroids.float().square().sum(1) / 2
+    return (points @ centroids.T).sub_(lengths.to(points.dtype)).max(1)
+
+
+def _means(points: Tensor, labels: Tensor, clusters: int) -> Tensor:
+    """Mean of each cluster, float32; an empty one takes half of one of the largest."""
+    members = points.new_zeros(len(points), clusters).scatter_(1, labels[:, None], 1)
+    counts = torch.bincount(labels, minlength=clusters)
+    means = (members.T @ points).float() / counts.clamp(min=1)[:, None]
+    empty = (counts == 0).nonzero()[:, 0]
+    if len(empty):
+        largest = counts.argsort(descending=True, stable=True)[: len(empty)]
+        apart = torch.full_like(means[0], _SPLIT)
+        apart[::2] = -_SPLIT
+        means[empty] = means[largest] * (1 + apart)
+        means[largest] *= 1 - apart
+    return means
+
+
+def _published(points: Tensor, clusters: int, seed: int, iterations: int) -> NDArray[np.int64]:
     kmeans = faiss.Kmeans(
-        dimensions,
+        points.shape[1],
         clusters,
         niter=iterations,
         seed=seed % _SEEDS,
         min_points_per_centroid=1,
-        max_points_per_centroid=number,
-        gpu=on_gpu,
+        max_points_per_centroid=len(points),
+        gpu=points.is_cuda,
     )
-    kmeans.train(points)
-    _, labels = kmeans.index.search(points, 1)
+    values = np.ascontiguousarray(points.float().cpu().numpy())
+    kmeans.train(values)
+    _, labels = kmeans.index.search(values, 1)
     return np.asarray(labels[:, 0], dtype=np.int64)
 
 
 def pin_threads(threads: int) -> None:
     """Compute with that many threads, so that rounding does not depend on the machine's load."""
+    torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)

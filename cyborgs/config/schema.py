@@ -300,8 +300,26 @@ class Bootstrap(Section):
         max_length=2,
         description="range K is drawn from, once a group",
     )
-    iterations: int = Field(20, ge=1, description="of k-means")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the features")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "bfloat16",
+        description="of features and k-means; bfloat16 is slow where the hardware has no such "
+        "instructions",
+    )
+    iterations: int = Field(20, ge=1, description="of k-means, at most")
+    sample: int = Field(
+        64, ge=1, description="points a cluster, drawn at random, that the iterations see"
+    )
+    refinements: int = Field(
+        3, ge=0, description="further iterations, over all points of the group, at most"
+    )
+    tolerance: NonNegative = Field(
+        1e-3, description="stop when an iteration lowers the squared distances by a smaller share"
+    )
+    exact: bool = Field(
+        False,
+        description="cluster as published: FAISS, all points in every iteration, in float32; "
+        "`sample`, `refinements` and `tolerance` then do not count",
+    )
 
     @model_validator(mode="after")
     def _clusters(self) -> Self:

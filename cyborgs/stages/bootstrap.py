@@ -1,6 +1,10 @@
 """Stage `bootstrap`: features of a state, clustered into masks; one shard of a round."""
 
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,11 +19,14 @@ from cyborgs.errors import InputError
 from cyborgs.files import sha256
 from cyborgs.masks.groups import groups_of, groups_of_shard
 from cyborgs.masks.shards import Header, write_shard
+from cyborgs.memory import keep_freed_memory
 from cyborgs.models.backbones import Backbone, block_stride
 from cyborgs.progress import say, track
 from cyborgs.seeding import derive, generator
 from cyborgs.stages.provenance import provenance
 from cyborgs.training.state import load_state
+
+T = TypeVar("T")
 
 
 def run(
@@ -52,9 +59,10 @@ def run(
     Raises:
         InputError: input that is missing, damaged or does not fit, by name.
     """
-    torch.set_num_threads(compute.threads)
     pin_threads(compute.threads)
     device = choose_device(compute.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     index = read_index(index_path)
     state = load_state(state_path)
     if state.round != number:
@@ -78,12 +86,11 @@ def run(
     features = FeatureExtractor(
         backbone, settings.block, device, getattr(torch, settings.precision)
     )
+    decoded = _ahead(lambda group: [_pixels(images, index, int(p)) for p in groups[group]], mine)
     with write_shard(out, header) as writer:
-        for group in track(mine, len(mine), "bootstrap", "groups"):
-            members = groups[group]
-            maps = [features(_pixels(images, index, int(p))) for p in members]
-            k, labels = _cluster_group(maps, config, number, group, device.type == "cuda")
-            for position, part in zip(members, labels, strict=True):
+        for group, pixels in track(decoded, len(mine), "bootstrap", "groups"):
+            k, labels = _cluster_group([features(p) for p in pixels], config, number, group)
+            for position, part in zip(groups[group], labels, strict=True):
                 writer.add(int(position), index[int(position)], part, group, k)
     say(f"bootstrap: round {number}, {sum(len(groups[g]) for g in mine)} images in {out}")
 
@@ -93,8 +100,21 @@ def _pixels(images: Path, index: Index, position: int) -> np.ndarray:
     return decode(images / entry.name, entry.name, entry.bytes, entry.height, entry.width)
 
 
+def _ahead(make: Callable[[int], T], numbers: Iterable[int]) -> Iterator[tuple[int, T]]:
+    """Each number and what is made of it, the next one being made while this one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        made: deque[tuple[int, Future[T]]] = deque()
+        for number in numbers:
+            made.append((number, pool.submit(make, number)))
+            if len(made) == 2:
+                first, future = made.popleft()
+                yield first, future.result()
+        for last, future in made:
+            yield last, future.result()
+
+
 def _cluster_group(
-    maps: list[torch.Tensor], config: Config, number: int, group: int, on_gpu: bool
+    maps: list[torch.Tensor], config: Config, number: int, group: int
 ) -> tuple[int, list[np.ndarray]]:
     """K and the labels of each image of a group, from features ``(rows, cols, channels)``."""
     shapes = [tuple(m.shape[:2]) for m in maps]
@@ -102,13 +122,11 @@ def _cluster_group(
     low, high = config.bootstrap.clusters
     drawn = int(generator(config.seed, "clusters", number, group).integers(low, high + 1))
     k = min(drawn, min(sizes))
-    points = torch.cat([m.flatten(0, 1) for m in maps]).cpu().numpy()
     labels = cluster(
-        np.ascontiguousarray(points),
+        torch.cat([m.flatten(0, 1) for m in maps]),
         k,
         seed=derive(config.seed, "k-means", number, group),
-        iterations=config.bootstrap.iterations,
-        on_gpu=on_gpu,
+        settings=config.bootstrap,
     )
     parts = np.split(labels, np.cumsum(sizes)[:-1])
     return k, [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]

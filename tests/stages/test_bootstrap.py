@@ -7,12 +7,14 @@ from sklearn.cluster import KMeans
 
 from cyborgs.bootstrap.features import FeatureExtractor
 from cyborgs.bootstrap.kmeans import cluster
+from cyborgs.config import Bootstrap
 from cyborgs.data.decoding import decode
 from cyborgs.data.index import read_index
 from cyborgs.errors import InputError
 from cyborgs.masks.groups import groups_of
 from cyborgs.masks.shards import Masks, Shard
 from cyborgs.models.backbones import Backbone
+from cyborgs.models.normalise import normalise
 from cyborgs.stages import bootstrap
 from cyborgs.training.state import load_state
 from tests.stages.conftest import COMPUTE
@@ -135,32 +137,90 @@ def test_features_do_not_depend_on_the_images_before(tiny):
     first = [features(i) for i in images]
     again = [features(i) for i in reversed(images)][::-1]
     for a, b in zip(first, again, strict=True):
-        assert a.dtype == torch.float32
+        assert a.dtype == torch.bfloat16
         assert torch.equal(a, b)
 
 
-def test_kmeans_is_as_good_as_scikit_learns():
-    points = np.random.default_rng(0).normal(size=(2000, 8)).astype(np.float32)
-    labels = cluster(points, 10, seed=1, iterations=50)
-    spread = sum(
-        ((points[labels == k] - points[labels == k].mean(0)) ** 2).sum() for k in range(10)
-    )
-    best = KMeans(10, n_init=5, random_state=0).fit(points).inertia_
-    assert 0.99 * best < spread < 1.03 * best
-    assert np.array_equal(labels, cluster(points, 10, seed=1, iterations=50))
-    assert not np.array_equal(labels, cluster(points, 10, seed=2, iterations=50))
+EXACT = Bootstrap(exact=True)
 
 
-def test_kmeans_refuses_what_it_cannot_cluster():
-    points = np.zeros((3, 2), dtype=np.float32)
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "settings", [EXACT, Bootstrap(), Bootstrap(sample=1000, tolerance=0.0)], ids=str
+)
+def test_kmeans_is_nearly_as_good_as_scikit_learns(settings, precision):
+    points = torch.from_numpy(np.random.default_rng(0).normal(size=(5000, 8))).to(precision)
+    labels = cluster(points, 10, seed=1, settings=settings)
+    values = points.double().numpy()
+    best = KMeans(10, n_init=5, random_state=0).fit(values).inertia_
+    assert 0.99 * best < spread(values, labels) < 1.04 * best
+    assert np.array_equal(labels, cluster(points, 10, seed=1, settings=settings))
+    assert not np.array_equal(labels, cluster(points, 10, seed=2, settings=settings))
+
+
+def spread(points, labels):
+    """Sum of squared distances to the means of the clusters."""
+    parts = [points[labels == k] for k in np.unique(labels)]
+    return sum(((part - part.mean(0)) ** 2).sum() for part in parts)
+
+
+def test_kmeans_without_shortcuts_is_lloyds_algorithm():
+    points = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32)
+    settings = Bootstrap(iterations=7, sample=400, tolerance=0.0)
+    found = cluster(torch.from_numpy(points), 6, seed=3, settings=settings)
+    first = np.random.default_rng(3).permutation(400)[:6]
+    expected = KMeans(6, init=points[first], n_init=1, max_iter=7, tol=0, algorithm="lloyd")
+    assert np.array_equal(found, expected.fit(points).labels_)
+
+
+def test_an_empty_cluster_takes_half_of_the_largest():
+    """Of the first centroids many coincide, so all but one of them begin empty."""
+    rng = np.random.default_rng(0)
+    points = np.concatenate([np.zeros((50, 4)), rng.normal(size=(450, 4))]).astype(np.float32)
+    settings = Bootstrap(iterations=30, sample=500, tolerance=0.0)
+    labels = cluster(torch.from_numpy(points), 40, seed=0, settings=settings)
+    assert len(np.unique(labels)) == 40
+
+
+@pytest.mark.parametrize("settings", [EXACT, Bootstrap()], ids=["exact", "default"])
+def test_kmeans_refuses_what_it_cannot_cluster(settings):
+    points = torch.zeros(3, 2)
     with pytest.raises(ValueError, match="4 clusters of 3 points"):
-        cluster(points, 4, seed=0, iterations=1)
-    points[1, 0] = np.nan
+        cluster(points, 4, seed=0, settings=settings)
+    points[1, 0] = torch.nan
     with pytest.raises(ValueError, match="not finite"):
-        cluster(points, 2, seed=0, iterations=1)
+        cluster(points, 2, seed=0, settings=settings)
 
 
-def test_one_cluster_and_equal_points():
-    points = np.ones((10, 4), dtype=np.float32)
-    assert cluster(points, 1, seed=0, iterations=3).tolist() == [0] * 10
-    assert cluster(points, 3, seed=0, iterations=3).max() < 3
+@pytest.mark.parametrize("settings", [EXACT, Bootstrap()], ids=["exact", "default"])
+def test_one_cluster_and_equal_points(settings):
+    points = torch.ones(10, 4)
+    assert cluster(points, 1, seed=0, settings=settings).tolist() == [0] * 10
+    assert cluster(points, 3, seed=0, settings=settings).max() < 3
+
+
+def test_features_are_those_of_the_whole_network():
+    """Though normalisation is folded into the convolutions."""
+    torch.manual_seed(0)
+    backbone = Backbone("resnet18")
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias)
+            torch.nn.init.normal_(module.running_mean)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    features = FeatureExtractor(backbone, "layer2.1", torch.device("cpu"), torch.float32)
+    with torch.no_grad():
+        whole = backbone(normalise(torch.from_numpy(image)[None]))["layer2"][0].permute(1, 2, 0)
+    expected = whole / whole.norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(features(image), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("exact", [True, False])
+def test_every_way_of_clustering_makes_masks(tiny, tmp_path, precision, exact):
+    changed = tiny.config().bootstrap.model_dump() | {"precision": precision, "exact": exact}
+    make(tiny, tmp_path / "one", 1, bootstrap=changed)
+    make(tiny, tmp_path / "three", 3, bootstrap=changed)
+    assert labels_of(tmp_path / "one", tiny)[1] == labels_of(tmp_path / "three", tiny)[1]

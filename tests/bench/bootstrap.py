@@ -1,0 +1,235 @@
+"""Speed of making masks beside the published way, and where the time goes.
+
+    python tests/bench/bootstrap.py PHOTOGRAPHS [--size 481x321]
+
+Both make masks of the same groups with the same K: the published way runs the whole network in
+float32 with a hook, image by image, clusters all points with FAISS, and saves int64 `.npy` of image
+size.  They take turns; the tables have medians over groups.  How good the clusters are is the mean
+squared distance of all points, with float32 features, to the means of their clusters.
+"""
+
+import argparse
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+
+import cv2
+import faiss
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision
+
+from cyborgs.bootstrap.features import FeatureExtractor
+from cyborgs.bootstrap.kmeans import cluster, pin_threads
+from cyborgs.config import Bootstrap
+from cyborgs.data.decoding import decode
+from cyborgs.data.index import read_index
+from cyborgs.masks.shards import Header, write_shard
+from cyborgs.memory import keep_freed_memory
+from cyborgs.models.backbones import Backbone
+from cyborgs.models.normalise import normalise
+from cyborgs.stages import index as index_stage
+
+BLOCK, STRIDE = "layer2.2", 8
+
+
+class Clock:
+    """Seconds of each part of the work."""
+
+    def __init__(self):
+        self.seconds = defaultdict(list)
+
+    def __call__(self, name, work):
+        begin = time.perf_counter()
+        result = work()
+        self.seconds[name].append(time.perf_counter() - begin)
+        return result
+
+
+def published(clock, network, images, index, members, k, seed, folder):
+    """Masks of a group as the published program makes them; returns their labels."""
+    taken = []
+    hook = network.layer2[2].register_forward_hook(lambda m, i, o: taken.append(o))
+    pixels = clock("decode", lambda: [read(images, index, p) for p in members])
+    with torch.no_grad():
+        clock("features", lambda: [network(normalise(torch.from_numpy(p)[None])) for p in pixels])
+    hook.remove()
+
+    def clustered():
+        points = torch.cat([F.normalize(t, dim=1).flatten(2)[0].T for t in taken]).contiguous()
+        kmeans = faiss.Kmeans(
+            512, k, niter=20, seed=seed, min_points_per_centroid=1,
+            max_points_per_centroid=len(points),
+        )  # fmt: skip
+        kmeans.train(points.numpy())
+        return kmeans.index.search(points.numpy(), 1)[1][:, 0]
+
+    labels = clock("clustering", clustered)
+
+    def save():
+        begin = 0
+        for p, features in zip(members, taken, strict=True):
+            rows, cols = features.shape[2:]
+            part = labels[begin : begin + rows * cols].reshape(rows, cols)
+            begin += rows * cols
+            size = index[p].width, index[p].height
+            zoomed = cv2.resize(part.astype(np.int32), size, interpolation=cv2.INTER_NEAREST)
+            np.save(folder / f"{p}.npy", zoomed.astype(np.int64))
+
+    clock("writing", save)
+    return labels
+
+
+def ours(clock, features, images, index, members, k, seed, folder):
+    """Masks of a group as this program makes them; returns their labels."""
+    pixels = clock("decode", lambda: [read(images, index, p) for p in members])
+    maps = clock("features", lambda: [features(p) for p in pixels])
+
+    def clustered():
+        points = torch.cat([m.flatten(0, 1) for m in maps])
+        return cluster(points, k, seed=seed, settings=Bootstrap())
+
+    labels = clock("clustering", clustered)
+
+    def save():
+        header = Header(0, STRIDE, 0, 1, index.digest, {})
+        begin = 0
+        with write_shard(folder / "shard.h5", header) as writer:
+            for p, found in zip(members, maps, strict=True):
+                rows, cols = found.shape[:2]
+                part = labels[begin : begin + rows * cols].reshape(rows, cols)
+                begin += rows * cols
+                writer.add(p, index[p], part, 0, k)
+
+    clock("writing", save)
+    return labels
+
+
+def bounds(clock, features, images, index, members, k):
+    """The bare convolutions up to the block, and the matrix products of k-means, in bfloat16."""
+    convolutions, points = [], 0
+    hooks = [
+        m.register_forward_hook(lambda m, i, o: convolutions.append((m, i[0])))
+        for m in features._backbone.modules()
+        if isinstance(m, torch.nn.Conv2d)
+    ]
+    for p in members:
+        points += features(read(images, index, p)).shape[:2].numel()
+        if p == members[0]:
+            for hook in hooks:
+                hook.remove()
+    with torch.inference_mode():
+        clock("features", lambda: [m(x) for _ in members for m, x in convolutions])
+    settings = Bootstrap()
+    sample = torch.randn(min(points, settings.sample * k), 512).bfloat16()
+    whole = torch.randn(points, 512).bfloat16()
+
+    def products():
+        for x, times in ((sample, settings.iterations), (whole, settings.refinements)):
+            for _ in range(times):
+                (x @ x[:k].T).T @ x
+        whole @ whole[:k].T
+
+    clock("clustering", products)
+
+
+def read(images, index, p):
+    e = index[p]
+    return decode(images / e.name, e.name, e.bytes, e.height, e.width)
+
+
+def spread(points, labels):
+    """Mean squared distance of the points to the means of their clusters."""
+    labels = torch.from_numpy(labels)
+    clusters = int(labels.max()) + 1
+    sums = torch.zeros(clusters, points.shape[1]).index_add_(0, labels, points)
+    means = sums / torch.bincount(labels, minlength=clusters).clamp(min=1)[:, None]
+    return float((points - means[labels]).square().sum(1).mean())
+
+
+def networks(images, index):
+    """The same weights as torchvision's network and as our backbone; statistics of photographs."""
+    torch.manual_seed(0)
+    network = torchvision.models.resnet50()
+    views = [cv2.resize(read(images, index, p), (224, 224)) for p in range(16)]
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = None
+        network(normalise(torch.from_numpy(np.stack(views))))
+    backbone = Backbone("resnet50")
+    backbone.load_state_dict(network.state_dict(), strict=False)
+    return network.eval(), backbone
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photographs", type=Path, help="folder of images")
+    parser.add_argument("--size", help="WIDTHxHEIGHT to which they are resized first")
+    parser.add_argument("--groups", type=int, default=6, help="groups of 16 images")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    pin_threads(options.threads)
+    with tempfile.TemporaryDirectory() as name:
+        compare(options, Path(name))
+
+
+def compare(options, folder):
+    images = options.photographs
+    if options.size:
+        width, height = map(int, options.size.split("x"))
+        (folder / "images").mkdir()
+        for path in sorted(images.iterdir()):
+            resized = cv2.resize(cv2.imread(str(path)), (width, height))
+            cv2.imwrite(str(folder / "images" / path.name), resized)
+        images = folder / "images"
+    index_stage.run(images, folder / "index.jsonl", options.threads)
+    index = read_index(folder / "index.jsonl")
+    network, backbone = networks(images, index)
+    keep_freed_memory()
+    fast = FeatureExtractor(backbone, BLOCK, torch.device("cpu"), torch.bfloat16)
+    exact = FeatureExtractor(backbone, BLOCK, torch.device("cpu"), torch.float32)
+    rng = np.random.default_rng(0)
+    clocks = {"published": Clock(), "ours": Clock(), "bound": Clock()}
+    ratios = []
+    for group in range(-1, options.groups):
+        members = rng.choice(len(index), 16, replace=False).tolist()
+        k = int(rng.integers(2, 257))
+        if group < 0:  # the first one warms up
+            warm = {name: Clock() for name in clocks}
+        used = warm if group < 0 else clocks
+        given = images, index, members, k
+        theirs = published(used["published"], network, *given, group + 1, folder)
+        found = ours(used["ours"], fast, *given, group + 1, folder)
+        bounds(used["bound"], fast, *given)
+        points = torch.cat([exact(read(images, index, p)).flatten(0, 1) for p in members])
+        if group >= 0:
+            ratios.append(spread(points, found) / spread(points, theirs))
+    report(clocks, ratios)
+
+
+def report(clocks, ratios):
+    parts = ("decode", "features", "clustering", "writing")
+    print("| seconds a group of 16 | " + " | ".join(parts) + " | all | images/s |")
+    print("|---|---|---|---|---|---|---|")
+    total = {}
+    for name, clock in clocks.items():
+        cells = [f"{median(s):.3f}" if (s := clock.seconds.get(part)) else "" for part in parts]
+        if name != "bound":
+            total[name] = [sum(group) for group in zip(*clock.seconds.values(), strict=True)]
+            cells += [f"{median(total[name]):.3f}", f"{16 / median(total[name]):.1f}"]
+        else:
+            cells += ["", ""]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+    faster = median(a / b for a, b in zip(total["published"], total["ours"], strict=True))
+    print(
+        f"\n{faster:.1f} times the images per second; mean squared distance {median(ratios):.4f} "
+    )
+    print(f"times the published one (median of {len(ratios)} groups; at most {max(ratios):.4f})")
+
+
+if __name__ == "__main__":
+    main()
