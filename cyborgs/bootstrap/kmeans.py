@@ -11,6 +11,9 @@ from cyborgs.config import Bootstrap
 # FAISS seeds its generator with a 32-bit signed integer.
 _SEEDS = 2**31
 
+# Points that the iterations see at least: of few clusters, few points a cluster tell too little.
+_LEAST = 8192
+
 # By how much the halves of a split cluster are moved apart (as in FAISS).
 _SPLIT = 1 / 1024
 
@@ -43,7 +46,8 @@ def cluster(points: Tensor, clusters: int, *, seed: int, settings: Bootstrap) ->
         return _published(points, clusters, seed, settings.iterations)
     # Around the origin, scores of low precision tell near centroids apart.
     points = points - points.mean(0, dtype=torch.float32).to(points.dtype)
-    order = np.random.default_rng(seed).permutation(len(points))[: settings.sample * clusters]
+    order = np.random.default_rng(seed).permutation(len(points))
+    order = order[: max(settings.sample * clusters, _LEAST)]
     sample = points[torch.from_numpy(order).to(points.device)]
     centroids = sample[:clusters].float()
     centroids = _iterate(sample, centroids, settings.iterations, settings.tolerance)

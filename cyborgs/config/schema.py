@@ -307,7 +307,9 @@ class Bootstrap(Section):
     )
     iterations: int = Field(20, ge=1, description="of k-means, at most")
     sample: int = Field(
-        64, ge=1, description="points a cluster, drawn at random, that the iterations see"
+        64,
+        ge=1,
+        description="points a cluster, drawn at random, that the iterations see (8192 at least)",
     )
     refinements: int = Field(
         3, ge=0, description="further iterations, over all points of the group, at most"
