@@ -1,5 +1,6 @@
 """Signals that ask a job to save and leave: time limits, preemption, Ctrl-C."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,12 +24,17 @@ class Stop:
 
 @contextmanager
 def note_signals() -> Iterator[Stop]:
-    """Note signals instead of dying of them; a second Ctrl-C ends the process at once."""
+    """Note signals instead of dying of them; a second Ctrl-C ends the process at once.
+
+    One of several processes gets each Ctrl-C twice, from the terminal and from who started it,
+    and is killed by that one if it does not leave.
+    """
     stop = Stop()
+    alone = "RANK" not in os.environ
 
     def note(number: int, _: FrameType | None) -> None:
         stop.asked = signal.Signals(number).name
-        if number == signal.SIGINT:
+        if number == signal.SIGINT and alone:
             signal.signal(signal.SIGINT, before[signal.SIGINT])
 
     before = {number: signal.signal(number, note) for number in SIGNALS}

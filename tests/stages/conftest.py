@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +74,51 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     seed_state.run(run.config(), run.state)
     seed_masks.run(run.config(), run.images, run.index, run.masks / "shard-0.h5", 0)
     return run
+
+
+def train(
+    tiny, out, *, number=1, config=None, state=None, masks=None, index_path=None, compute=COMPUTE,
+    metrics=None,
+):  # fmt: skip
+    pretrain.run(
+        config or tiny.config(),
+        number,
+        tiny.images,
+        index_path or tiny.index,
+        state or tiny.state,
+        str(masks or tiny.masks),
+        out,
+        out.parent / "work",
+        compute,
+        metrics,
+    )
+    return out.read_bytes()
+
+
+def command(tiny, out, *extra):
+    return [
+        sys.executable, "-m", "cyborgs", "pretrain", "--config", tiny.json(), "--round", "1",
+        "--images", str(tiny.images), "--index", str(tiny.index), "--state", str(tiny.state),
+        "--masks", str(tiny.masks), "--out", str(out), "--device", "cpu", "--threads", "1",
+        "--workers", "0", *extra,
+    ]  # fmt: skip
+
+
+def wait_for(process, condition):
+    """Until it holds; the process must be running that long."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="session")
+def trained(tiny):
+    """The state after an undisturbed first round."""
+    out = tiny.folder / "round-01.pt"
+    train(tiny, out)
+    return out
 
 
 @pytest.fixture(scope="session")

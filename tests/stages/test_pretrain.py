@@ -1,57 +1,19 @@
 """A round of training: exact, resumable, and particular about what it is given."""
 
-import os
-import re
 import resource
-import shutil
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
-from cyborgs.data.dataset import Steps, TwoViews, load_batches
 from cyborgs.data.index import read_index
 from cyborgs.errors import InputError
-from cyborgs.masks.shards import Masks
 from cyborgs.stages import bootstrap, index, pretrain, seed_masks
 from cyborgs.training import rolling
 from cyborgs.training.loop import Trainer
 from cyborgs.training.metrics import read_metrics
 from cyborgs.training.state import load_state
-from tests.stages.conftest import COMPUTE, TinyRun
-
-
-def train(
-    tiny, out, *, number=1, config=None, state=None, masks=None, index_path=None, compute=COMPUTE,
-    metrics=None,
-):  # fmt: skip
-    pretrain.run(
-        config or tiny.config(),
-        number,
-        tiny.images,
-        index_path or tiny.index,
-        state or tiny.state,
-        str(masks or tiny.masks),
-        out,
-        out.parent / "work",
-        compute,
-        metrics,
-    )
-    return out.read_bytes()
-
-
-@pytest.fixture(scope="session")
-def trained(tiny):
-    """The state after an undisturbed first round."""
-    out = tiny.folder / "round-01.pt"
-    train(tiny, out)
-    return out
+from tests.stages.conftest import COMPUTE, train
 
 
 def test_a_round_trains_and_counts_its_steps(tiny, trained):
@@ -230,63 +192,6 @@ def test_a_loss_that_is_not_finite_stops_the_step(tiny, tmp_path):
     assert not (tmp_path / "s.pt").exists()
 
 
-def command(tiny, out, *extra):
-    return [
-        sys.executable, "-m", "cyborgs", "pretrain", "--config", tiny.json(), "--round", "1",
-        "--images", str(tiny.images), "--index", str(tiny.index), "--state", str(tiny.state),
-        "--masks", str(tiny.masks), "--out", str(out), "--device", "cpu", "--threads", "1",
-        "--workers", "0", *extra,
-    ]  # fmt: skip
-
-
-def wait_for(process, condition):
-    """Until it holds; the process must be running that long."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-@pytest.mark.slow
-def test_kill_dash_nine_and_again_gives_the_same_bytes(tiny, trained, tmp_path):
-    out = tmp_path / "s.pt"
-    process = subprocess.Popen(command(tiny, out, "--checkpoint-minutes", "0"))
-    wait_for(process, lambda: list(tmp_path.glob("work/pretrain-*.pt")))
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not out.exists()
-    again = subprocess.run(command(tiny, out), capture_output=True, text=True, check=True)
-    assert "continuing from step" in again.stderr
-    assert out.read_bytes() == trained.read_bytes()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "workers"), [("SIGTERM", "2"), ("SIGUSR1", "0"), ("SIGINT", "2")])
-def test_a_signal_saves_and_leaves_with_a_status_that_says_so(
-    tiny, trained, tmp_path, name, workers
-):
-    """To the whole process group, as batch systems and terminals send it."""
-    out = tmp_path / "s.pt"
-    process = subprocess.Popen(
-        [*command(tiny, out), "--workers", workers, "--metrics", str(tmp_path / "m.jsonl")],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    metrics = tmp_path / "m.jsonl"
-    wait_for(process, lambda: metrics.exists() and read_metrics(metrics))
-    os.killpg(process.pid, getattr(signal, name))
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 75
-    assert re.search(rf"left after step \d \({name}\), all saved; the same command continues", said)
-    assert "Traceback" not in said
-    assert not out.exists()
-    again = subprocess.run(command(tiny, out), capture_output=True, text=True, check=True)
-    assert "continuing from step" in again.stderr
-    assert out.read_bytes() == trained.read_bytes()
-
-
 def test_a_full_disk_keeps_the_last_checkpoint(tiny, trained, tmp_path, monkeypatch, refused):
     """The third checkpoint does not fit: one line, and the round continues from the second."""
     always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
@@ -310,108 +215,6 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny, trained, tmp_path, monkeypa
     names = sorted(p.name.split("-")[-1] for p in (tmp_path / "work").iterdir())
     assert names == ["000000001.pt", "000000002.pt"]
     assert train(tiny, tmp_path / "s.pt") == trained.read_bytes()
-
-
-@pytest.mark.slow
-def test_two_processes_finish_a_round(tiny, trained, tmp_path):
-    out = tmp_path / "s.pt"
-    subprocess.run(command(tiny, out, "--processes", "2"), check=True, capture_output=True)
-    alone, together = load_state(trained), load_state(out)
-    assert (together.round, together.step) == (alone.round, alone.step)
-    assert together.provenance == alone.provenance
-    assert all(torch.isfinite(v).all() for v in together.online.values())
-
-
-@pytest.mark.slow
-def test_two_processes_under_torchrun_finish_the_same_round(tiny, tmp_path):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    for name, first in (("a", [*launch, "2"]), ("b", [sys.executable])):
-        line = [*first, *command(tiny, tmp_path / f"{name}.pt", "--processes", "2")[1:]]
-        subprocess.run(line, check=True, capture_output=True)
-    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
-
-
-@pytest.mark.slow
-def test_an_error_of_one_process_ends_all_with_its_message(tiny, tmp_path):
-    """An image of the second process's part of the first step has gone."""
-    images = shutil.copytree(tiny.images, tmp_path / "images")
-    index = read_index(tiny.index)
-    position = next(iter(Steps(len(index), 4, 0, 1, 3, 1, 2)))[0][1]
-    (images / index[position].name).unlink()
-    line = [*command(tiny, tmp_path / "s.pt", "--processes", "2"), "--images", str(images)]
-    ended = subprocess.run(line, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 2
-    assert f"process 1: error: image {index[position].name}: cannot read" in ended.stderr
-    assert "process 0: lost another process (see its message)" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert not (tmp_path / "s.pt").exists()
-
-
-@pytest.mark.slow
-def test_a_killed_process_ends_all(tiny, tmp_path):
-    process = subprocess.Popen(
-        command(tiny, tmp_path / "s.pt", "--processes", "2", "--checkpoint-minutes", "0"),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for(process, lambda: list(tmp_path.glob("work/pretrain-*.pt")))
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(children[-1]), signal.SIGKILL)
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode != 0
-    assert "lost another process" in said
-    assert "Traceback" not in said
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
-def test_a_signal_to_the_parent_of_two_processes_saves(tiny, tmp_path, name):
-    metrics = tmp_path / "m.jsonl"
-    line = command(tiny, tmp_path / "s.pt", "--processes", "2", "--metrics", str(metrics))
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
-    wait_for(process, lambda: metrics.exists() and read_metrics(metrics))
-    process.send_signal(getattr(signal, name))
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 75
-    assert "all saved; the same command continues" in said
-    assert "Traceback" not in said
-    again = subprocess.run(line, capture_output=True, text=True, check=True)
-    assert "continuing from step" in again.stderr
-
-
-def steps_without_normalisation(tiny, rank, ranks):
-    """Losses and online weights after three steps in which BatchNorm keeps its statistics."""
-    index, config = read_index(tiny.index), tiny.config()
-    trainer = Trainer(load_state(tiny.state), config.pretrain, 3, torch.device("cpu"))
-    trainer.pair.eval()
-    dataset = TwoViews(
-        tiny.images, index, Masks(str(tiny.masks), index), config.views, 4, config.seed
-    )
-    steps = Steps(len(index), 4, 0, 3, config.seed, rank, ranks)
-    losses = [trainer.train_step(b)[0] for b in load_batches(dataset, steps, 0, False)]
-    return losses, {k: p.detach() for k, p in trainer.pair.online.named_parameters()}
-
-
-def on_rank(rank, run, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    try:
-        torch.save(steps_without_normalisation(TinyRun(run), rank, 2), folder / f"rank-{rank}.pt")
-    finally:
-        dist.destroy_process_group()
-
-
-def test_two_processes_take_the_steps_of_one(tiny, tmp_path):
-    losses, weights = steps_without_normalisation(tiny, 0, 1)
-    mp.spawn(on_rank, args=(tiny.folder, tmp_path), nprocs=2)
-    start = load_state(tiny.state).online
-    for rank in range(2):
-        their_losses, their_weights = torch.load(tmp_path / f"rank-{rank}.pt")
-        assert their_losses == pytest.approx(losses, rel=1e-5)
-        for name, weight in weights.items():
-            moved = weight - start[name]
-            difference = (their_weights[name] - weight).norm()
-            assert difference <= 1e-3 * moved.norm() + 1e-7, name
 
 
 def test_a_state_of_another_architecture(tiny, tmp_path):
