@@ -1,5 +1,6 @@
 """Masks from features: a function of state, images and settings alone."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,7 @@ from cyborgs.masks.groups import groups_of
 from cyborgs.masks.shards import Masks, Shard
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.normalise import normalise
-from cyborgs.stages import bootstrap
+from cyborgs.stages import bootstrap, index
 from cyborgs.training.state import load_state
 from tests.stages.conftest import COMPUTE
 
@@ -38,11 +39,13 @@ def one_shard(tiny):
     return make(tiny, tiny.folder / "bootstrapped", 1)
 
 
-@pytest.mark.parametrize("shards", [3, 5])
-def test_the_number_of_shards_and_their_order_change_no_label(tiny, one_shard, tmp_path, shards):
-    make(tiny, tmp_path, shards, only=reversed(range(shards)))
-    expected, digest = labels_of(one_shard, tiny)
-    found, found_digest = labels_of(tmp_path, tiny)
+@pytest.mark.parametrize("shards", [3, 7])
+def test_the_number_of_shards_and_their_order_change_no_label(tiny, tmp_path, shards):
+    pairs = {"bootstrap": tiny.config().bootstrap.model_dump() | {"group": 2}}
+    make(tiny, tmp_path / "one", 1, **pairs)
+    make(tiny, tmp_path / "several", shards, only=reversed(range(shards)), **pairs)
+    expected, digest = labels_of(tmp_path / "one", tiny)
+    found, found_digest = labels_of(tmp_path / "several", tiny)
     assert found.keys() == expected.keys()
     for position, labels in expected.items():
         np.testing.assert_array_equal(found[position], labels)
@@ -222,3 +225,23 @@ def test_every_way_of_clustering_makes_masks(tiny, tmp_path, precision, exact):
     make(tiny, tmp_path / "one", 1, bootstrap=changed)
     make(tiny, tmp_path / "three", 3, bootstrap=changed)
     assert labels_of(tmp_path / "one", tiny)[1] == labels_of(tmp_path / "three", tiny)[1]
+
+
+def test_images_of_any_size_and_of_one_colour_get_masks(tiny, tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for height, width in [(1, 1), (3, 5), (64, 20_000), (200, 300)]:
+        pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / f"images/{height}x{width}.png"), pixels)
+    for value in (0, 77):
+        cv2.imwrite(str(tmp_path / f"images/{value}.png"), np.full((100, 120, 3), value, np.uint8))
+    index.run(tmp_path / "images", tmp_path / "index.jsonl", threads=1)
+    listed = read_index(tmp_path / "index.jsonl")
+    out = tmp_path / "shard.h5"
+    config = tiny.config(shards=1)
+    bootstrap.run(
+        config, 0, tmp_path / "images", tmp_path / "index.jsonl", tiny.state, out, 0, COMPUTE
+    )
+    with Shard(out) as shard:
+        for position, entry in enumerate(listed.entries):
+            assert shard.read(position).shape == (-(-entry.height // 8), -(-entry.width // 8))

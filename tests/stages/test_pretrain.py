@@ -288,6 +288,22 @@ def test_a_shard_that_vanishes_while_training_is_named(tiny, tmp_path, monkeypat
     assert train(tiny, tmp_path / "s.pt", masks=tmp_path / "masks") == whole
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there(tiny, tmp_path, refused):
+    compute = COMPUTE.model_copy(update={"device": "cuda"})
+    with refused("compute.device: PyTorch finds no GPU here", "auto or cpu"):
+        train(tiny, tmp_path / "s.pt", compute=compute)
+
+
+def test_more_processes_than_gpus(tiny, tmp_path, refused, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with refused("compute.processes: 4 processes", "has 2 GPUs", "set it to 2 at most"):
+        train(tiny, tmp_path / "s.pt", compute=COMPUTE.model_copy(update={"device": "auto"}))
+
+
 def test_fewer_images_than_a_batch(tiny, tmp_path):
     config = tiny.config(pretrain={"batch_size": 14})
     with pytest.raises(InputError, match="14 images a step, but the index has 13"):
