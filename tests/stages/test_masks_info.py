@@ -10,6 +10,7 @@ from cyborgs.masks.alignment import full_size
 from cyborgs.masks.shards import Masks
 from cyborgs.stages.masks import info, stats
 from cyborgs.stages.masks.sources import resolve
+from cyborgs.stages.provenance import VERSIONS
 
 
 def masks_of(results, number):
@@ -55,7 +56,8 @@ def test_the_folder_of_all_rounds_is_the_run(results):
 
 def test_the_description_is_readable(results):
     shown = info.text(info.run(resolve(str(results))))
-    assert "round 1\n  made by   bootstrap 1, index " in shown
+    version = VERSIONS["bootstrap"]
+    assert f"round 1\n  made by   bootstrap {version}, index " in shown
     assert "images    13 of 13 in the index, 5 groups; 2 of 2 shards" in shown
     assert "bootstrap.block layer2.1" in shown
 
