@@ -11,8 +11,9 @@ def keep_freed_memory() -> None:
     """Keep freed memory in this process instead of giving it back to the system at once.
 
     A training step frees and asks for the same gigabytes again and again; the system clears
-    every page that it hands out, which took a fifth of a step on CPUs.  Does nothing where the C
-    library is not GNU's.
+    every page that it hands out, which took a fifth of a step on CPUs.  Not for work on tensors of
+    ever other sizes, which would leave gaps that add up.  Does nothing where the C library is not
+    GNU's.
     """
     if platform.libc_ver()[0] != "glibc":
         return

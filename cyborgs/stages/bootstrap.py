@@ -19,7 +19,6 @@ from cyborgs.errors import InputError
 from cyborgs.files import sha256
 from cyborgs.masks.groups import groups_of, groups_of_shard
 from cyborgs.masks.shards import Header, write_shard
-from cyborgs.memory import keep_freed_memory
 from cyborgs.models.backbones import Backbone, block_stride
 from cyborgs.progress import say, track
 from cyborgs.seeding import derive, generator
@@ -61,8 +60,6 @@ def run(
     """
     pin_threads(compute.threads)
     device = choose_device(compute.device)
-    if device.type == "cpu":
-        keep_freed_memory()
     index = read_index(index_path)
     state = load_state(state_path)
     if state.round != number:

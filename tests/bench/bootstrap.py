@@ -28,7 +28,6 @@ from cyborgs.config import Bootstrap
 from cyborgs.data.decoding import decode
 from cyborgs.data.index import read_index
 from cyborgs.masks.shards import Header, write_shard
-from cyborgs.memory import keep_freed_memory
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.normalise import normalise
 from cyborgs.stages import index as index_stage
@@ -189,7 +188,6 @@ def compare(options, folder):
     index_stage.run(images, folder / "index.jsonl", options.threads)
     index = read_index(folder / "index.jsonl")
     network, backbone = networks(images, index)
-    keep_freed_memory()
     fast = FeatureExtractor(backbone, BLOCK, torch.device("cpu"), torch.bfloat16)
     exact = FeatureExtractor(backbone, BLOCK, torch.device("cpu"), torch.float32)
     rng = np.random.default_rng(0)
