@@ -6,14 +6,15 @@ import sys
 import uuid
 from collections.abc import Sequence
 
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
 from cyborgs.errors import LOST_PEER, RESUME_LATER
 
 # Seconds that processes have to save and leave before they are killed.
 PATIENCE = 30
+
+
+def process_number() -> str | None:
+    """This process's among those of its job; None where it was started by itself."""
+    return os.environ.get("RANK")
 
 
 def launch(processes: int, arguments: Sequence[str]) -> int:
@@ -25,6 +26,11 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     Returns:
         The exit status: that of the process that failed, 75 where they were asked to leave.
     """
+    # Here, since the command line imports this module, and is quick.
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
     # This process only waits; what happened is said by those that it started.
     logging.disable()
     # The agent would set it to 1, and say so; each process sets its own number of threads.

@@ -11,7 +11,7 @@ def keep_freed_memory() -> None:
     """Keep freed memory in this process instead of giving it back to the system at once.
 
     A training step frees and asks for the same gigabytes again and again; the system clears
-    every page that it hands out, which took a fifth of a step on CPUs.  Not for work on tensors of
+    every page that it hands out, a good part of a step on CPUs.  Not for work on tensors of
     ever other sizes, which would leave gaps that add up.  Does nothing where the C library is not
     GNU's.
     """

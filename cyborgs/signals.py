@@ -1,10 +1,11 @@
 """Signals that ask a job to save and leave: time limits, preemption, Ctrl-C."""
 
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from cyborgs.launch import process_number
 
 # SLURM and Snakemake end a job by SIGTERM; SIGUSR1 is what batch systems are told to send some
 # minutes before a time limit.
@@ -30,7 +31,7 @@ def note_signals() -> Iterator[Stop]:
     and is killed by that one if it does not leave.
     """
     stop = Stop()
-    alone = "RANK" not in os.environ
+    alone = process_number() is None
 
     def note(number: int, _: FrameType | None) -> None:
         stop.asked = signal.Signals(number).name

@@ -21,7 +21,7 @@ class FeatureExtractor:
     and a mask must not depend on its neighbours in it.
 
     Args:
-        backbone: is set to eval mode, and copied.
+        backbone: copied.
         block: such as ``layer2.2``.
         device: of the computation.
         precision: of the computation, ``torch.float32`` or ``torch.bfloat16``.
@@ -30,7 +30,7 @@ class FeatureExtractor:
     def __init__(
         self, backbone: Backbone, block: str, device: torch.device, precision: torch.dtype
     ) -> None:
-        self._backbone = _without_normalisation(backbone.eval()).to(device, precision)
+        self._backbone = _without_normalisation(backbone).to(device, precision)
         self._backbone.to(memory_format=torch.channels_last)
         self._block = block
         self._device = device
@@ -50,8 +50,8 @@ class FeatureExtractor:
 
 
 def _without_normalisation(backbone: Backbone) -> Backbone:
-    """A copy whose BatchNorms, constant in eval mode, are part of the convolutions before them."""
-    backbone = copy.deepcopy(backbone)
+    """A copy in eval mode, whose BatchNorms are part of the convolutions before them."""
+    backbone = copy.deepcopy(backbone).eval()
     blocks: list[Any] = [backbone, *(b for name in LAYERS for b in getattr(backbone, name))]
     for block in blocks:
         for name, norm in list(block.named_children()):

@@ -22,9 +22,9 @@ def cluster(points: Tensor, clusters: int, *, seed: int, settings: Bootstrap) ->
     """Label of every point after k-means (Lloyd's algorithm, from a random sample of the points).
 
     The iterations see a sample of the points, and stop when they gain little; a few more see all
-    of them.  With ``settings.exact``, all points take part in every iteration, by FAISS, as in
-    the published program.  Everything is computed in the precision and on the device of the
-    points; sums over points are matrix products, since those give the same result every time.
+    of them.  That is computed in the precision and on the device of the points; sums over points
+    are matrix products, since those give the same result every time.  With ``settings.exact``,
+    all points take part in every iteration, by FAISS in float32, as in the published program.
 
     Args:
         points: floating point ``(n, d)``, with ``n >= clusters``.
@@ -50,26 +50,31 @@ def cluster(points: Tensor, clusters: int, *, seed: int, settings: Bootstrap) ->
     order = order[: max(settings.sample * clusters, _LEAST)]
     sample = points[torch.from_numpy(order).to(points.device)]
     centroids = sample[:clusters].float()
-    centroids = _iterate(sample, centroids, settings.iterations, settings.tolerance)
-    if len(sample) < len(points):
-        centroids = _iterate(points, centroids, settings.refinements, settings.tolerance)
-    labels = _nearest(points, centroids)[1]
+    centroids, _ = _iterate(sample, centroids, settings.iterations, settings.tolerance)
+    more = settings.refinements if len(sample) < len(points) else 0
+    _, labels = _iterate(points, centroids, more, settings.tolerance)
     return labels.cpu().numpy()
 
 
-def _iterate(points: Tensor, centroids: Tensor, iterations: int, tolerance: float) -> Tensor:
-    """Centroids, float32 ``(K, d)``, after so many iterations, or when one gains too little."""
+def _iterate(
+    points: Tensor, centroids: Tensor, iterations: int, tolerance: float
+) -> tuple[Tensor, Tensor]:
+    """Centroids, float32 ``(K, d)``, after so many iterations, or when one gains too little.
+
+    And the nearest of them to each point.
+    """
     size = float(torch.linalg.vector_norm(points, dtype=torch.float32)) ** 2
     before = float("inf")
+    scores, labels = _nearest(points, centroids)
     for _ in range(iterations):
-        scores, labels = _nearest(points, centroids)
         # Sum of squared distances: ‖x - c‖² = ‖x‖² - 2 (x·c - ‖c‖²/2)
         spread = size - 2 * float(scores.sum(dtype=torch.float32))
         if before - spread < tolerance * spread:
             break
         before = spread
         centroids = _means(points, labels, len(centroids))
-    return centroids
+        scores, labels = _nearest(points, centroids)
+    return centroids, labels
 
 
 def _nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:

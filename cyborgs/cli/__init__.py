@@ -21,6 +21,7 @@ from cyborgs.errors import (
     LostPeerError,
     ResumeLaterError,
 )
+from cyborgs.launch import process_number
 
 # Faults of the machine that need a line, not a traceback.
 _MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
@@ -33,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(given)
     # For a command that starts itself again in several processes.
     options.given = given
-    if "RANK" in os.environ:
-        options.prog = f"{options.prog}: process {os.environ['RANK']}"
+    if process_number() is not None:
+        options.prog = f"{options.prog}: process {process_number()}"
     command: Command = options.command
     try:
         status = command(options)

@@ -1,11 +1,11 @@
 """Commands of the loop: data, seeds, training, bootstrapping, export, report."""
 
 import argparse
-import os
 from pathlib import Path
 
 from cyborgs.cli import options as o
 from cyborgs.config import load
+from cyborgs.launch import launch, process_number
 
 
 def add(commands: o.Commands) -> None:
@@ -135,9 +135,7 @@ def _seed_masks(options: argparse.Namespace) -> None:
 def _pretrain(options: argparse.Namespace) -> int | None:
     config = load(options.config)
     compute = o.compute(options, config.compute)
-    if compute.processes > 1 and "RANK" not in os.environ:
-        from cyborgs.launch import launch
-
+    if compute.processes > 1 and process_number() is None:
         return launch(compute.processes, options.given)
 
     from cyborgs.stages import pretrain

@@ -364,7 +364,7 @@ class Compute(Section):
         2, ge=1, description="compute threads of a job; pinned, whatever --cores says"
     )
     compile: bool = Field(
-        False, description="compile the backbones (`torch.compile`); costs minutes at the start"
+        False, description="compile the backbones (`torch.compile`); each job begins with that"
     )
     workers: int = Field(2, ge=0, description="loader processes of a training process")
     checkpoint_minutes: NonNegative = Field(

@@ -25,8 +25,6 @@ from cyborgs.training.schedule import learning_rate, target_decay
 from cyborgs.training.state import TrainingState
 from cyborgs.training.watch import NAMES, health
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
 
 class Trainer:
     """Networks, optimiser and step counter on a device.
@@ -99,11 +97,11 @@ class Trainer:
             self.pair.online, forward_sync_buffers=False, gradient_as_bucket_view=True
         )
 
-    def _first_of_two(self) -> AbstractContextManager[None]:
-        """For the first view: gradients add up here, and ranks exchange them with the second."""
-        if isinstance(self._online, DistributedDataParallel):
-            return self._online.no_sync()
-        return nullcontext()
+    def _exchange(self, now: bool) -> AbstractContextManager[None]:
+        """Around a backward pass: ranks exchange gradients now, or let them add up till later."""
+        if now or not isinstance(self._online, DistributedDataParallel):
+            return nullcontext()
+        return self._online.no_sync()
 
     def rate(self) -> float:
         """Learning rate of the next step."""
@@ -169,7 +167,7 @@ class Trainer:
         offered = [candidates(t.view(len(ids), s.masks, -1)) for t in targets]
         total = torch.zeros((), device=self._device)
         for own, other in ((0, 1), (1, 0)):
-            with self._first_of_two() if own == 0 else nullcontext():
+            with self._exchange(now=own == 1):
                 with self._autocast():
                     pred = self._online(views[own], cells[:, own], ids[:, own, 0])
                 loss = view_loss(
@@ -189,9 +187,8 @@ class Trainer:
 
     def _autocast(self) -> torch.autocast:
         precision = self._settings.precision
-        return torch.autocast(
-            self._device.type, PRECISIONS[precision], enabled=precision != "float32"
-        )
+        enabled = precision != "float32"
+        return torch.autocast(self._device.type, getattr(torch, precision), enabled=enabled)
 
     def health(self) -> Row:
         """Figures of the steps since this was last asked.

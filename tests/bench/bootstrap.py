@@ -27,6 +27,7 @@ from cyborgs.bootstrap.kmeans import cluster, pin_threads
 from cyborgs.config import Bootstrap
 from cyborgs.data.decoding import decode
 from cyborgs.data.index import read_index
+from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.shards import Header, write_shard
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.normalise import normalise
@@ -107,20 +108,21 @@ def ours(clock, features, images, index, members, k, seed, folder):
     return labels
 
 
-def bounds(clock, features, images, index, members, k):
+def bounds(clock, backbone, images, index, members, k):
     """The bare convolutions up to the block, and the matrix products of k-means, in bfloat16."""
-    convolutions, points = [], 0
+    convolutions = []
+    sizes = [(index[p].height, index[p].width) for p in members]
+    points = sum(grid_size(h, STRIDE) * grid_size(w, STRIDE) for h, w in sizes)
     hooks = [
         m.register_forward_hook(lambda m, i, o: convolutions.append((m, i[0])))
-        for m in features._backbone.modules()
+        for m in backbone.modules()
         if isinstance(m, torch.nn.Conv2d)
     ]
-    for p in members:
-        points += features(read(images, index, p)).shape[:2].numel()
-        if p == members[0]:
-            for hook in hooks:
-                hook.remove()
     with torch.inference_mode():
+        first = torch.from_numpy(read(images, index, members[0]))[None]
+        backbone.up_to(normalise(first).bfloat16(), BLOCK)
+        for hook in hooks:
+            hook.remove()
         clock("features", lambda: [m(x) for _ in members for m, x in convolutions])
     settings = Bootstrap()
     sample = torch.randn(min(points, settings.sample * k), 512).bfloat16()
@@ -190,6 +192,7 @@ def compare(options, folder):
     network, backbone = networks(images, index)
     fast = FeatureExtractor(backbone, BLOCK, torch.device("cpu"), torch.bfloat16)
     exact = FeatureExtractor(backbone, BLOCK, torch.device("cpu"), torch.float32)
+    bare = backbone.to(torch.bfloat16).to(memory_format=torch.channels_last).eval()
     rng = np.random.default_rng(0)
     clocks = {"published": Clock(), "ours": Clock(), "bound": Clock()}
     ratios = []
@@ -202,7 +205,7 @@ def compare(options, folder):
         given = images, index, members, k
         theirs = published(used["published"], network, *given, group + 1, folder)
         found = ours(used["ours"], fast, *given, group + 1, folder)
-        bounds(used["bound"], fast, *given)
+        bounds(used["bound"], bare, *given)
         points = torch.cat([exact(read(images, index, p)).flatten(0, 1) for p in members])
         if group >= 0:
             ratios.append(spread(points, found) / spread(points, theirs))
