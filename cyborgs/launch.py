@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import tempfile
 import uuid
 from collections.abc import Sequence
 
@@ -27,7 +28,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         The exit status: that of the process that failed, 75 where they were asked to leave.
     """
     # Here, since the command line imports this module, and is quick.
-    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -35,19 +36,22 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     logging.disable()
     # The agent would set it to 1, and say so; each process sets its own number of threads.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        run_id=str(uuid.uuid4()),
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-        signals_to_handle="SIGTERM,SIGINT,SIGUSR1",
-        shutdown_timeout=PATIENCE,
-    )
     try:
-        elastic_launch(config, sys.executable)("-m", "cyborgs", *arguments)
+        # The agent's own files; left to itself it leaves them behind.
+        with tempfile.TemporaryDirectory() as folder:
+            config = LaunchConfig(
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=processes,
+                logs_specs=DefaultLogsSpecs(log_dir=folder),
+                run_id=str(uuid.uuid4()),
+                rdzv_backend="c10d",
+                rdzv_endpoint="localhost:0",
+                max_restarts=0,
+                signals_to_handle="SIGTERM,SIGINT,SIGUSR1",
+                shutdown_timeout=PATIENCE,
+            )
+            elastic_launch(config, sys.executable)("-m", "cyborgs", *arguments)
     except ChildFailedError as error:
         statuses = [failure.exitcode for failure in error.failures.values()]
         # Those that only lost another one are not what went wrong.

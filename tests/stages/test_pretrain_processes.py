@@ -64,7 +64,15 @@ def test_a_signal_saves_and_leaves_with_a_status_that_says_so(
 @pytest.mark.slow
 def test_two_processes_finish_a_round(tiny, trained, tmp_path):
     out = tmp_path / "s.pt"
-    subprocess.run(command(tiny, out, "--processes", "2"), check=True, capture_output=True)
+    (tmp_path / "temporary").mkdir()
+    subprocess.run(
+        command(tiny, out, "--processes", "2"),
+        check=True,
+        capture_output=True,
+        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+    )
+    assert not list((tmp_path / "temporary").glob("torchelastic_*"))
+    assert not list((tmp_path / "temporary").glob("tmp*"))
     alone, together = load_state(trained), load_state(out)
     assert (together.round, together.step) == (alone.round, alone.step)
     assert together.provenance == alone.provenance
