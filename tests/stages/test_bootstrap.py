@@ -213,7 +213,9 @@ def test_features_are_those_of_the_whole_network():
     image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
     features = FeatureExtractor(backbone, "layer2.1", torch.device("cpu"), torch.float32)
     with torch.no_grad():
-        whole = backbone(normalise(torch.from_numpy(image)[None]))["layer2"][0].permute(1, 2, 0)
+        whole = backbone.eval()(normalise(torch.from_numpy(image)[None]))["layer2"][0].permute(
+            1, 2, 0
+        )
     expected = whole / whole.norm(dim=-1, keepdim=True)
     torch.testing.assert_close(features(image), expected, atol=1e-5, rtol=1e-4)
 
