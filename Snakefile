@@ -29,7 +29,7 @@ rule all:
     input:
         f"{RUN}/backbone.pth",
         f"{RUN}/report.html",
-        f"{RUN}/quality.tsv" if LABELLED else [],
+        QUALITY if LABELLED else [],
 
 
 # Everything, and the masks that the last round's features make.

@@ -10,13 +10,23 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 def keep_freed_memory() -> None:
     """Keep freed memory in this process instead of giving it back to the system at once.
 
-    A training step frees and asks for the same gigabytes again and again; the system clears
-    every page that it hands out, a good part of a step on CPUs.  Not for work on tensors of
-    ever other sizes, which would leave gaps that add up.  Does nothing where the C library is not
-    GNU's.
+    Work on tensors frees and asks for the same gigabytes again and again; the system clears
+    every page that it hands out, a good part of the time on CPUs.  Tensors of ever other sizes
+    leave gaps that add up: `give_back` from time to time.  Does nothing where the C library is
+    not GNU's.
     """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    library = ctypes.CDLL(None)
-    library.mallopt(_MMAP_MAX, 0)
-    library.mallopt(_TRIM_THRESHOLD, -1)
+    library = _gnu()
+    if library is not None:
+        library.mallopt(_MMAP_MAX, 0)
+        library.mallopt(_TRIM_THRESHOLD, -1)
+
+
+def _gnu() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+
+
+def give_back() -> None:
+    """Give memory that was kept back to the system, gaps between what is in use included."""
+    library = _gnu()
+    if library is not None:
+        library.malloc_trim(0)

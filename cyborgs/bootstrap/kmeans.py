@@ -40,12 +40,13 @@ def cluster(points: Tensor, clusters: int, *, seed: int, settings: Bootstrap) ->
     """
     if len(points) < clusters:
         raise ValueError(f"{clusters} clusters of {len(points)} points")
-    if not torch.isfinite(points).all():
+    mean = points.new_ones(1, len(points)) @ points / len(points)
+    if not torch.isfinite(mean).all():
         raise ValueError("features are not finite")
     if settings.exact:
         return _published(points, clusters, seed, settings.iterations)
     # Around the origin, scores of low precision tell near centroids apart.
-    points = points - points.mean(0, dtype=torch.float32).to(points.dtype)
+    points = points - mean
     order = np.random.default_rng(seed).permutation(len(points))
     order = order[: max(settings.sample * clusters, _LEAST)]
     sample = points[torch.from_numpy(order).to(points.device)]
@@ -63,7 +64,7 @@ def _iterate(
 
     And the nearest of them to each point.
     """
-    size = float(torch.linalg.vector_norm(points, dtype=torch.float32)) ** 2
+    size = float(torch.linalg.vector_norm(points, dim=1).float().square().sum())
     before = float("inf")
     scores, labels = _nearest(points, centroids)
     for _ in range(iterations):
@@ -86,9 +87,9 @@ def _nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
 
 def _means(points: Tensor, labels: Tensor, clusters: int) -> Tensor:
     """Mean of each cluster, float32; an empty one takes half of one of the largest."""
-    members = points.new_zeros(len(points), clusters).scatter_(1, labels[:, None], 1)
+    members = points.new_zeros(clusters, len(points)).scatter_(0, labels[None], 1)
     counts = torch.bincount(labels, minlength=clusters)
-    means = (members.T @ points).float() / counts.clamp(min=1)[:, None]
+    means = (members @ points).float() / counts.clamp(min=1)[:, None]
     empty = (counts == 0).nonzero()[:, 0]
     if len(empty):
         largest = counts.argsort(descending=True, stable=True)[: len(empty)]

@@ -19,6 +19,7 @@ from cyborgs.errors import InputError
 from cyborgs.files import sha256
 from cyborgs.masks.groups import groups_of, groups_of_shard
 from cyborgs.masks.shards import Header, write_shard
+from cyborgs.memory import give_back, keep_freed_memory
 from cyborgs.models.backbones import Backbone, block_stride
 from cyborgs.progress import say, track
 from cyborgs.seeding import derive, generator
@@ -26,6 +27,10 @@ from cyborgs.stages.provenance import provenance
 from cyborgs.training.state import load_state
 
 T = TypeVar("T")
+
+# Memory is kept between groups, as clearing pages takes long, but images of ever other sizes leave
+# gaps in it that would add up.
+_GROUPS_UNTIL_GIVEN_BACK = 8
 
 
 def run(
@@ -60,6 +65,8 @@ def run(
     """
     pin_threads(compute.threads)
     device = choose_device(compute.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     index = read_index(index_path)
     state = load_state(state_path)
     if state.round != number:
@@ -89,6 +96,8 @@ def run(
             k, labels = _cluster_group([features(p) for p in pixels], config, number, group)
             for position, part in zip(groups[group], labels, strict=True):
                 writer.add(int(position), index[int(position)], part, group, k)
+            if (group + 1) % _GROUPS_UNTIL_GIVEN_BACK == 0:
+                give_back()
     say(f"bootstrap: round {number}, {sum(len(groups[g]) for g in mine)} images in {out}")
 
 

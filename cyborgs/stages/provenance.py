@@ -12,7 +12,7 @@ VERSIONS = {
     "seed-state": 2,
     "seed-masks": 1,
     "pretrain": 2,
-    "bootstrap": 2,
+    "bootstrap": 3,
     "export": 1,
     "import-masks": 1,
     "quality": 2,

@@ -27,6 +27,8 @@ except InputError as error:
 
 RUN = f"results/{CONFIG.run}"
 INDEX = f"{RUN}/index.jsonl"
+RUN_CONFIG = f"{RUN}/config.yaml"
+QUALITY = f"{RUN}/quality.tsv"
 LABELLED = CONFIG.data.labelled
 COMPUTE = CONFIG.compute
 # What a run's configuration says, without where it is computed.

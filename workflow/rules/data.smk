@@ -5,7 +5,7 @@
 rule configuration:
     output:
         report(
-            f"{RUN}/config.yaml",
+            RUN_CONFIG,
             caption="../report/configuration.rst",
             category="Configuration",
         ),

@@ -21,10 +21,9 @@ rule probe:
         ),
         version=VERSIONS["bootstrap"],
         images=IMAGES,
-        number=lambda wildcards: int(wildcards.round),
         limit=CONFIG.quality.images,
     shell:
-        "cyborgs bootstrap --config {params.config:q} --round {params.number}"
+        "cyborgs bootstrap --config {params.config:q} --round {wildcards.round}"
         " --images {params.images:q} --index {input.index:q} --state {input.state:q}"
         " --shard 0 --limit {params.limit} --out {output:q} {resources.compute}"
         " > {log:q} 2>&1"
@@ -81,7 +80,7 @@ rule quality_table:
         ],
     output:
         report(
-            f"{RUN}/quality.tsv",
+            QUALITY,
             caption="../report/quality.rst",
             category="Mask quality",
         ),

@@ -9,11 +9,13 @@ report: f"../report/{STORY}.rst"
 
 rule report:
     input:
-        config=rules.configuration.output,
+        # By name and not as `rules.….output`, for which Snakemake's time grows with the square of
+        # the number of shards.
+        config=RUN_CONFIG,
         index=INDEX,
         masks=[shards_of(number) for number in range(CONFIG.rounds)],
         trained=state_of(CONFIG.rounds),
-        quality=rules.quality_table.output if LABELLED else [],
+        quality=QUALITY if LABELLED else [],
     output:
         f"{RUN}/report.html",
     log:

@@ -44,10 +44,9 @@ if CONFIG.seed_masks.kind != "features":
                 if CONFIG.seed_masks.kind == "ground-truth"
                 else ""
             ),
-            shard=lambda wildcards: int(wildcards.shard),
         shell:
             "cyborgs seed masks --config {params.config:q} --images {params.images:q}"
-            " --index {input.index:q} {params.annotations} --shard {params.shard}"
+            " --index {input.index:q} {params.annotations} --shard {wildcards.shard}"
             " --out {output:q} > {log:q} 2>&1"
 
 
@@ -80,11 +79,10 @@ rule pretrain:
         version=VERSIONS["pretrain"],
         images=IMAGES,
         masks=lambda wildcards: shard_pattern(int(wildcards.round) - 1),
-        number=lambda wildcards: int(wildcards.round),
         work=f"{RUN}/work",
         metrics=lambda wildcards: f"{RUN}/metrics/round-{wildcards.round}.jsonl",
     shell:
-        "cyborgs pretrain --config {params.config:q} --round {params.number}"
+        "cyborgs pretrain --config {params.config:q} --round {wildcards.round}"
         " --images {params.images:q} --index {input.index:q} --state {input.state:q}"
         " --masks {params.masks:q} --out {output:q} --work {params.work:q}"
         " --metrics {params.metrics:q}"
@@ -114,12 +112,10 @@ rule bootstrap:
         config=CONFIG.only("seed", "shards", "bootstrap"),
         version=VERSIONS["bootstrap"],
         images=IMAGES,
-        number=lambda wildcards: int(wildcards.round),
-        shard=lambda wildcards: int(wildcards.shard),
     shell:
-        "cyborgs bootstrap --config {params.config:q} --round {params.number}"
+        "cyborgs bootstrap --config {params.config:q} --round {wildcards.round}"
         " --images {params.images:q} --index {input.index:q} --state {input.state:q}"
-        " --shard {params.shard} --out {output:q} {resources.compute} > {log:q} 2>&1"
+        " --shard {wildcards.shard} --out {output:q} {resources.compute} > {log:q} 2>&1"
 
 
 rule export:
