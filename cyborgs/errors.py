@@ -18,6 +18,13 @@ class InputError(Exception):
     """
 
 
+class BadImageError(InputError):
+    """An image file that cannot be decoded, or is not the one that was indexed.
+
+    Where `data.on_bad_image` is "skip", the image is left out and listed instead.
+    """
+
+
 class LostPeerError(Exception):
     """Another process of a distributed job ended or no longer answers; its message says why."""
 

@@ -1,7 +1,9 @@
-"""What the C library does with memory that was freed."""
+"""Memory: how much is there, and what the C library does with what was freed."""
 
 import ctypes
 import platform
+from collections.abc import Iterator
+from pathlib import Path
 
 # mallopt's numbers of M_TRIM_THRESHOLD and M_MMAP_MAX (malloc.h of the GNU C library).
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
@@ -30,3 +32,46 @@ def give_back() -> None:
     library = _gnu()
     if library is not None:
         library.malloc_trim(0)
+
+
+def available_memory() -> int | None:
+    """Bytes that this process can still take: of the machine, and of its control groups.
+
+    A cluster's scheduler limits a job by control groups, of either version.  None where the system
+    tells nothing (it is not Linux).
+    """
+    machine = _figures(Path("/proc/meminfo")).get("MemAvailable:")
+    if machine is None:
+        return None
+    return max(0, min([1024 * machine, *_left_in_control_groups()]))
+
+
+def _left_in_control_groups() -> Iterator[int]:
+    root = Path("/sys/fs/cgroup")
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, name = line.split(":", 2)
+        if controllers == "":
+            top, limit, used, cache = root, "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            top, limit, used = root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+            cache = "total_inactive_file"
+        else:
+            continue
+        folder = top / name.lstrip("/")
+        for each in (folder, *folder.parents):
+            if not each.is_relative_to(top):
+                break
+            try:
+                most, taken = (int((each / file).read_text()) for file in (limit, used))
+            except (OSError, ValueError):  # no such file, or "max": no limit here
+                continue
+            yield most - taken + _figures(each / "memory.stat").get(cache, 0)
+
+
+def _figures(path: Path) -> dict[str, int]:
+    """The first number after each name of a file such as ``/proc/meminfo``."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return {}
+    return {name: int(value) for name, value, *_ in map(str.split, lines)}

@@ -21,6 +21,7 @@ def add(commands: o.Commands) -> None:
     c = o.command(commands, "index", _index, "list the images of a folder, in a fixed order")
     o.add_images(c)
     c.add_argument("--threads", type=o.count, default=2, help="files read at a time (default 2)")
+    o.add_on_bad_image(c, "error")
     o.add_out(c, "index to write (JSON lines)")
 
     seed = o.group(commands, "seed", "make the state and the masks of round 0")
@@ -33,6 +34,7 @@ def add(commands: o.Commands) -> None:
     o.add_index(c)
     o.add_shard(c)
     c.add_argument("--annotations", type=Path, help="COCO JSON, for kind ground-truth")
+    o.add_on_bad_image(c)
     o.add_out(c, "mask shard to write (.h5)")
 
     c = o.command(commands, "pretrain", _pretrain, "train one round on the masks of the one before")
@@ -74,6 +76,7 @@ def add(commands: o.Commands) -> None:
         metavar="IMAGES",
         help="only the first groups that hold this many images",
     )
+    o.add_on_bad_image(c)
     o.add_out(c, "mask shard to write (.h5)")
     o.add_compute(c)
 
@@ -110,7 +113,7 @@ def _scenes(options: argparse.Namespace) -> None:
 def _index(options: argparse.Namespace) -> None:
     from cyborgs.stages import index
 
-    index.run(options.images, options.out, options.threads)
+    index.run(options.images, options.out, options.threads, options.on_bad_image)
 
 
 def _seed_state(options: argparse.Namespace) -> None:
@@ -122,13 +125,15 @@ def _seed_state(options: argparse.Namespace) -> None:
 def _seed_masks(options: argparse.Namespace) -> None:
     from cyborgs.stages import seed_masks
 
+    config = load(options.config)
     seed_masks.run(
-        load(options.config),
+        config,
         options.images,
         options.index,
         options.out,
         options.shard,
         options.annotations,
+        o.on_bad_image(options, config),
     )
 
 
@@ -169,6 +174,7 @@ def _bootstrap(options: argparse.Namespace) -> None:
         options.shard,
         o.compute(options, config.compute),
         options.limit,
+        o.on_bad_image(options, config),
     )
 
 

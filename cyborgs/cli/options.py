@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from cyborgs.config import Compute, parse
+from cyborgs.config import Compute, Config, parse
 
 Command = Callable[[argparse.Namespace], int | None]
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -69,6 +69,24 @@ def add_compute(parser: argparse.ArgumentParser) -> None:
     """Add what says where and how fast."""
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: compute.device")
     parser.add_argument("--threads", type=count, help="default: compute.threads")
+
+
+def add_on_bad_image(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Add ``--on-bad-image``."""
+    parser.add_argument(
+        "--on-bad-image",
+        choices=("error", "skip"),
+        default=default,
+        help="an image that cannot be decoded: stop, or leave it out and list it "
+        f"(default: {default or 'data.on_bad_image'})",
+    )
+
+
+def on_bad_image(options: argparse.Namespace, config: Config) -> str:
+    """What the command line says of bad images, else the configuration."""
+    if options.on_bad_image is None and config.data is not None:
+        return config.data.on_bad_image
+    return options.on_bad_image or "error"
 
 
 def count(text: str) -> int:

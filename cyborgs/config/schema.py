@@ -71,6 +71,10 @@ class Data(Section):
         description="COCO instances JSON of those images, for measuring masks (never for training)",
     )
     scenes: Scenes | None = Field(None, description="draw scenes instead of reading images")
+    on_bad_image: Literal["error", "skip"] = Field(
+        "error",
+        description="where an image cannot be decoded: stop, or leave it out and list it",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

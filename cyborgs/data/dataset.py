@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from cyborgs.config import Views
@@ -74,10 +75,13 @@ class Steps(Sampler[list[tuple[int, int]]]):
     """The samples of every step, for one rank.
 
     An epoch is a seeded permutation of the images, cut into steps of ``batch_size``; what is
-    left over at its end is left out.  Of each step, a rank takes a contiguous part.
+    left over at its end is left out.  Of each step, a rank takes a contiguous part.  Where images
+    have no mask, the permutation is of those that have, and begins anew at its end: an epoch
+    has as many steps in each round.
 
     Args:
-        images: number of images.
+        images: number of images in the index.
+        drawn: positions of those that are drawn, rising.
         batch_size: images of a step, over all ranks.
         first, last: global steps (counted from 0 over all rounds) to begin at and to stop
             before.
@@ -86,9 +90,18 @@ class Steps(Sampler[list[tuple[int, int]]]):
     """
 
     def __init__(
-        self, images: int, batch_size: int, first: int, last: int, seed: int, rank: int, ranks: int
+        self,
+        images: int,
+        drawn: NDArray[np.int64],
+        batch_size: int,
+        first: int,
+        last: int,
+        seed: int,
+        rank: int,
+        ranks: int,
     ) -> None:
         self._images = images
+        self._positions = drawn
         self._batch = batch_size
         self._first, self._last = first, last
         self._seed = seed
@@ -100,12 +113,13 @@ class Steps(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         steps_per_epoch = self._images // self._batch
         share = self._batch // self._ranks
-        drawn, order = -1, np.empty(0, dtype=np.int64)
+        current, order = -1, np.empty(0, dtype=np.int64)
         for step in range(self._first, self._last):
             epoch, within = divmod(step, steps_per_epoch)
-            if epoch != drawn:
-                order = generator(self._seed, "order", epoch).permutation(self._images)
-                drawn = epoch
+            if epoch != current:
+                order = generator(self._seed, "order", epoch).permutation(self._positions)
+                order = np.resize(order, self._images)
+                current = epoch
             begin = within * self._batch + self._rank * share
             yield [(epoch, int(position)) for position in order[begin : begin + share]]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from cyborgs.errors import InputError
+from cyborgs.errors import BadImageError, InputError
 
 # Loader processes are the parallelism; OpenCV's own threads would fight them.
 cv2.setNumThreads(0)
@@ -64,14 +64,15 @@ def decode(path: Path, name: str, size: int, height: int, width: int) -> NDArray
         height, width: in pixels, when it was indexed.
 
     Raises:
-        InputError: the file is gone, cannot be decoded, or is not the one that was indexed.
+        BadImageError: the file cannot be decoded, or is not the one that was indexed.
+        InputError: it cannot be read: a fault of the disk or the network may pass.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"image {name}: cannot read {path}: {error.strerror}") from None
     if len(content) != size:
-        raise InputError(
+        raise BadImageError(
             f"image {name}: {path} has {len(content)} bytes, {size} when it was indexed; "
             "restore it, or index again"
         )
@@ -79,9 +80,9 @@ def decode(path: Path, name: str, size: int, height: int, width: int) -> NDArray
     # a truncated file lacks, hence the check of the length above.
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
     if pixels is None:
-        raise InputError(f"image {name}: {path} cannot be decoded; index again")
+        raise BadImageError(f"image {name}: {path} cannot be decoded; index again")
     if pixels.shape != (height, width, 3):
-        raise InputError(
+        raise BadImageError(
             f"image {name}: {path} is {pixels.shape[0]} x {pixels.shape[1]} pixels, "
             f"{height} x {width} when it was indexed; index again"
         )

@@ -1,13 +1,14 @@
 """The index: an ordered list of the images of a run.
 
-A text file of JSON lines: a header, then a line an image.  An image's position in it is its
-number everywhere else (mask shards, sampling, seeds); its name is its path below the images
-folder, with ``/`` between folders, so equal base names in different folders do not collide.
+A text file of JSON lines: a header, a line an image, then a line a file that was left out because
+it cannot be decoded.  An image's position in it is its number everywhere else (mask shards,
+sampling, seeds); its name is its path below the images folder, with ``/`` between folders, so equal
+base names in different folders do not collide.
 """
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -18,7 +19,7 @@ from cyborgs.errors import InputError
 from cyborgs.files import require_file, sha256
 
 FORMAT = "cyborgs-index"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,21 @@ class Entry:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """An image file that was left out: its name, and why."""
+
+    name: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class Index:
     """An index file that was read.  ``digest`` is the SHA-256 of its bytes."""
 
     entries: list[Entry]
     digest: str
+    bad: tuple[Bad, ...] = ()
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -74,49 +84,43 @@ def require_images(folder: Path, least: int) -> None:
         )
 
 
-def scan(folder: Path, threads: int) -> Iterator[Entry]:
-    """Entries for all images below a folder, sorted by name (by code point).
+def scan(folder: Path, threads: int) -> Iterator[Entry | Bad]:
+    """All images below a folder, sorted by name (by code point), each read to its end.
 
-    Every file is read to its end.  Raises `InputError` with the names of up to ten broken
-    files, after all have been read.
+    Raises `InputError` where there are none, or where the disk or the network fails.
     """
     names = sorted(list_images(folder))
     if not names:
         require_images(folder, 1)
-    broken = []
     with ThreadPoolExecutor(threads) as pool:
-        for name, result in zip(names, pool.map(lambda n: _examine(folder, n), names), strict=True):
-            if isinstance(result, BrokenImageError):
-                broken.append(f"image {folder / name}: {result}")
-            else:
-                yield result
-    if broken:
-        shown = broken[:10]
-        if len(broken) > len(shown):
-            shown.append(f"… and {len(broken) - len(shown)} more")
-        raise InputError("\n".join([*shown, "remove or repair the files named above"]))
+        yield from pool.map(lambda name: _examine(folder, name), names)
 
 
-def _examine(folder: Path, name: str) -> Entry | BrokenImageError:
+def _examine(folder: Path, name: str) -> Entry | Bad:
     try:
         content = (folder / name).read_bytes()
         height, width = inspect(content)
+    except (FileNotFoundError, PermissionError) as error:
+        return Bad(name, str(error.strerror))
     except OSError as error:
-        return BrokenImageError(error.strerror or str(error))
+        # A disk or a network that fails is no reason to leave images out.
+        raise InputError(f"image {folder / name}: cannot read: {error.strerror}") from None
     except BrokenImageError as error:
-        return error
+        return Bad(name, str(error))
     return Entry(name, height, width, len(content))
 
 
-def write_index(path: Path, entries: list[Entry]) -> None:
+def write_index(path: Path, entries: Sequence[Entry], bad: Sequence[Bad] = ()) -> None:
     """Write an index; the caller sees to atomicity."""
     with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
-        header = {"format": FORMAT, "version": VERSION, "images": len(entries)}
+        header = {"format": FORMAT, "version": VERSION, "images": len(entries), "bad": len(bad)}
         stream.write(json.dumps(header) + "\n")
         for e in entries:
             line = {"name": e.name, "height": e.height, "width": e.width, "bytes": e.bytes}
             # ASCII escapes also carry file names that are not valid UTF-8.
             stream.write(json.dumps(line) + "\n")
+        for b in bad:
+            stream.write(json.dumps({"name": b.name, "reason": b.reason}) + "\n")
 
 
 def read_index(path: Path) -> Index:
@@ -133,11 +137,12 @@ def read_index(path: Path) -> Index:
                     f"version {VERSION}; index again"
                 )
             images = header["images"]
-            entries = [Entry(**json.loads(line)) for line in stream]
+            entries = [Entry(**json.loads(line)) for line in islice(stream, images)]
+            bad = tuple(Bad(**json.loads(line)) for line in stream)
+        if (len(entries), len(bad)) != (images, header["bad"]):
+            raise InputError(
+                f"index {path} is cut short: {len(entries)} of {images} images; index again"
+            )
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"index {path} is damaged ({error}); index again") from None
-    if len(entries) != images:
-        raise InputError(
-            f"index {path} is cut short: {len(entries)} of {images} images; index again"
-        )
-    return Index(entries, sha256(path))
+    return Index(entries, sha256(path), bad)

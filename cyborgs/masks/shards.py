@@ -7,6 +7,8 @@ A shard holds the masks of some images of a round, at feature resolution:
   (Fletcher-32); marked as an indexed image with a palette, so that viewers show colours.
 - ``/images/…``: a row an image: ``position`` in the index, ``name``, ``height`` and ``width``
   in pixels, ``group``, ``clusters`` (the K it was clustered with), ``digest`` of its labels.
+- ``/skipped/…``, where images could not be decoded: ``position``, ``name`` and ``reason`` of each,
+  which has no mask.
 - ``/palette``: colours of the first 256 labels, for viewers.
 - attributes: ``format``, ``version``, ``round``, ``stride`` (pixels between two locations),
   ``shard``, ``shards``, ``index`` (digest of the index the positions refer to),
@@ -19,7 +21,7 @@ the same bytes.
 import glob
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +80,7 @@ class ShardWriter:
         self._stride = header.stride
         self._rows: dict[str, list[int]] = {name: [] for name in _COLUMNS}
         self._names: list[str] = []
+        self._skipped: list[tuple[int, str, str]] = []
         # Texts of fixed length: HDF5 keeps others in a heap without checksum, and can hang on a
         # damaged one.
         file.attrs["format"] = np.bytes_(FORMAT)
@@ -152,14 +155,32 @@ class ShardWriter:
             self._rows[name].append(value)
         self._names.append(entry.name)
 
+    def skip(self, position: int, entry: Entry, reason: str) -> None:
+        """List an image that has no mask, and why."""
+        self._skipped.append((position, entry.name, reason))
+
     def finish(self) -> None:
-        """Write the columns; nothing can be added afterwards."""
+        """Write the columns; nothing can be added afterwards.
+
+        Raises `InputError` where every image was skipped.
+        """
+        if self._skipped and not self._names:
+            raise InputError(
+                f"mask shard {self._file.attrs['shard']}: none of its {len(self._skipped)} images "
+                f"can be decoded; the first: {self._skipped[0][2]}"
+            )
         images = self._file.create_group("images")
         for name, dtype in _COLUMNS.items():
             column = np.array(self._rows[name], dtype=dtype)
             images.create_dataset(name, data=column, chunks=column.shape, fletcher32=True)
-        names = np.array([name.encode(errors=_NAME_ERRORS) for name in self._names])
-        images.create_dataset("name", data=names, chunks=names.shape, fletcher32=True)
+        _write_texts(images, "name", self._names)
+        if self._skipped:
+            skipped = self._file.create_group("skipped")
+            positions, names, reasons = zip(*self._skipped, strict=True)
+            column = np.array(positions, dtype=np.int64)
+            skipped.create_dataset("position", data=column, chunks=column.shape, fletcher32=True)
+            _write_texts(skipped, "name", names)
+            _write_texts(skipped, "reason", reasons)
 
 
 @contextmanager
@@ -221,8 +242,13 @@ class Shard:
             self.groups: NDArray[np.int64] = images["group"][:]
             self.clusters: NDArray[np.int32] = images["clusters"][:]
             self.digests: NDArray[np.uint64] = images["digest"][:]
-            names = images["name"][:].tolist()
-            self.names: list[str] = [n.decode(errors=_NAME_ERRORS) for n in names]
+            self.names: list[str] = _read_texts(images, "name")
+            self.skipped: dict[int, str] = {}
+            if "skipped" in self._file:
+                skipped = self._file["skipped"]
+                positions = skipped["position"][:].tolist()
+                reasons = _read_texts(skipped, "reason")
+                self.skipped = dict(zip(positions, reasons, strict=True))
             self._rows = {int(p): row for row, p in enumerate(self.positions)}
         except (KeyError, OSError, RuntimeError, ValueError) as error:
             raise InputError(
@@ -279,11 +305,12 @@ class Masks:
         groups: int64, an entry an image of the index: number of the group it was clustered
             with, -1 where it was by itself or has no mask.
         clusters: int32, the K of each image of the index, 0 where it has no mask.
+        skipped: of images that could not be decoded, position and reason.
 
     Args:
         where: a folder of shards, a shard, or a pattern such as ``round-01/shard-*-of-8.h5``.
         index: what the positions must refer to.
-        complete: whether every image of the index must have a mask.
+        complete: whether every image of the index must have a mask, but those skipped.
 
     Raises:
         InputError: no shards, shards of different rounds or of another index, or images
@@ -297,6 +324,7 @@ class Masks:
         groups = np.full(len(index), -1, dtype=np.int64)
         clusters = np.zeros(len(index), dtype=np.int32)
         self.headers: list[Header] = []
+        self.skipped: dict[int, str] = {}
         for number, path in enumerate(self.paths):
             with Shard(path) as shard:
                 self._check(shard, index)
@@ -308,10 +336,11 @@ class Masks:
                         f"{self.paths[self._owner[again[0]]]}; keep one set of shards"
                     )
                 self._owner[shard.positions] = number
+                self.skipped |= shard.skipped
                 digests[shard.positions] = shard.digests
                 groups[shard.positions] = shard.groups
                 clusters[shard.positions] = shard.clusters
-        missing = np.flatnonzero(self._owner < 0)
+        missing = np.setdiff1d(np.flatnonzero(self._owner < 0), list(self.skipped))
         if complete and len(missing):
             raise InputError(
                 f"masks {where}: {len(missing)} of {len(index)} images have none, "
@@ -417,6 +446,15 @@ def labels_digest(labels: Labels) -> int:
 def _origin(header: Header) -> dict[str, Any]:
     # Library versions may differ: shards of one round may be made on different machines.
     return {k: v for k, v in header.provenance.items() if k != "libraries"}
+
+
+def _write_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
+    values = np.array([text.encode(errors=_NAME_ERRORS) for text in texts])
+    group.create_dataset(name, data=values, chunks=values.shape, fletcher32=True)
+
+
+def _read_texts(group: h5py.Group, name: str) -> list[str]:
+    return [text.decode(errors=_NAME_ERRORS) for text in group[name][:].tolist()]
 
 
 def _key(position: int) -> str:

@@ -9,17 +9,18 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from cyborgs.bootstrap.features import FeatureExtractor
+from cyborgs.bootstrap.features import FeatureExtractor, memory_needed
 from cyborgs.bootstrap.kmeans import cluster, pin_threads
-from cyborgs.config import Compute, Config, check_block
+from cyborgs.config import Bootstrap, Compute, Config, check_block
 from cyborgs.data.decoding import decode
-from cyborgs.data.index import Index, read_index
+from cyborgs.data.index import Entry, Index, read_index
 from cyborgs.distributed import choose_device
-from cyborgs.errors import InputError
+from cyborgs.errors import BadImageError, InputError
 from cyborgs.files import sha256
+from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.groups import groups_of, groups_of_shard
 from cyborgs.masks.shards import Header, write_shard
-from cyborgs.memory import give_back, keep_freed_memory
+from cyborgs.memory import available_memory, give_back, keep_freed_memory
 from cyborgs.models.backbones import Backbone, block_stride
 from cyborgs.progress import say, track
 from cyborgs.seeding import derive, generator
@@ -43,6 +44,7 @@ def run(
     shard: int,
     compute: Compute,
     limit: int | None = None,
+    on_bad_image: str = "error",
 ) -> None:
     """Write a shard of the masks of round ``number``.
 
@@ -59,6 +61,8 @@ def run(
         shard: which, from 0.
         compute: device and threads.
         limit: cluster only the first groups that hold this many images.
+        on_bad_image: "error", or "skip" to list an image that cannot be decoded in the shard and
+            cluster its group without it.
 
     Raises:
         InputError: input that is missing, damaged or does not fit, by name.
@@ -82,28 +86,78 @@ def run(
         {"seed": config.seed, "bootstrap": settings.model_dump()},
         {"index": index.digest, "state": sha256(state_path)},
     )
+    backbone = Backbone(state.architecture)
+    backbone.load_state_dict(state.backbone())
+    channels = backbone.channels[settings.block.split(".")[0]]
+    _require_memory([[index[int(p)] for p in groups[g]] for g in mine], channels, settings, device)
     header = Header(
         number, block_stride(settings.block), shard, config.shards, index.digest, record
     )
-    backbone = Backbone(state.architecture)
-    backbone.load_state_dict(state.backbone())
     features = FeatureExtractor(
         backbone, settings.block, device, getattr(torch, settings.precision)
     )
-    decoded = _ahead(lambda group: [_pixels(images, index, int(p)) for p in groups[group]], mine)
+    skip = on_bad_image == "skip"
+    decoded = _ahead(
+        lambda group: [_pixels(images, index, int(p), skip) for p in groups[group]], mine
+    )
     with write_shard(out, header) as writer:
-        for group, pixels in track(decoded, len(mine), "bootstrap", "groups"):
-            k, labels = _cluster_group([features(p) for p in pixels], config, number, group)
-            for position, part in zip(groups[group], labels, strict=True):
-                writer.add(int(position), index[int(position)], part, group, k)
+        for group, found in track(decoded, len(mine), "bootstrap", "groups"):
+            pixels = {}
+            for position, image in zip(groups[group].tolist(), found, strict=True):
+                if isinstance(image, BadImageError):
+                    writer.skip(position, index[position], str(image))
+                    say(f"bootstrap: left out: {image}")
+                else:
+                    pixels[position] = image
+            try:
+                k, labels = _cluster_group(map(features, pixels.values()), config, number, group)
+            except (MemoryError, torch.OutOfMemoryError) as error:
+                largest = max(pixels, key=lambda position: pixels[position].size)
+                raise InputError(
+                    f"image {index[largest].name} or the {len(pixels) - 1} clustered with it: no "
+                    "memory is left; give the job more, or shrink the image"
+                ) from error
+            for position, part in zip(pixels, labels, strict=True):
+                writer.add(position, index[position], part, group, k)
             if (group + 1) % _GROUPS_UNTIL_GIVEN_BACK == 0:
                 give_back()
     say(f"bootstrap: round {number}, {sum(len(groups[g]) for g in mine)} images in {out}")
 
 
-def _pixels(images: Path, index: Index, position: int) -> np.ndarray:
+def _require_memory(
+    groups: list[list[Entry]], channels: int, settings: Bootstrap, device: torch.device
+) -> None:
+    """Raise `InputError` where a group of images needs more memory than there is."""
+    precision = getattr(torch, settings.precision)
+    stride = block_stride(settings.block)
+
+    def needed(group: list[Entry]) -> int:
+        points = sum(grid_size(e.height, stride) * grid_size(e.width, stride) for e in group)
+        # Features are there image by image, together, and once more around the origin (or for
+        # FAISS); beside them are scores and members of all clusters.
+        numbers = points * (3 * channels + 2 * settings.clusters[1])
+        together = numbers * (4 if settings.exact else precision.itemsize)
+        return together + max(memory_needed(e.height, e.width, precision) for e in group)
+
+    worst = max(groups, key=needed)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
+    if free is not None and needed(worst) > free:
+        largest = max(worst, key=lambda e: e.height * e.width)
+        raise InputError(
+            f"image {largest.name}: {largest.height} x {largest.width} pixels and the "
+            f"{len(worst) - 1} clustered with it need about {needed(worst) / 1e9:.1f} GB of "
+            f"memory, {free / 1e9:.1f} GB are free; give the job more, or shrink the image"
+        )
+
+
+def _pixels(images: Path, index: Index, position: int, skip: bool) -> np.ndarray | BadImageError:
     entry = index[position]
-    return decode(images / entry.name, entry.name, entry.bytes, entry.height, entry.width)
+    try:
+        return decode(images / entry.name, entry.name, entry.bytes, entry.height, entry.width)
+    except BadImageError as error:
+        if skip:
+            return error
+        raise
 
 
 def _ahead(make: Callable[[int], T], numbers: Iterable[int]) -> Iterator[tuple[int, T]]:
@@ -120,9 +174,12 @@ def _ahead(make: Callable[[int], T], numbers: Iterable[int]) -> Iterator[tuple[i
 
 
 def _cluster_group(
-    maps: list[torch.Tensor], config: Config, number: int, group: int
+    features: Iterable[torch.Tensor], config: Config, number: int, group: int
 ) -> tuple[int, list[np.ndarray]]:
     """K and the labels of each image of a group, from features ``(rows, cols, channels)``."""
+    maps = list(features)
+    if not maps:
+        return 0, []
     shapes = [tuple(m.shape[:2]) for m in maps]
     sizes = [rows * cols for rows, cols in shapes]
     low, high = config.bootstrap.clusters

@@ -14,6 +14,7 @@ from cyborgs.data.dataset import Steps, TwoViews, load_batches
 from cyborgs.data.index import Index, read_index
 from cyborgs.errors import InputError
 from cyborgs.files import sha256
+from cyborgs.launch import process_number
 from cyborgs.masks.shards import Masks
 from cyborgs.memory import keep_freed_memory
 from cyborgs.progress import say
@@ -88,6 +89,8 @@ def run(
     assert isinstance(settings.epochs, int)
     last = state.step + settings.epochs * steps_per_epoch
     rolling = Rolling(work, _key(record))
+    if masks.skipped and process_number() in (None, "0"):
+        say(f"pretrain: {len(masks.skipped)} images have no mask and are not drawn")
 
     with distributed.process_group(device):
         ranks = distributed.size()
@@ -101,6 +104,7 @@ def run(
         dataset = TwoViews(images, index, masks, config.views, settings.masks, config.seed)
         steps = Steps(
             len(index),
+            masks.positions,
             settings.batch_size,
             trainer.step,
             last,

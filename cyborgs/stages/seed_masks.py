@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from cyborgs.config import (
 from cyborgs.data.annotations import GroundTruth
 from cyborgs.data.decoding import decode
 from cyborgs.data.index import Entry, read_index
-from cyborgs.errors import InputError
+from cyborgs.errors import BadImageError, InputError
 from cyborgs.files import require_file, sha256
 from cyborgs.masks import seeds
 from cyborgs.masks.groups import groups_of, groups_of_shard
@@ -26,6 +27,7 @@ from cyborgs.progress import say, track
 from cyborgs.stages.provenance import provenance
 
 Labels = NDArray[np.integer]
+Label: TypeAlias = Callable[[int, Entry], Labels]
 
 
 def run(
@@ -35,6 +37,7 @@ def run(
     out: Path,
     shard: int,
     annotations: Path | None = None,
+    on_bad_image: str = "error",
 ) -> None:
     """Write a shard of the masks of round 0.
 
@@ -47,6 +50,7 @@ def run(
         out: the shard to write.
         shard: which, from 0.
         annotations: COCO instances JSON, for the kind `ground-truth`.
+        on_bad_image: "error", or "skip" to list an image that cannot be decoded in the shard.
 
     Raises:
         InputError: input that is missing or does not fit, by name.
@@ -62,7 +66,7 @@ def run(
         given = Masks(settings.masks, index)
         inputs["masks"] = given.digest
         stride = given.stride
-        label: Callable[[int, Entry], Labels] = lambda position, _: given.read(position)  # noqa: E731
+        label: Label = _reader(given)
     else:
         stride = settings.stride
         if isinstance(settings, GroundTruthSeed):
@@ -80,9 +84,25 @@ def run(
     with write_shard(out, header) as writer:
         for position in track(positions, len(positions), "seed masks", "images"):
             entry = index[position]
-            labels = label(position, entry)
+            try:
+                labels = label(position, entry)
+            except BadImageError as error:
+                if on_bad_image == "error":
+                    raise
+                writer.skip(position, entry, str(error))
+                say(f"seed: left out: {error}")
+                continue
             writer.add(position, entry, labels, -1, len(np.unique(labels)))
     say(f"seed: masks of {len(positions)} images in {out}")
+
+
+def _reader(given: Masks) -> Label:
+    def read(position: int, _: Entry) -> Labels:
+        if position in given.skipped:
+            raise BadImageError(given.skipped[position])
+        return given.read(position)
+
+    return read
 
 
 def _given(annotations: Path | None) -> Path:
@@ -95,7 +115,7 @@ def _labeller(
     settings: FelzenszwalbSeed | GridSeed | GlobalSeed | GroundTruthSeed,
     images: Path,
     annotations: Path | None,
-) -> Callable[[int, Entry], Labels]:
+) -> Label:
     """The function that makes the labels of an image at a position of the index."""
     stride = settings.stride
     if isinstance(settings, GridSeed):

@@ -57,7 +57,7 @@ def test_a_sample_depends_on_seed_epoch_and_image_alone(parts):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_nothing(parts, workers):
-    steps = Steps(IMAGES, 4, 0, 5, 1, 0, 1)
+    steps = Steps(IMAGES, np.arange(IMAGES), 4, 0, 5, 1, 0, 1)
     alone = list(load_batches(dataset(parts), steps, 0, pin=False))
     shared = list(load_batches(dataset(parts), steps, workers, pin=False))
     assert len(alone) == len(shared) == 5
@@ -66,7 +66,7 @@ def test_workers_change_nothing(parts, workers):
 
 
 def test_an_epoch_draws_every_image_at_most_once_in_an_order_of_its_own():
-    steps = list(Steps(IMAGES, 2, 0, 15, 1, 0, 1))
+    steps = list(Steps(IMAGES, np.arange(IMAGES), 2, 0, 15, 1, 0, 1))
     orders = []
     for epoch in range(3):
         drawn = [key for step in steps[5 * epoch : 5 * epoch + 5] for key in step]
@@ -75,20 +75,20 @@ def test_an_epoch_draws_every_image_at_most_once_in_an_order_of_its_own():
         assert len(set(positions)) == 10
         orders.append(tuple(positions))
     assert len(set(orders)) == 3
-    assert list(Steps(IMAGES, 2, 0, 15, 2, 0, 1)) != steps
+    assert list(Steps(IMAGES, np.arange(IMAGES), 2, 0, 15, 2, 0, 1)) != steps
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 6])
 def test_ranks_share_out_the_steps_of_one_process(ranks):
-    whole = list(Steps(40, 6, 2, 20, 1, 0, 1))
-    parts = [list(Steps(40, 6, 2, 20, 1, rank, ranks)) for rank in range(ranks)]
+    whole = list(Steps(40, np.arange(40), 6, 2, 20, 1, 0, 1))
+    parts = [list(Steps(40, np.arange(40), 6, 2, 20, 1, rank, ranks)) for rank in range(ranks)]
     assert [[key for part in step for key in part] for step in zip(*parts, strict=True)] == whole
 
 
 def test_going_on_in_mid_epoch_draws_what_is_left():
-    whole = list(Steps(IMAGES, 3, 0, 12, 1, 0, 1))
+    whole = list(Steps(IMAGES, np.arange(IMAGES), 3, 0, 12, 1, 0, 1))
     for first in range(12):
-        rest = Steps(IMAGES, 3, first, 12, 1, 0, 1)
+        rest = Steps(IMAGES, np.arange(IMAGES), 3, first, 12, 1, 0, 1)
         assert list(rest) == whole[first:]
         assert len(rest) == 12 - first
 
@@ -106,4 +106,4 @@ def test_a_picture_that_changed_is_one_line_from_any_process(tmp_path, write_ima
         tmp_path / "images", index, Masks(str(tmp_path / "masks.h5"), index), Views(crop=32), 2, 0
     )
     with pytest.raises(InputError, match=r"^image 2\.png: [^\n]* has 5 bytes[^\n]*$"):
-        list(load_batches(data, Steps(4, 4, 0, 1, 0, 0, 1), workers, pin=False))
+        list(load_batches(data, Steps(4, np.arange(4), 4, 0, 1, 0, 0, 1), workers, pin=False))

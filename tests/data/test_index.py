@@ -1,5 +1,6 @@
 """The index: which files are images, in what order, and which of them are broken."""
 
+import errno
 import io
 import json
 from pathlib import Path
@@ -8,8 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cyborgs.data.index import Entry, list_images, read_index, require_images, scan, write_index
+from cyborgs.data.index import (
+    Bad,
+    Entry,
+    list_images,
+    read_index,
+    require_images,
+    scan,
+    write_index,
+)
 from cyborgs.errors import InputError
+from cyborgs.stages import index as index_stage
 
 COCO = Path(__file__).resolve().parents[2].parent / "shared/data/coco/train2017"
 
@@ -116,33 +126,60 @@ def test_the_same_files_give_the_same_bytes(photos, tmp_path, threads):
     ids=["empty", "garbage", "no end", "half", "progressive half", "start", "zeros"],
 )
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_a_broken_file_is_named(photos, content, suffix, refused):
+def test_a_broken_file_is_named_or_left_out(photos, content, suffix, refused, tmp_path):
     path = photos / "a" / f"broken{suffix}"
     path.write_bytes(content)
+    out = tmp_path / "index"
     with pytest.raises(InputError) as caught:
-        list(scan(photos, threads=2))
+        index_stage.run(photos, out, 2)
     first, last = str(caught.value).splitlines()
     reason = first.removeprefix(f"image {path}: ")
     assert reason not in ("", first)
     assert "named above" in last
+    assert not out.exists()
+    index_stage.run(photos, out, 2, "skip")
+    index = read_index(out)
+    assert [e.name for e in index.entries] == sorted(NAMES)
+    assert index.bad == (Bad(f"a/broken{suffix}", reason),)
 
 
 @pytest.mark.parametrize(("broken", "shown", "rest"), [(3, 3, 0), (10, 10, 0), (13, 10, 3)])
-def test_all_broken_files_are_named_at_once_but_not_hundreds(photos, broken, shown, rest):
+def test_all_broken_files_are_named_at_once_but_not_hundreds(
+    photos, broken, shown, rest, tmp_path, capsys
+):
     for number in range(broken):
         (photos / f"broken {number:02d}.jpg").write_bytes(jpeg()[: 300 + number])
     with pytest.raises(InputError) as caught:
-        list(scan(photos, threads=2))
+        index_stage.run(photos, tmp_path / "index", 2)
     *lines, _ = str(caught.value).splitlines()
     for number in range(shown):
         assert lines[number].startswith(f"image {photos / f'broken {number:02d}.jpg'}: ")
     assert lines[shown:] == ([f"… and {rest} more"] if rest else [])
+    index_stage.run(photos, tmp_path / "index", 2, "skip")
+    assert len(read_index(tmp_path / "index").bad) == broken
+    assert capsys.readouterr().err.rstrip().endswith(f"{broken} left out")
 
 
-def test_a_file_that_cannot_be_read_is_named(photos):
+def test_a_file_that_cannot_be_opened_is_named(photos):
     (photos / "gone.jpg").symlink_to(photos / "nowhere.jpg")
-    with pytest.raises(InputError, match=r"gone\.jpg: No such file"):
+    assert Bad("gone.jpg", "No such file or directory") in list(scan(photos, threads=1))
+
+
+def test_a_disk_that_fails_leaves_no_image_out(photos, monkeypatch, refused):
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with refused("0.jpg: cannot read: Input/output error"):
         list(scan(photos, threads=1))
+
+
+def test_a_folder_of_broken_files_is_no_data(tmp_path, refused):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/x.jpg").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"x\.jpg: not an image[^\n]*\nno image of .* be decoded$"):
+        index_stage.run(tmp_path / "photos", tmp_path / "index", 1, "skip")
+    assert not (tmp_path / "index").exists()
 
 
 def test_folders_without_images_are_refused(tmp_path, refused):
@@ -183,13 +220,13 @@ def damaged(lines, line, text):
         (lambda lines: "\xff\x00", "is damaged"),
         (lambda lines: "".join(lines[:-1]), "is cut short: 2 of 3 images"),
         (lambda lines: lines[0], "is cut short: 0 of 3 images"),
-        (lambda lines: "".join([*lines, lines[-1]]), "4 of 3 images"),
+        (lambda lines: "".join([*lines, lines[-1]]), "is damaged"),
         (lambda lines: "".join(lines)[:-9], "is damaged"),
         (lambda lines: damaged(lines, 2, "\n"), "is damaged"),
         (lambda lines: damaged(lines, 2, "null\n"), "is damaged"),
         (lambda lines: damaged(lines, 2, '{"name": "b.jpg"}\n'), "is damaged"),
         (lambda lines: damaged(lines, 2, lines[2].replace("bytes", "bites")), "is damaged"),
-        (lambda lines: damaged(lines, 0, lines[0].replace('"version": 1', '"version": 2')), "2"),
+        (lambda lines: damaged(lines, 0, lines[0].replace('"version": 2', '"version": 1')), "1"),
         (lambda lines: damaged(lines, 0, lines[0].replace("version", "vision")), "is damaged"),
         (lambda lines: damaged(lines, 0, lines[0].replace("images", "pages")), "is damaged"),
     ],
@@ -204,7 +241,7 @@ def test_an_index_that_is_not_whole_is_refused(tmp_path, lines, damage, message,
 def test_another_version_says_which(tmp_path, lines, refused):
     path = tmp_path / "index.jsonl"
     path.write_text(damaged(lines, 0, json.dumps(json.loads(lines[0]) | {"version": 7}) + "\n"))
-    with refused("version 7", "version 1", "index again"):
+    with refused("version 7", "version 2", "index again"):
         read_index(path)
 
 

@@ -1,5 +1,8 @@
 """Masks from features: a function of state, images and settings alone."""
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -227,6 +230,44 @@ def test_every_way_of_clustering_makes_masks(tiny, tmp_path, precision, exact):
     make(tiny, tmp_path / "one", 1, bootstrap=changed)
     make(tiny, tmp_path / "three", 3, bootstrap=changed)
     assert labels_of(tmp_path / "one", tiny)[1] == labels_of(tmp_path / "three", tiny)[1]
+
+
+def test_a_group_that_does_not_fit_is_named_before_anything_is_written(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap, "available_memory", lambda: 10**3)
+    with pytest.raises(InputError, match=r"^image \d+\.jpg: 64 x 96 pixels .* 0\.0 GB are free"):
+        make(tiny, tmp_path, 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_memory_that_runs_out_names_the_images(tiny, tmp_path, monkeypatch):
+    def fail(*given):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(FeatureExtractor, "__call__", fail)
+    with pytest.raises(InputError, match=r"^image \d+\.jpg or the 2 clustered with it: no memory"):
+        make(tiny, tmp_path, 1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_memory_is_foreseen(precision):
+    """Of one image, in a process of its own: the peak is that of its life."""
+    program = f"""
+import resource, numpy, torch
+from cyborgs.bootstrap.features import FeatureExtractor, memory_needed
+from cyborgs.models.backbones import Backbone
+precision = torch.{precision}
+features = FeatureExtractor(Backbone("resnet50"), "layer2.2", torch.device("cpu"), precision)
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+features(numpy.zeros((64, 64, 3), numpy.uint8))
+before = peak()
+features(numpy.zeros((2500, 4000, 3), numpy.uint8))
+print((peak() - before) / memory_needed(2500, 4000, precision))
+"""
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert 0.4 < float(shown.stdout) < 1.2, shown
 
 
 def test_images_of_any_size_and_of_one_colour_get_masks(tiny, tmp_path):

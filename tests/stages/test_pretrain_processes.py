@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -93,7 +94,7 @@ def test_an_error_of_one_process_ends_all_with_its_message(tiny, tmp_path):
     """An image of the second process's part of the first step has gone."""
     images = shutil.copytree(tiny.images, tmp_path / "images")
     index = read_index(tiny.index)
-    position = next(iter(Steps(len(index), 4, 0, 1, 3, 1, 2)))[0][1]
+    position = next(iter(Steps(len(index), np.arange(len(index)), 4, 0, 1, 3, 1, 2)))[0][1]
     (images / index[position].name).unlink()
     line = [*command(tiny, tmp_path / "s.pt", "--processes", "2"), "--images", str(images)]
     ended = subprocess.run(line, capture_output=True, text=True, timeout=120)
@@ -147,7 +148,7 @@ def steps_without_normalisation(tiny, rank, ranks):
     dataset = TwoViews(
         tiny.images, index, Masks(str(tiny.masks), index), config.views, 4, config.seed
     )
-    steps = Steps(len(index), 4, 0, 3, config.seed, rank, ranks)
+    steps = Steps(len(index), np.arange(len(index)), 4, 0, 3, config.seed, rank, ranks)
     losses = [trainer.train_step(b)[0] for b in load_batches(dataset, steps, 0, False)]
     return losses, {k: p.detach() for k, p in trainer.pair.online.named_parameters()}
 

@@ -48,9 +48,11 @@ rule index:
     conda:
         ENVIRONMENT
     threads: COMPUTE.threads
+    resources:
+        bad_image=CONFIG.data.on_bad_image,
     params:
         images=IMAGES,
         version=VERSIONS["index"],
     shell:
-        "cyborgs index --images {params.images:q} --threads {threads} --out {output:q}"
-        " > {log:q} 2>&1"
+        "cyborgs index --images {params.images:q} --threads {threads}"
+        " --on-bad-image {resources.bad_image} --out {output:q} > {log:q} 2>&1"

@@ -15,6 +15,7 @@ rule probe:
     threads: COMPUTE.threads
     resources:
         compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
+        bad_image=CONFIG.data.on_bad_image,
     params:
         config=lambda wildcards: CONFIG.at_fixed_k(int(wildcards.k)).only(
             "seed", "shards", "bootstrap"
@@ -26,7 +27,7 @@ rule probe:
         "cyborgs bootstrap --config {params.config:q} --round {wildcards.round}"
         " --images {params.images:q} --index {input.index:q} --state {input.state:q}"
         " --shard 0 --limit {params.limit} --out {output:q} {resources.compute}"
-        " > {log:q} 2>&1"
+        " --on-bad-image {resources.bad_image} > {log:q} 2>&1"
 
 
 rule quality_fixed:

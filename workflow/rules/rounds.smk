@@ -1,7 +1,7 @@
 # Round 0 (the seed), then training and masks in turn; at the end, the backbone.
 #
-# What may change without changing a result (device, processes, threads, workers) is a
-# resource, not a param: it reruns nothing.  What a job cost (wall and processor time, memory) is
+# What may change without changing a result (device, processes, threads, workers), or changes none
+# that is there (what to do with a bad image), is a resource, not a param: it reruns nothing.  What a job cost (wall and processor time, memory) is
 # left under cost/ by Snakemake, the figures of each epoch under metrics/ while training goes on;
 # neither is needed by a result.
 
@@ -35,6 +35,8 @@ if CONFIG.seed_masks.kind != "features":
             f"{RUN}/cost/masks/round-00/shard-{{shard}}.tsv"
         conda:
             ENVIRONMENT
+        resources:
+            bad_image=CONFIG.data.on_bad_image,
         params:
             config=CONFIG.only("seed", "shards", "seed_masks", "bootstrap"),
             version=VERSIONS["seed-masks"],
@@ -47,7 +49,7 @@ if CONFIG.seed_masks.kind != "features":
         shell:
             "cyborgs seed masks --config {params.config:q} --images {params.images:q}"
             " --index {input.index:q} {params.annotations} --shard {wildcards.shard}"
-            " --out {output:q} > {log:q} 2>&1"
+            " --on-bad-image {resources.bad_image} --out {output:q} > {log:q} 2>&1"
 
 
 rule pretrain:
@@ -108,6 +110,7 @@ rule bootstrap:
     threads: COMPUTE.threads
     resources:
         compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
+        bad_image=CONFIG.data.on_bad_image,
     params:
         config=CONFIG.only("seed", "shards", "bootstrap"),
         version=VERSIONS["bootstrap"],
@@ -115,7 +118,8 @@ rule bootstrap:
     shell:
         "cyborgs bootstrap --config {params.config:q} --round {wildcards.round}"
         " --images {params.images:q} --index {input.index:q} --state {input.state:q}"
-        " --shard {wildcards.shard} --out {output:q} {resources.compute} > {log:q} 2>&1"
+        " --shard {wildcards.shard} --on-bad-image {resources.bad_image} --out {output:q}"
+        " {resources.compute} > {log:q} 2>&1"
 
 
 rule export:

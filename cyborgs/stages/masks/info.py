@@ -20,7 +20,8 @@ def run(sources: Sources) -> list[dict[str, Any]]:
     """Describe the masks of each round.
 
     Returns a dictionary a round: ``title``, ``round``, ``shards`` (files found), ``shards_made``
-    (files that belong to the round), ``images``, ``index_images`` (None where the index is not
+    (files that belong to the round), ``images``, ``skipped`` (why an
+    image could not be decoded, an entry each), ``index_images`` (None where the index is not
     known), ``stride`` (pixels), ``groups``, ``clusters`` (least, median and most K), ``bytes``
     (``disk``; ``raw``, the labels uncompressed; ``npy``, as int64 `.npy` at image size), and
     ``provenance``.  Raises `InputError` where a shard cannot be read.
@@ -32,6 +33,7 @@ def run(sources: Sources) -> list[dict[str, Any]]:
 def _describe(title: str, paths: list[Path], index_images: int | None) -> dict[str, Any]:
     size = Counter[str]()
     images = 0
+    skipped: list[str] = []
     clusters: list[int] = []
     groups: set[int] = set()
     for path in paths:
@@ -45,6 +47,7 @@ def _describe(title: str, paths: list[Path], index_images: int | None) -> dict[s
             size["raw"] += int((locations * np.where(shard.clusters > 256, 2, 1)).sum())
             size["npy"] += int((pixels * _NPY_LABEL + _NPY_HEADER).sum())
             images += len(shard)
+            skipped += shard.skipped.values()
             clusters += shard.clusters.tolist()
             groups.update(shard.groups[shard.groups >= 0].tolist())
     return {
@@ -53,6 +56,7 @@ def _describe(title: str, paths: list[Path], index_images: int | None) -> dict[s
         "shards": len(paths),
         "shards_made": header.shards,
         "images": images,
+        "skipped": skipped,
         "index_images": index_images,
         "stride": header.stride,
         "groups": len(groups),
@@ -87,6 +91,8 @@ def _text(r: dict[str, Any]) -> str:
         "as .npy": f"{_size(size['npy'])} as int64 at image size "
         f"({size['npy'] / size['disk']:.0f} times as much)",
     }
+    if r["skipped"]:
+        lines["skipped"] = f"{len(r['skipped'])} that cannot be decoded, such as {r['skipped'][0]}"
     return "\n".join([r["title"], *(f"  {name:<10}{value}" for name, value in lines.items())])
 
 
