@@ -336,7 +336,7 @@ def test_a_truncated_shard_is_named_and_remade_on_demand(finished, interrupted):
 
 
 @pytest.mark.slow
-def test_a_broken_image_is_named_before_anything_is_made(finished, tmp_path):
+def test_a_broken_image_is_named_before_anything_is_made_or_left_out(finished, tmp_path):
     photos = shutil.copytree(finished / "results/tiny/scenes/images", tmp_path / "photos")
     broken = photos / "000003.jpg"
     broken.write_bytes(broken.read_bytes()[:700])
@@ -348,6 +348,11 @@ def test_a_broken_image_is_named_before_anything_is_made(finished, tmp_path):
     assert "Traceback" not in shown
     assert not (tmp_path / "results/tiny/index.jsonl").exists()
     assert not (tmp_path / "results/tiny/masks").exists()
+    config["data"]["on_bad_image"] = "skip"
+    snakemake(tmp_path, "results/tiny/states/round-01.pt", config=config)
+    index = read_index(tmp_path / "results/tiny/index.jsonl")
+    assert len(index) == 12
+    assert [bad.name for bad in index.bad] == ["000003.jpg"]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ sampling, seeds); its name is its path below the images folder, with ``/`` betwe
 base names in different folders do not collide.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -13,10 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cyborgs.data.decoding import SUFFIXES, BrokenImageError, inspect
 from cyborgs.errors import InputError
-from cyborgs.files import require_file, sha256
+from cyborgs.files import require_file
+
+T = TypeVar("T")
 
 FORMAT = "cyborgs-index"
 VERSION = 2
@@ -44,7 +51,7 @@ class Bad:
 class Index:
     """An index file that was read.  ``digest`` is the SHA-256 of its bytes."""
 
-    entries: list[Entry]
+    entries: Sequence[Entry]
     digest: str
     bad: tuple[Bad, ...] = ()
 
@@ -124,25 +131,71 @@ def write_index(path: Path, entries: Sequence[Entry], bad: Sequence[Bad] = ()) -
 
 
 def read_index(path: Path) -> Index:
-    """Read an index.  Raises `InputError` where it is missing, foreign or cut short."""
+    """Read an index.
+
+    Its lines are parsed when they are asked for: that of a million images is read in half a
+    second.  Raises `InputError` where it is missing, foreign or cut short, and its entries where
+    their line is damaged.
+    """
     require_file(path, "index")
+    content = path.read_bytes()
+    ends = np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n"))
     try:
-        with open(path, encoding="utf-8") as stream:
-            header = json.loads(next(stream, "null"))
-            if not isinstance(header, dict) or header.get("format") != FORMAT:
-                raise InputError(f"index {path} is not an index file")
-            if header["version"] != VERSION:
-                raise InputError(
-                    f"index {path} has version {header['version']}, this program reads "
-                    f"version {VERSION}; index again"
-                )
-            images = header["images"]
-            entries = [Entry(**json.loads(line)) for line in islice(stream, images)]
-            bad = tuple(Bad(**json.loads(line)) for line in stream)
-        if (len(entries), len(bad)) != (images, header["bad"]):
+        header = json.loads(content[: ends[0]] if len(ends) else content or b"null")
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            raise InputError(f"index {path} is not an index file")
+        if header["version"] != VERSION:
             raise InputError(
-                f"index {path} is cut short: {len(entries)} of {images} images; index again"
+                f"index {path} has version {header['version']}, this program reads "
+                f"version {VERSION}; index again"
             )
+        images, bad = int(header["images"]), int(header["bad"])
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"index {path} is damaged ({error}); index again") from None
-    return Index(entries, sha256(path), bad)
+    if len(ends) != 1 + images + bad or ends[-1] + 1 != len(content):
+        raise InputError(
+            f"index {path} has {max(0, len(ends) - 1)} whole lines, not {images + bad}; index again"
+        )
+    lines = _Lines(path, content, ends)
+    left_out = tuple(lines.parse(Bad, number) for number in range(images, images + bad))
+    return Index(_Entries(lines, images), hashlib.sha256(content).hexdigest(), left_out)
+
+
+class _Lines:
+    """The lines of an index after its header."""
+
+    def __init__(self, path: Path, content: bytes, ends: NDArray[np.int64]) -> None:
+        self._path = path
+        self._content = content
+        self._ends = ends
+
+    def parse(self, kind: type[T], number: int) -> T:
+        begin, end = self._ends[number : number + 2]
+        try:
+            return kind(**json.loads(self._content[begin:end]))
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"index {self._path} is damaged in line {number + 2} ({error}); index again"
+            ) from None
+
+
+class _Entries(Sequence[Entry]):
+    def __init__(self, lines: _Lines, images: int) -> None:
+        self._lines = lines
+        self._images = images
+
+    def __len__(self) -> int:
+        return self._images
+
+    @overload
+    def __getitem__(self, position: int) -> Entry: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> list[Entry]: ...
+
+    def __getitem__(self, position: int | slice) -> Entry | list[Entry]:
+        if isinstance(position, slice):
+            return [self[p] for p in range(*position.indices(self._images))]
+        if not 0 <= position < self._images:
+            raise IndexError(position)
+        return self._lines.parse(Entry, position)
