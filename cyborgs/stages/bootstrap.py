@@ -98,12 +98,16 @@ def run(
     )
     skip = on_bad_image == "skip"
     decoded = _ahead(
-        lambda group: [_pixels(images, index, int(p), skip) for p in groups[group]], mine
+        lambda position: _pixels(images, index, position, skip),
+        [groups[group].tolist() for group in mine],
+        compute.threads,
     )
     with write_shard(out, header) as writer:
-        for group, found in track(decoded, len(mine), "bootstrap", "groups"):
+        for group, found in zip(
+            mine, track(decoded, len(mine), "bootstrap", "groups"), strict=True
+        ):
             pixels = {}
-            for position, image in zip(groups[group].tolist(), found, strict=True):
+            for position, image in found.items():
                 if isinstance(image, BadImageError):
                     writer.skip(position, index[position], str(image))
                     say(f"bootstrap: left out: {image}")
@@ -160,17 +164,18 @@ def _pixels(images: Path, index: Index, position: int, skip: bool) -> np.ndarray
         raise
 
 
-def _ahead(make: Callable[[int], T], numbers: Iterable[int]) -> Iterator[tuple[int, T]]:
-    """Each number and what is made of it, the next one being made while this one is used."""
-    with ThreadPoolExecutor(1) as pool:
-        made: deque[tuple[int, Future[T]]] = deque()
-        for number in numbers:
-            made.append((number, pool.submit(make, number)))
+def _ahead(
+    make: Callable[[int], T], groups: Iterable[list[int]], threads: int
+) -> Iterator[dict[int, T]]:
+    """Of each group, what is made of its members; the next one is made while this one is used."""
+    with ThreadPoolExecutor(threads) as pool:
+        made: deque[dict[int, Future[T]]] = deque()
+        for members in groups:
+            made.append({member: pool.submit(make, member) for member in members})
             if len(made) == 2:
-                first, future = made.popleft()
-                yield first, future.result()
-        for last, future in made:
-            yield last, future.result()
+                yield {member: future.result() for member, future in made.popleft().items()}
+        for last in made:
+            yield {member: future.result() for member, future in last.items()}
 
 
 def _cluster_group(

@@ -45,4 +45,4 @@ def run(images: Path, out: Path, threads: int, on_bad_image: str = "error") -> N
         write_index(temporary, entries, bad)
     for line in lines:
         say(f"index: left out: {line}")
-    say(f"index: {len(entries)} images in {out}, {len(bad)} left out")
+    say(f"index: {len(entries)} images in {out}" + (f", {len(bad)} left out" if bad else ""))
