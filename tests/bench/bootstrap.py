@@ -261,9 +261,7 @@ def report(clocks, ratios):
             cells += ["", ""]
         print(f"| {name} | " + " | ".join(cells) + " |")
     faster = median(a / b for a, b in zip(total["published"], total["ours"], strict=True))
-    print(
-        f"\n{faster:.1f} times the images per second; mean squared distance {median(ratios):.4f}"
-    )
+    print(f"\n{faster:.1f} times the images per second; mean squared distance {median(ratios):.4f}")
     print(f"times the published one (median of {len(ratios)} groups; at most {max(ratios):.4f})")
 
 
