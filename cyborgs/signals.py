@@ -1,4 +1,4 @@
-"""Signals that ask a job to save and leave: time limits, preemption, Ctrl-C."""
+"""What asks a job to save and leave: signals (preemption, Ctrl-C), and a time limit."""
 
 import signal
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class Stop:
-    """Whether a signal came.
+    """Whether the job was asked to leave.
 
     Attributes:
-        asked: the signal's name, or None.
+        asked: by which signal, or "time limit"; None if it was not.
     """
 
     def __init__(self) -> None:
@@ -24,8 +24,10 @@ class Stop:
 
 
 @contextmanager
-def note_signals() -> Iterator[Stop]:
+def note_signals(seconds: float | None = None) -> Iterator[Stop]:
     """Note signals instead of dying of them; a second Ctrl-C ends the process at once.
+
+    With ``seconds``, the job is also asked to leave after so many.
 
     One of several processes gets each Ctrl-C twice, from the terminal and from who started it,
     and is killed by that one if it does not leave.
@@ -38,10 +40,18 @@ def note_signals() -> Iterator[Stop]:
         if number == signal.SIGINT and alone:
             signal.signal(signal.SIGINT, before[signal.SIGINT])
 
+    def note_limit(_: int, __: FrameType | None) -> None:
+        stop.asked = "time limit"
+
     before = {number: signal.signal(number, note) for number in SIGNALS}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, note_limit)
+    if seconds is not None:
+        # A timer of 0 would be none.
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
     try:
         yield stop
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -62,6 +62,11 @@ def add(commands: o.Commands) -> None:
         type=float,
         help="minutes between rolling checkpoints (default: compute.checkpoint_minutes)",
     )
+    c.add_argument(
+        "--leave-minutes",
+        type=float,
+        help="minutes before a SLURM job's time limit (default: compute.leave_minutes)",
+    )
 
     c = o.command(commands, "bootstrap", _bootstrap, "cluster features into a shard of masks")
     o.add_config(c, "seed, shards, bootstrap")

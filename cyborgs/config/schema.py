@@ -374,6 +374,11 @@ class Compute(Section):
     checkpoint_minutes: NonNegative = Field(
         5.0, description="minutes between rolling checkpoints; what a killed round loses at most"
     )
+    leave_minutes: NonNegative = Field(
+        2.0,
+        description="minutes before the time limit of a SLURM job at which training saves and "
+        "leaves (at most a quarter of the time that it has)",
+    )
 
 
 class Config(Section):

@@ -19,6 +19,7 @@ from cyborgs.masks.shards import Masks
 from cyborgs.memory import keep_freed_memory
 from cyborgs.progress import say
 from cyborgs.signals import note_signals
+from cyborgs.slurm import seconds_left
 from cyborgs.stages.provenance import provenance
 from cyborgs.training.loop import Trainer, train
 from cyborgs.training.metrics import MetricsLog, Row
@@ -52,8 +53,8 @@ def run(
         masks_where: masks of the round before: a folder, a shard, or a pattern.
         out: the state to write.
         work: folder for rolling checkpoints.
-        compute: device, threads, workers, and how often to save; changes no result beyond
-            rounding.
+        compute: device, threads, workers, how often to save, and how long before a time limit;
+            changes no result beyond rounding.
         metrics: file for the figures of each epoch (`train`), or None.
 
     Raises:
@@ -127,7 +128,10 @@ def run(
 
         batches = load_batches(dataset, steps, compute.workers, device.type == "cuda")
         every = 60 * compute.checkpoint_minutes
-        with note_signals() as stop:
+        left = seconds_left()
+        if left is not None:
+            left -= min(60 * compute.leave_minutes, left / 4)
+        with note_signals(left) as stop:
             train(trainer, batches, len(steps), checkpoint, every, note, stop)
         if distributed.rank() == 0:
             save_state(out, trainer.state(number, record))

@@ -73,7 +73,8 @@ rule pretrain:
         processes=COMPUTE.processes,
         workers=COMPUTE.workers,
         compiled="--compile" if COMPUTE.compile else "--no-compile",
-        minutes=str(COMPUTE.checkpoint_minutes),
+        minutes=f"--checkpoint-minutes {COMPUTE.checkpoint_minutes}"
+        f" --leave-minutes {COMPUTE.leave_minutes}",
     params:
         config=lambda wildcards: CONFIG.for_round(int(wildcards.round)).only(
             "seed", "model", "views", "pretrain"
@@ -90,7 +91,7 @@ rule pretrain:
         " --metrics {params.metrics:q}"
         " {resources.compute} --processes {resources.processes}"
         " --workers {resources.workers} {resources.compiled}"
-        " --checkpoint-minutes {resources.minutes} > {log:q} 2>&1"
+        " {resources.minutes} > {log:q} 2>&1"
 
 
 rule bootstrap:
