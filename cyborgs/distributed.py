@@ -38,6 +38,11 @@ def gather(tensor: torch.Tensor) -> torch.Tensor:
     return gathered
 
 
+def agree(flag: bool, device: torch.device) -> bool:
+    """Whether ``flag`` is set in any process."""
+    return bool(gather(torch.tensor(int(flag), device=device)).any())
+
+
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
     """Join the other processes of this job, if there are any: NCCL on GPUs, else gloo.

@@ -1,5 +1,6 @@
-"""Files that are whole or absent, and their hashes."""
+"""Files that are whole or absent, one writer at a time, and hashes."""
 
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cyborgs.errors import InputError
+from cyborgs.progress import say
 
 
 @contextmanager
@@ -40,6 +42,46 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     _sync(path.parent)
+
+
+@contextmanager
+def exclusive(path: Path, what: str) -> Iterator[bool]:
+    """Hold a lock file, once no other process holds it; yields whether that was waited for.
+
+    The system lets go of the lock when a process dies, and the file is removed when the block
+    ends.  Where the file system has no locks, that is said, and the block runs.
+
+    Args:
+        path: of the lock file; its folder is made if it is missing.
+        what: is made in the block, for messages.
+
+    Raises:
+        InputError: the lock file cannot be made.
+    """
+    waited = False
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = open(path, "a")  # noqa: SIM115 (held beyond this line)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}") from None
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another process makes {what}: waiting for it to end ({path})")
+            waited = True
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError as error:
+            say(f"{path} cannot be locked ({error.strerror}): nothing else must make {what}")
+        # Whoever held it may have removed the file under this lock.
+        if path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+            break
+        stream.close()
+    with stream:
+        try:
+            yield waited
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

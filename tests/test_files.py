@@ -1,12 +1,18 @@
 """Files that are whole or absent, and the record of where they came from."""
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import subprocess
+import sys
+import threading
+import time
 
 import pytest
 
-from cyborgs.files import atomic_write, require_file, sha256
+from cyborgs.files import atomic_write, exclusive, require_file, sha256
 from cyborgs.stages.provenance import VERSIONS, provenance
 
 
@@ -91,6 +97,54 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, refused):
     path = tmp_path / "file" / "a.txt"
     with refused("cannot write", str(path)), atomic_write(path):
         pytest.fail("the block must not run")
+
+
+def test_a_lock_is_held_by_one_process_until_it_dies(tmp_path, capsys):
+    """Killed, it cannot let go of it itself."""
+    path = tmp_path / "work/x.lock"
+    program = "import sys, time; from pathlib import Path; from cyborgs.files import exclusive\n"
+    program += "with exclusive(Path(sys.argv[1]), 'x'): print('held', flush=True); time.sleep(600)"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program, path], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    threading.Timer(1, holder.kill).start()
+    with exclusive(path, "the state") as waited:
+        assert waited
+        assert holder.wait() == -9
+    assert "another process makes the state: waiting for it to end" in capsys.readouterr().err
+    assert not path.exists()
+    with exclusive(path, "the state") as waited:
+        assert not waited
+
+
+def test_a_lock_that_was_removed_while_waiting_is_taken_anew(tmp_path):
+    path = tmp_path / "x.lock"
+    order = []
+
+    def work(number):
+        with exclusive(path, "x"):
+            order.append(number)
+            time.sleep(0.05)
+            order.append(number)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert order[::2] == order[1::2]
+    assert not path.exists()
+
+
+def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, capsys):
+    def fail(*given):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with exclusive(tmp_path / "x.lock", "the state") as waited:
+        assert not waited
+    assert "nothing else must make the state" in capsys.readouterr().err
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path):

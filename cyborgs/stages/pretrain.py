@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,11 +14,11 @@ from cyborgs.config import Compute, Config
 from cyborgs.data.dataset import Steps, TwoViews, load_batches
 from cyborgs.data.index import Index, read_index
 from cyborgs.errors import InputError
-from cyborgs.files import sha256
+from cyborgs.files import exclusive, sha256
 from cyborgs.launch import process_number
 from cyborgs.masks.shards import Masks
 from cyborgs.memory import keep_freed_memory
-from cyborgs.progress import say
+from cyborgs.progress import say, track
 from cyborgs.signals import note_signals
 from cyborgs.slurm import seconds_left
 from cyborgs.stages.provenance import provenance
@@ -90,10 +91,19 @@ def run(
     assert isinstance(settings.epochs, int)
     last = state.step + settings.epochs * steps_per_epoch
     rolling = Rolling(work, _key(record))
-    if masks.skipped and process_number() in (None, "0"):
+    lead = process_number() in (None, "0")
+    if lead and masks.skipped:
         say(f"pretrain: {len(masks.skipped)} images have no mask and are not drawn")
 
-    with distributed.process_group(device):
+    # A Snakemake that was killed leaves its jobs alive, and the next one starts them again.
+    lock = exclusive(work / f"{out.stem}.lock", str(out)) if lead else nullcontext(False)
+    with lock as waited, distributed.process_group(device):
+        if distributed.agree(waited and _is_made(out, record), device):
+            if lead:
+                say(f"pretrain: {out} was made meanwhile")
+            return
+        if lead and not rolling:
+            _read_all(masks)
         ranks = distributed.size()
         if settings.batch_size % ranks:
             raise InputError(
@@ -137,6 +147,17 @@ def run(
             save_state(out, trainer.state(number, record))
             rolling.remove()
             say(f"pretrain: round {number}, {_summary(rows)}, {last} steps so far, in {out}")
+
+
+def _is_made(out: Path, record: dict[str, Any]) -> bool:
+    return out.exists() and _key(load_state(out).provenance) == _key(record)
+
+
+def _read_all(masks: Masks) -> None:
+    """Find a damaged mask before training does, in the middle of a round."""
+    for position in track(masks.positions, len(masks.positions), "check masks", "images"):
+        masks.read(int(position))
+    masks.close()
 
 
 def _summary(rows: list[Row]) -> str:

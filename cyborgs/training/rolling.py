@@ -43,6 +43,10 @@ class Rolling:
             return state
         return None
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._paths())
+
     def remove(self) -> None:
         """Remove all of them, when the round is done."""
         for path in self._paths():

@@ -1,8 +1,12 @@
 """A round of training: exact, resumable, and particular about what it is given."""
 
 import resource
+import shutil
 import signal
+import subprocess
+from pathlib import Path
 
+import h5py
 import pytest
 import torch
 
@@ -13,7 +17,7 @@ from cyborgs.training import rolling
 from cyborgs.training.loop import Trainer
 from cyborgs.training.metrics import read_metrics
 from cyborgs.training.state import load_state
-from tests.stages.conftest import COMPUTE, train
+from tests.stages.conftest import COMPUTE, command, train, wait_for
 
 
 def test_a_round_trains_and_counts_its_steps(tiny, trained):
@@ -260,6 +264,33 @@ def test_a_missing_shard_is_missed_before_training(tiny, tmp_path):
     seed_masks.run(config, tiny.images, tiny.index, tmp_path / "masks" / "shard-1.h5", 1)
     with pytest.raises(InputError, match=r"\d+ of 13 images have none, 0000\d\d\.jpg among them"):
         train(tiny, tmp_path / "s.pt", masks=tmp_path / "masks")
+
+
+def test_two_jobs_of_one_round_take_turns_and_make_it_once(tiny, trained, tmp_path):
+    """As when Snakemake was killed, its job lives on, and Snakemake is started again."""
+    out = tmp_path / "s.pt"
+    first = subprocess.Popen(command(tiny, out), stderr=subprocess.PIPE, text=True)
+    wait_for(first, lambda: (tmp_path / "work/s.lock").exists())
+    first.send_signal(signal.SIGSTOP)
+    second = subprocess.Popen(command(tiny, out), stderr=subprocess.PIPE, text=True)
+    assert "waiting for it to end" in second.stderr.readline()
+    first.send_signal(signal.SIGCONT)
+    assert first.wait() == 0
+    assert f"pretrain: {out} was made meanwhile" in second.stderr.read()
+    assert second.wait() == 0
+    assert out.read_bytes() == trained.read_bytes()
+
+
+def test_a_damaged_mask_is_named_before_the_first_step(tiny, tmp_path, monkeypatch, refused):
+    shard = Path(shutil.copy(tiny.masks / "shard-0.h5", tmp_path / "shard-0.h5"))
+    with h5py.File(shard) as file:
+        where = file["masks/000000012"].id.get_chunk_info(0).byte_offset
+    content = bytearray(shard.read_bytes())
+    content[where] ^= 255
+    shard.write_bytes(content)
+    monkeypatch.setattr(Trainer, "train_step", None)
+    with refused(f"mask shard {shard} is damaged at image 12", "delete it"):
+        train(tiny, tmp_path / "s.pt", masks=shard)
 
 
 def test_a_shard_that_vanishes_while_training_is_named(tiny, tmp_path, monkeypatch, refused):

@@ -31,6 +31,8 @@ RUN_CONFIG = f"{RUN}/config.yaml"
 QUALITY = f"{RUN}/quality.tsv"
 LABELLED = CONFIG.data.labelled
 COMPUTE = CONFIG.compute
+# GPUs of a process, for executors that hand them out.
+GPU = 1 if COMPUTE.device == "cuda" else 0
 # What a run's configuration says, without where it is computed.
 RECORDED = sorted(set(type(CONFIG).model_fields) - {"compute"})
 

@@ -14,6 +14,7 @@ rule probe:
         ENVIRONMENT
     threads: COMPUTE.threads
     resources:
+        gpu=GPU,
         compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
         bad_image=CONFIG.data.on_bad_image,
     params:

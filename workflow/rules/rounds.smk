@@ -69,6 +69,7 @@ rule pretrain:
         ENVIRONMENT
     threads: COMPUTE.threads * COMPUTE.processes
     resources:
+        gpu=GPU * COMPUTE.processes,
         compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
         processes=COMPUTE.processes,
         workers=COMPUTE.workers,
@@ -110,6 +111,7 @@ rule bootstrap:
         ENVIRONMENT
     threads: COMPUTE.threads
     resources:
+        gpu=GPU,
         compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
         bad_image=CONFIG.data.on_bad_image,
     params:
