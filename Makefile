@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/installed-$(EXTRA)
 PARALLEL := --numprocesses 2 --dist loadfile
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: demo test test-fast check install clean
+.PHONY: demo test test-fast test-slurm check install clean
 
 install: $(INSTALLED)
 
@@ -33,10 +33,14 @@ demo: $(INSTALLED)
 
 # Lint, types, format, workflow, then all tests; `test-fast` leaves the slow ones out.
 test: check
-	$(RUN) python -m pytest $(PARALLEL)
+	$(RUN) python -m pytest $(PARALLEL) -m "not slurm"
 
 test-fast: check
-	$(RUN) python -m pytest $(PARALLEL) -m "not slow"
+	$(RUN) python -m pytest $(PARALLEL) -m "not slow and not slurm"
+
+# On a SLURM of one node, which this starts and stops: needs root on Debian or Ubuntu.
+test-slurm: $(INSTALLED)
+	$(RUN) python -m pytest tests/slurm
 
 check: $(INSTALLED)
 	$(RUN) ruff check .

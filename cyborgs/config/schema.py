@@ -377,7 +377,7 @@ class Compute(Section):
     leave_minutes: NonNegative = Field(
         2.0,
         description="minutes before the time limit of a SLURM job at which training saves and "
-        "leaves (at most a quarter of the time that it has)",
+        "leaves (at most half of the time that it has)",
     )
 
 

@@ -140,7 +140,7 @@ def run(
         every = 60 * compute.checkpoint_minutes
         left = seconds_left()
         if left is not None:
-            left -= min(60 * compute.leave_minutes, left / 4)
+            left -= min(60 * compute.leave_minutes, left / 2)
         with note_signals(left) as stop:
             train(trainer, batches, len(steps), checkpoint, every, note, stop)
         if distributed.rank() == 0:
