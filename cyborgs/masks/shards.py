@@ -21,7 +21,7 @@ the same bytes.
 import glob
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,7 @@ from cyborgs.data.index import Entry, Index
 from cyborgs.errors import InputError
 from cyborgs.files import atomic_write
 from cyborgs.masks.alignment import grid_size
+from cyborgs.masks.hdf5 import mark, read_texts, write_texts
 from cyborgs.masks.palette import colours
 
 FORMAT = "cyborgs-masks"
@@ -46,9 +47,6 @@ Labels = NDArray[np.integer]
 
 # Readable by HDF5 1.10 and later (2016); groups of many data sets are compact from then on.
 _LIBVER = ("v110", "v110")
-
-# File names that are not UTF-8 keep their bytes.
-_NAME_ERRORS = "surrogateescape"
 
 _COLUMNS = {
     "position": np.int64,
@@ -92,14 +90,8 @@ class ShardWriter:
         file.attrs["index"] = np.bytes_(header.index)
         file.attrs["provenance"] = np.bytes_(json.dumps(header.provenance, sort_keys=True))
         palette = file.create_dataset("palette", data=colours())
-        _mark(
-            palette,
-            {
-                "CLASS": "PALETTE",
-                "PAL_VERSION": "1.2",
-                "PAL_TYPE": "STANDARD8",
-                "PAL_COLORMODEL": "RGB",
-            },
+        mark(
+            palette, CLASS="PALETTE", PAL_VERSION="1.2", PAL_TYPE="STANDARD8", PAL_COLORMODEL="RGB"
         )
         self._palette = palette.ref
         self._masks = file.create_group("masks")
@@ -133,14 +125,12 @@ class ShardWriter:
             shuffle=False,
             fletcher32=True,
         )
-        _mark(
+        mark(
             mask,
-            {
-                "CLASS": "IMAGE",
-                "IMAGE_VERSION": "1.2",
-                "IMAGE_SUBCLASS": "IMAGE_INDEXED",
-                "DISPLAY_ORIGIN": "UL",
-            },
+            CLASS="IMAGE",
+            IMAGE_VERSION="1.2",
+            IMAGE_SUBCLASS="IMAGE_INDEXED",
+            DISPLAY_ORIGIN="UL",
         )
         mask.attrs.create("PALETTE", [self._palette], shape=(1,), dtype=h5py.ref_dtype)
         row = {
@@ -173,14 +163,14 @@ class ShardWriter:
         for name, dtype in _COLUMNS.items():
             column = np.array(self._rows[name], dtype=dtype)
             images.create_dataset(name, data=column, chunks=column.shape, fletcher32=True)
-        _write_texts(images, "name", self._names)
+        write_texts(images, "name", self._names)
         if self._skipped:
             skipped = self._file.create_group("skipped")
             positions, names, reasons = zip(*self._skipped, strict=True)
             column = np.array(positions, dtype=np.int64)
             skipped.create_dataset("position", data=column, chunks=column.shape, fletcher32=True)
-            _write_texts(skipped, "name", names)
-            _write_texts(skipped, "reason", reasons)
+            write_texts(skipped, "name", names)
+            write_texts(skipped, "reason", reasons)
 
 
 @contextmanager
@@ -242,12 +232,12 @@ class Shard:
             self.groups: NDArray[np.int64] = images["group"][:]
             self.clusters: NDArray[np.int32] = images["clusters"][:]
             self.digests: NDArray[np.uint64] = images["digest"][:]
-            self.names: list[str] = _read_texts(images, "name")
+            self.names: list[str] = read_texts(images, "name")
             self.skipped: dict[int, str] = {}
             if "skipped" in self._file:
                 skipped = self._file["skipped"]
                 positions = skipped["position"][:].tolist()
-                reasons = _read_texts(skipped, "reason")
+                reasons = read_texts(skipped, "reason")
                 self.skipped = dict(zip(positions, reasons, strict=True))
             self._rows = {int(p): row for row, p in enumerate(self.positions)}
         except (KeyError, OSError, RuntimeError, ValueError) as error:
@@ -448,26 +438,8 @@ def _origin(header: Header) -> dict[str, Any]:
     return {k: v for k, v in header.provenance.items() if k != "libraries"}
 
 
-def _write_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
-    values = np.array([text.encode(errors=_NAME_ERRORS) for text in texts])
-    group.create_dataset(name, data=values, chunks=values.shape, fletcher32=True)
-
-
-def _read_texts(group: h5py.Group, name: str) -> list[str]:
-    return [text.decode(errors=_NAME_ERRORS) for text in group[name][:].tolist()]
-
-
 def _key(position: int) -> str:
     return f"{position:09d}"
-
-
-def _mark(dataset: h5py.Dataset, attributes: dict[str, str]) -> None:
-    """Attributes as the HDF5 Image and Palette Specification has them: C strings."""
-    for name, value in attributes.items():
-        content = value.encode("ascii") + b"\0"
-        kind = h5py.h5t.C_S1.copy()
-        kind.set_size(len(content))
-        dataset.attrs.create(name, np.bytes_(content), dtype=h5py.Datatype(kind))
 
 
 def _reason(error: BaseException) -> str:
