@@ -199,19 +199,3 @@ def test_snakemake_is_killed_while_its_job_lives_on(folder, undisturbed):
     assert second != first
     workflow.finish()
     assert bytes_of(folder) == undisturbed
-
-
-def test_a_shard_is_damaged_between_rounds(folder, undisturbed):
-    shard = folder / SEEDS[0]
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
-    times = shard.stat().st_atime_ns, shard.stat().st_mtime_ns
-    shard.write_bytes(content)
-    os.utime(shard, ns=times)
-    workflow = Workflow(folder, "--retries", "0")
-    assert workflow.process.wait(timeout=300) != 0
-    assert f"mask shard {SEEDS[0]} is" in workflow.log.read_text()
-    assert not list(folder.glob("results/tiny/work/*.pt"))
-    shard.unlink()
-    Workflow(folder).finish()
-    assert bytes_of(folder) == undisturbed
