@@ -33,14 +33,14 @@ demo: $(INSTALLED)
 
 # Lint, types, format, workflow, then all tests; `test-fast` leaves the slow ones out.
 test: check
-	$(RUN) python -m pytest $(PARALLEL) -m "not slurm"
+	$(RUN) python -m pytest $(PARALLEL)
 
 test-fast: check
-	$(RUN) python -m pytest $(PARALLEL) -m "not slow and not slurm"
+	$(RUN) python -m pytest $(PARALLEL) -m "not slow"
 
 # On a SLURM of one node, which this starts and stops: needs root on Debian or Ubuntu.
 test-slurm: $(INSTALLED)
-	$(RUN) python -m pytest tests/slurm
+	$(RUN) python -m pytest tests/slurm -m slurm
 
 check: $(INSTALLED)
 	$(RUN) ruff check .

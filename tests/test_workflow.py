@@ -44,23 +44,31 @@ LOCAL = ("file:", "data:", "blob:")
 TARGETS = ("all", "masks", "total")
 
 
-def snakemake(folder, *arguments, config=TINY, check=True):
-    """Run the workflow in a folder; returns the finished process with its output as text."""
+def start(folder, *arguments, config=TINY, stdout=subprocess.PIPE):
+    """Start the workflow in a folder; returns its process."""
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     tools = Path(sys.executable).parent
-    result = subprocess.run(
+    return subprocess.Popen(
         [
             tools / "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--directory", folder,
             "--cores", "2", *arguments, "--configfile", folder / "config.yaml",
         ],
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | {"PATH": f"{tools}:{os.environ['PATH']}"},
+        # Started in the background, these tests ignore Ctrl-C, and all that they start would.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
+
+
+def snakemake(folder, *arguments, config=TINY, check=True):
+    """Run the workflow in a folder; returns the finished process with its output as text."""
+    process = start(folder, *arguments, config=config)
+    output, _ = process.communicate()
     if check:
-        assert result.returncode == 0, result.stdout
-    return result
+        assert process.returncode == 0, output
+    return subprocess.CompletedProcess(process.args, process.returncode, output)
 
 
 def planned(folder, *arguments, config=TINY):
@@ -265,16 +273,21 @@ def test_cores_and_shards_change_no_mask(finished, tmp_path):
     assert (other / state).read_bytes() == (finished / state).read_bytes()
 
 
-def running(name):
-    """Process ids of running commands of this program, by the file they write."""
+def running(folder, name):
+    """Process ids of this program's running commands in a folder, by the file they write."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
+                here = (entry / "cwd").samefile(folder)
             except OSError:
                 continue
-            if any(w.endswith(b"/cyborgs") for w in words) and name.encode() in b" ".join(words):
+            if (
+                here
+                and any(w.endswith(b"/cyborgs") for w in words)
+                and name.encode() in b" ".join(words)
+            ):
                 found.append(int(entry.name))
     return found
 
@@ -287,18 +300,9 @@ def test_a_killed_job_runs_again_to_the_same_end(finished, interrupted, job):
     results = interrupted / "results/tiny"
     shutil.rmtree(results / "masks/round-01")
     (results / "states/round-01.pt").unlink()
-    tools = Path(sys.executable).parent
-    workflow = subprocess.Popen(
-        [
-            tools / "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--directory",
-            interrupted, "--cores", "2", "--configfile", interrupted / "config.yaml",
-        ],
-        env=os.environ | {"PATH": f"{tools}:{os.environ['PATH']}"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    workflow = start(interrupted, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not (found := running(f"--out results/tiny/{job}")):
+    while not (found := running(interrupted, f"--out results/tiny/{job}")):
         assert workflow.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -145,6 +145,9 @@ class ShardWriter:
             self._rows[name].append(value)
         self._names.append(entry.name)
 
+    def __len__(self) -> int:
+        return len(self._names)
+
     def skip(self, position: int, entry: Entry, reason: str) -> None:
         """List an image that has no mask, and why."""
         self._skipped.append((position, entry.name, reason))

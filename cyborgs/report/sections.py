@@ -152,9 +152,10 @@ def cost_table(rounds: Sequence[Round]) -> Table:
 
 def data_table(index: Index, source: str, annotations: str) -> Table:
     """What the index holds."""
-    heights = [e.height for e in index.entries]
-    widths = [e.width for e in index.entries]
-    pixels = sum(e.height * e.width for e in index.entries)
+    entries = list(index.entries)
+    heights = [e.height for e in entries]
+    widths = [e.width for e in entries]
+    pixels = sum(e.height * e.width for e in entries)
     return Table(
         ["what", "value"],
         [
@@ -164,7 +165,7 @@ def data_table(index: Index, source: str, annotations: str) -> Table:
             ["height, pixels", _range(heights)],
             ["width, pixels", _range(widths)],
             ["pixels", f"{pixels / 1e6:,.1f} million"],
-            ["files", _gigabytes(sum(e.bytes for e in index.entries))],
+            ["files", _gigabytes(sum(e.bytes for e in entries))],
             ["index", index.digest],
         ],
     )

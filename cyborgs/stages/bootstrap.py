@@ -113,8 +113,11 @@ def run(
                     say(f"bootstrap: left out: {image}")
                 else:
                     pixels[position] = image
+            if not pixels:
+                continue
             try:
-                k, labels = _cluster_group(map(features, pixels.values()), config, number, group)
+                maps = [features(image) for image in pixels.values()]
+                k, labels = _cluster_group(maps, config, number, group)
             except (MemoryError, torch.OutOfMemoryError) as error:
                 largest = max(pixels, key=lambda position: pixels[position].size)
                 raise InputError(
@@ -125,7 +128,7 @@ def run(
                 writer.add(position, index[position], part, group, k)
             if (group + 1) % _GROUPS_UNTIL_GIVEN_BACK == 0:
                 give_back()
-    say(f"bootstrap: round {number}, {sum(len(groups[g]) for g in mine)} images in {out}")
+    say(f"bootstrap: round {number}, {len(writer)} images in {out}")
 
 
 def _require_memory(
@@ -145,12 +148,13 @@ def _require_memory(
 
     worst = max(groups, key=needed)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
-    if free is not None and needed(worst) > free:
+    need = needed(worst)
+    if free is not None and need > free:
         largest = max(worst, key=lambda e: e.height * e.width)
         raise InputError(
             f"image {largest.name}: {largest.height} x {largest.width} pixels and the "
-            f"{len(worst) - 1} clustered with it need about {needed(worst) / 1e9:.1f} GB of "
-            f"memory, {free / 1e9:.1f} GB are free; give the job more, or shrink the image"
+            f"{len(worst) - 1} clustered with it need about {need / 1e9:.1f} GB of memory, "
+            f"{free / 1e9:.1f} GB are free; give the job more, or shrink the image"
         )
 
 
@@ -179,12 +183,9 @@ def _ahead(
 
 
 def _cluster_group(
-    features: Iterable[torch.Tensor], config: Config, number: int, group: int
+    maps: list[torch.Tensor], config: Config, number: int, group: int
 ) -> tuple[int, list[np.ndarray]]:
     """K and the labels of each image of a group, from features ``(rows, cols, channels)``."""
-    maps = list(features)
-    if not maps:
-        return 0, []
     shapes = [tuple(m.shape[:2]) for m in maps]
     sizes = [rows * cols for rows, cols in shapes]
     low, high = config.bootstrap.clusters

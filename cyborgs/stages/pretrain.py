@@ -138,7 +138,8 @@ def run(
 
         batches = load_batches(dataset, steps, compute.workers, device.type == "cuda")
         every = 60 * compute.checkpoint_minutes
-        left = seconds_left()
+        # One process asks: the others leave with it.
+        left = seconds_left() if lead else None
         if left is not None:
             left -= min(60 * compute.leave_minutes, left / 2)
         with note_signals(left) as stop:

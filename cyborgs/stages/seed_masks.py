@@ -93,7 +93,7 @@ def run(
                 say(f"seed: left out: {error}")
                 continue
             writer.add(position, entry, labels, -1, len(np.unique(labels)))
-    say(f"seed: masks of {len(positions)} images in {out}")
+    say(f"seed: masks of {len(writer)} images in {out}")
 
 
 def _reader(given: Masks) -> Label:

@@ -1,4 +1,4 @@
-"""The workflow on a real SLURM of one node, and what goes wrong on clusters.
+"""The workflow on a real SLURM of two nodes, and what goes wrong on clusters.
 
 Each fault ends in the very same bytes as a run on this machine, without SLURM, that nothing
 disturbed.
@@ -8,30 +8,21 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
-import yaml
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.test_workflow import REPOSITORY, TINY, snakemake, start
+
 CLUSTER = REPOSITORY / "tests/slurm/cluster.sh"
-TOOLS = Path(sys.executable).parent
 
 pytestmark = pytest.mark.slurm
 
-CONFIG = {
-    "run": "tiny",
+CONFIG = TINY | {
     "rounds": 1,
-    "shards": 2,
-    "data": {"scenes": {"images": 13, "height": 64, "width": 96}},
-    "model": {"architecture": "resnet18", "hidden": 16, "projection": 8},
     "seed_masks": {"kind": "grid", "cells": 3},
-    "views": {"crop": 64},
-    "pretrain": {"epochs": 12, "batch_size": 4, "masks": 4, "schedule": {"kind": "step"}},
-    "bootstrap": {"block": "layer2.1", "group": 3, "clusters": [2, 6], "iterations": 5},
-    "compute": {"device": "cpu", "threads": 1, "workers": 0, "checkpoint_minutes": 0},
+    "pretrain": TINY["pretrain"] | {"epochs": 12},
+    "compute": TINY["compute"] | {"checkpoint_minutes": 0},
 }
 STATE = "results/tiny/states/round-01.pt"
 SEEDS = [f"results/tiny/masks/round-00/shard-000{n}-of-0002.h5" for n in range(2)]
@@ -45,8 +36,10 @@ SLURM = [
 
 
 @pytest.fixture(scope="session")
-def cluster():
+def cluster(request):
     """A SLURM that is up until the tests are over."""
+    if request.config.option.markexpr != "slurm":
+        pytest.skip("tests that install and start a SLURM run by `make test-slurm`")
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         pytest.skip("a SLURM for tests needs root on Debian or Ubuntu")
     up = subprocess.run([CLUSTER, "up"], capture_output=True, text=True)
@@ -56,39 +49,14 @@ def cluster():
     subprocess.run([CLUSTER, "down"], check=True)
 
 
-def command(folder, *arguments, config=CONFIG):
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    return [
-        TOOLS / "snakemake", *arguments, "--snakefile", REPOSITORY / "Snakefile",
-        "--directory", folder, "--configfile", folder / "config.yaml",
-    ]  # fmt: skip
-
-
-def environment():
-    return os.environ | {"PATH": f"{TOOLS}:{os.environ['PATH']}"}
-
-
-def run(folder, *arguments, config=CONFIG):
-    """Run Snakemake to its end; returns what it said."""
-    result = subprocess.run(
-        command(folder, *arguments, config=config),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(),
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout
-    return result.stdout
-
-
 class Workflow:
     """Snakemake at work on SLURM in a folder."""
 
-    def __init__(self, folder, *arguments, config=CONFIG):
+    def __init__(self, folder, *arguments):
         self.folder = folder
         self.log = folder / "snakemake.log"
         with open(self.log, "a") as log:
-            self.process = subprocess.Popen(
-                command(folder, *MASKS, *SLURM, *arguments, config=config),
-                stdout=log, stderr=subprocess.STDOUT, env=environment(),
-            )  # fmt: skip
+            self.process = start(folder, *MASKS, *SLURM, *arguments, config=CONFIG, stdout=log)
 
     def until(self, condition, seconds=120):
         """Wait until it holds, and return it; Snakemake must be running that long."""
@@ -106,7 +74,7 @@ class Workflow:
     def training(self):
         """Number of the training job, in the middle of its round."""
         number = self.job("pretrain")
-        self.until(lambda: list(self.folder.glob("results/tiny/work/pretrain-*.pt")))
+        self.until(lambda: list((self.folder / "results/tiny/work").glob("*.pt")))
         return number
 
     def finish(self):
@@ -122,6 +90,10 @@ def jobs(rule, state):
     return [line.split()[0] for line in shown if rule in line]
 
 
+def log_of(folder):
+    return (folder / "results/tiny/logs/pretrain/round-01.log").read_text()
+
+
 def bytes_of(folder):
     return [(folder / name).read_bytes() for name in (STATE, *MASKS)]
 
@@ -130,7 +102,7 @@ def bytes_of(folder):
 def seeded(tmp_path_factory):
     """A run as it is before its first training; tests must not change it."""
     folder = tmp_path_factory.mktemp("seeded")
-    run(folder, "results/tiny/states/round-00.pt", *SEEDS, "--cores", "2")
+    snakemake(folder, "results/tiny/states/round-00.pt", *SEEDS, config=CONFIG)
     return folder
 
 
@@ -138,7 +110,7 @@ def seeded(tmp_path_factory):
 def undisturbed(seeded, tmp_path_factory):
     """Bytes of the state and the masks, made on this machine without SLURM."""
     folder = shutil.copytree(seeded, tmp_path_factory.mktemp("undisturbed") / "run")
-    run(folder, *MASKS, "--cores", "2")
+    snakemake(folder, *MASKS, config=CONFIG)
     return bytes_of(folder)
 
 
@@ -149,8 +121,12 @@ def folder(cluster, seeded, tmp_path):
     slurm("scancel", "--user", "root")
 
 
-def test_nothing_wrong(folder, undisturbed):
-    Workflow(folder).finish()
+def test_jobs_are_given_the_gpus_that_they_ask_for(folder, undisturbed):
+    """Make-believe ones, which the jobs leave alone."""
+    workflow = Workflow(folder, "--set-resources", "pretrain:gpu=2")
+    number = workflow.job("pretrain")
+    assert "TresPerJob=gres:gpu:2" in slurm("scontrol", "show", "job", number)
+    workflow.finish()
     assert bytes_of(folder) == undisturbed
 
 
@@ -162,8 +138,8 @@ def test_a_job_is_cancelled(folder, undisturbed, rule):
     workflow.finish()
     assert bytes_of(folder) == undisturbed
     if rule == "pretrain":
-        log = (folder / "results/tiny/logs/pretrain/round-01.log").read_text()
-        assert "continuing from step" in log
+        assert "(SIGTERM), all saved" in workflow.log.read_text()
+        assert "continuing from step" in log_of(folder)
 
 
 def test_a_job_is_requeued(folder, undisturbed):
@@ -193,9 +169,12 @@ def test_snakemake_is_killed_while_its_job_lives_on(folder, undisturbed):
     first = workflow.training()
     workflow.process.kill()
     workflow.process.wait()
-    run(folder, "--unlock", "--cores", "1")
+    snakemake(folder, "--unlock", config=CONFIG)
+    # The first one holds on until the second one is there.
+    slurm("scontrol", "suspend", first)
     workflow = Workflow(folder)
-    second = workflow.until(lambda: [n for n in jobs("pretrain", "RUNNING") if n != first])[0]
-    assert second != first
+    workflow.until(lambda: "waiting for it to end" in log_of(folder))
+    slurm("scontrol", "resume", first)
     workflow.finish()
+    assert "was made meanwhile" in log_of(folder)
     assert bytes_of(folder) == undisturbed

@@ -20,9 +20,9 @@ def run(sources: Sources) -> list[dict[str, Any]]:
     """Describe the masks of each round.
 
     Returns a dictionary a round: ``title``, ``round``, ``shards`` (files found), ``shards_made``
-    (files that belong to the round), ``images``, ``skipped`` (why an
-    image could not be decoded, an entry each), ``index_images`` (None where the index is not
-    known), ``stride`` (pixels), ``groups``, ``clusters`` (least, median and most K), ``bytes``
+    (files that belong to the round), ``images``, ``skipped`` (of each image
+    that could not be decoded, why), ``index_images`` (None where the index is not known),
+    ``stride`` (pixels), ``groups``, ``clusters`` (least, median and most K), ``bytes``
     (``disk``; ``raw``, the labels uncompressed; ``npy``, as int64 `.npy` at image size), and
     ``provenance``.  Raises `InputError` where a shard cannot be read.
     """
