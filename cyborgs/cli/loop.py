@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cyborgs.cli import options as o
 from cyborgs.config import load
+from cyborgs.gpus import claimed
 from cyborgs.launch import launch, process_number
 
 
@@ -51,7 +52,10 @@ def add(commands: o.Commands) -> None:
     c.add_argument("--metrics", type=Path, help="file for the figures of each epoch (JSON lines)")
     o.add_compute(c)
     c.add_argument(
-        "--processes", type=o.count, help="one a GPU, on this node (default: compute.processes)"
+        "--processes", type=o.count, help="one a GPU, on each node (default: compute.processes)"
+    )
+    c.add_argument(
+        "--nodes", type=o.count, help="of this SLURM job, by srun (default: compute.nodes)"
     )
     c.add_argument("--workers", type=int, help="loader processes (default: compute.workers)")
     c.add_argument(
@@ -145,23 +149,24 @@ def _seed_masks(options: argparse.Namespace) -> None:
 def _pretrain(options: argparse.Namespace) -> int | None:
     config = load(options.config)
     compute = o.compute(options, config.compute)
-    if compute.processes > 1 and process_number() is None:
-        return launch(compute.processes, options.given)
+    with claimed(compute.device, compute.processes):
+        if compute.nodes * compute.processes > 1 and process_number() is None:
+            return launch(compute.nodes, compute.processes, compute.threads, options.given)
 
-    from cyborgs.stages import pretrain
+        from cyborgs.stages import pretrain
 
-    pretrain.run(
-        config,
-        options.round,
-        options.images,
-        options.index,
-        options.state,
-        options.masks,
-        options.out,
-        options.work or options.out.parent / "work",
-        compute,
-        options.metrics,
-    )
+        pretrain.run(
+            config,
+            options.round,
+            options.images,
+            options.index,
+            options.state,
+            options.masks,
+            options.out,
+            options.work or options.out.parent / "work",
+            compute,
+            options.metrics,
+        )
     return None
 
 
@@ -169,18 +174,20 @@ def _bootstrap(options: argparse.Namespace) -> None:
     from cyborgs.stages import bootstrap
 
     config = load(options.config)
-    bootstrap.run(
-        config,
-        options.round,
-        options.images,
-        options.index,
-        options.state,
-        options.out,
-        options.shard,
-        o.compute(options, config.compute),
-        options.limit,
-        o.on_bad_image(options, config),
-    )
+    compute = o.compute(options, config.compute)
+    with claimed(compute.device, 1):
+        bootstrap.run(
+            config,
+            options.round,
+            options.images,
+            options.index,
+            options.state,
+            options.out,
+            options.shard,
+            compute,
+            options.limit,
+            o.on_bad_image(options, config),
+        )
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -97,10 +97,12 @@ def _conflicts(config: Config) -> list[str]:
     epochs = config.pretrain.epochs
     if isinstance(epochs, list) and len(epochs) != config.rounds:
         found.append(f"pretrain.epochs: lists {len(epochs)} rounds, rounds is {config.rounds}")
-    batch, processes = config.pretrain.batch_size, config.compute.processes
-    if batch % processes:
+    batch, compute = config.pretrain.batch_size, config.compute
+    if batch % (compute.processes * compute.nodes):
+        nodes = "" if compute.nodes == 1 else f" on {compute.nodes} nodes (compute.nodes)"
         found.append(
-            f"pretrain.batch_size: {batch} is not a multiple of compute.processes {processes}"
+            f"pretrain.batch_size: {batch} is not a multiple of compute.processes "
+            f"{compute.processes}{nodes}"
         )
     if config.seed_masks.kind == "ground-truth" and not config.data.labelled:
         found.append("seed_masks.kind: ground-truth needs data.annotations")

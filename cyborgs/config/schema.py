@@ -363,7 +363,8 @@ class Compute(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto: a GPU if there is one"
     )
-    processes: int = Field(1, ge=1, description="training processes, one a GPU")
+    processes: int = Field(1, ge=1, description="training processes on a node, one a GPU")
+    nodes: int = Field(1, ge=1, description="nodes that train together, in a SLURM job")
     threads: int = Field(
         2, ge=1, description="compute threads of a job; pinned, whatever --cores says"
     )

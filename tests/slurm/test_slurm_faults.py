@@ -5,10 +5,12 @@ disturbed.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,10 @@ CONFIG = TINY | {
     "pretrain": TINY["pretrain"] | {"epochs": 12},
     "compute": TINY["compute"] | {"checkpoint_minutes": 0},
 }
+TWO_PROCESSES = CONFIG | {"compute": CONFIG["compute"] | {"processes": 2}}
+TWO_NODES = CONFIG | {"compute": CONFIG["compute"] | {"nodes": 2}}
+# Longer than twice the half of a minute that a job of a minute takes before it leaves.
+LONG = CONFIG | {"pretrain": TINY["pretrain"] | {"epochs": 300}, "compute": TINY["compute"]}
 STATE = "results/tiny/states/round-01.pt"
 SEEDS = [f"results/tiny/masks/round-00/shard-000{n}-of-0002.h5" for n in range(2)]
 MASKS = [f"results/tiny/masks/round-01/shard-000{n}-of-0002.h5" for n in range(2)]
@@ -52,11 +58,11 @@ def cluster(request):
 class Workflow:
     """Snakemake at work on SLURM in a folder."""
 
-    def __init__(self, folder, *arguments):
+    def __init__(self, folder, *arguments, config=CONFIG):
         self.folder = folder
         self.log = folder / "snakemake.log"
         with open(self.log, "a") as log:
-            self.process = start(folder, *MASKS, *SLURM, *arguments, config=CONFIG, stdout=log)
+            self.process = start(folder, *MASKS, *SLURM, *arguments, config=config, stdout=log)
 
     def until(self, condition, seconds=120):
         """Wait until it holds, and return it; Snakemake must be running that long."""
@@ -98,6 +104,22 @@ def bytes_of(folder):
     return [(folder / name).read_bytes() for name in (STATE, *MASKS)]
 
 
+def kill(folder, rank):
+    """Kill -9 the training process of this number in a folder, None for one that is alone."""
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            found = re.search(rb"(?:^|\0)RANK=(\d+)", (entry / "environ").read_bytes())
+            here = (entry / "cwd").samefile(folder)
+        except OSError:
+            continue
+        python = b"python" in words[0]
+        if here and python and b"pretrain" in words and (int(found[1]) if found else None) == rank:
+            os.kill(int(entry.name), signal.SIGKILL)
+            return
+    pytest.fail(f"no training process {rank}")
+
+
 @pytest.fixture(scope="session")
 def seeded(tmp_path_factory):
     """A run as it is before its first training; tests must not change it."""
@@ -107,11 +129,26 @@ def seeded(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def undisturbed(seeded, tmp_path_factory):
-    """Bytes of the state and the masks, made on this machine without SLURM."""
-    folder = shutil.copytree(seeded, tmp_path_factory.mktemp("undisturbed") / "run")
-    snakemake(folder, *MASKS, config=CONFIG)
-    return bytes_of(folder)
+def undisturbed_run(seeded, tmp_path_factory):
+    """Bytes of the state and the masks of a configuration, made on this machine without SLURM."""
+
+    def run(config):
+        folder = shutil.copytree(seeded, tmp_path_factory.mktemp("undisturbed") / "run")
+        snakemake(folder, *MASKS, config=config)
+        return bytes_of(folder)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def undisturbed(undisturbed_run):
+    return undisturbed_run(CONFIG)
+
+
+@pytest.fixture(scope="session")
+def undisturbed_by_two(undisturbed_run):
+    """The same for two training processes."""
+    return undisturbed_run(TWO_PROCESSES)
 
 
 @pytest.fixture
@@ -130,6 +167,18 @@ def test_jobs_are_given_the_gpus_that_they_ask_for(folder, undisturbed):
     assert bytes_of(folder) == undisturbed
 
 
+def test_two_nodes_train_together(folder, undisturbed_by_two):
+    """One process on each, with the bytes of two processes on one node."""
+    gpus = ("--set-resources", "pretrain:gres=gpu:2", "pretrain:tasks_per_gpu=0")
+    workflow = Workflow(folder, *gpus, config=TWO_NODES)
+    shown = slurm("scontrol", "show", "job", workflow.job("pretrain"))
+    assert "NumNodes=2" in shown
+    assert "TresPerNode=gres:gpu:2" in shown
+    workflow.finish()
+    assert "launch: srun --nodes=2" in log_of(folder)
+    assert bytes_of(folder) == undisturbed_by_two
+
+
 @pytest.mark.parametrize("rule", ["pretrain", "bootstrap"])
 def test_a_job_is_cancelled(folder, undisturbed, rule):
     workflow = Workflow(folder)
@@ -142,6 +191,21 @@ def test_a_job_is_cancelled(folder, undisturbed, rule):
         assert "continuing from step" in log_of(folder)
 
 
+def test_the_time_limit_is_reached_twice(folder, undisturbed_run):
+    workflow = Workflow(folder, "--set-resources", "pretrain:runtime=1", config=LONG)
+    workflow.finish()
+    assert workflow.log.read_text().count("(time limit), all saved") >= 2
+    assert bytes_of(folder) == undisturbed_run(LONG)
+
+
+def test_a_job_on_two_nodes_is_cancelled(folder, undisturbed_by_two):
+    workflow = Workflow(folder, config=TWO_NODES)
+    slurm("scancel", workflow.training())
+    workflow.finish()
+    assert bytes_of(folder) == undisturbed_by_two
+    assert "continuing from step" in log_of(folder)
+
+
 def test_a_job_is_requeued(folder, undisturbed):
     """As by preemption."""
     workflow = Workflow(folder)
@@ -151,6 +215,108 @@ def test_a_job_is_requeued(folder, undisturbed):
     workflow.until(lambda: jobs("pretrain", "PENDING"))
     slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
     workflow.finish()
+    assert bytes_of(folder) == undisturbed
+
+
+def test_a_training_process_is_killed(folder, undisturbed):
+    workflow = Workflow(folder)
+    workflow.training()
+    kill(folder, None)
+    workflow.finish()
+    assert bytes_of(folder) == undisturbed
+    assert "continuing from step" in log_of(folder)
+
+
+@pytest.mark.parametrize("config", [TWO_PROCESSES, TWO_NODES], ids=["one-node", "two-nodes"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_of_two_training_processes_is_killed(folder, undisturbed_by_two, config, rank):
+    """The other one ends too, and the next try continues."""
+    workflow = Workflow(folder, config=config)
+    workflow.training()
+    kill(folder, rank)
+    workflow.finish()
+    assert bytes_of(folder) == undisturbed_by_two
+    assert "continuing from step" in log_of(folder)
+
+
+def test_the_controller_is_gone_for_a_while(folder, undisturbed):
+    workflow = Workflow(folder, "--max-status-checks-per-second", "1")
+    workflow.training()
+    # Its process ends after it has answered.
+    controller = int(Path("/tmp/cyborgs-slurm/slurmctld.pid").read_text())
+    slurm("scontrol", "shutdown", "slurmctld")
+    workflow.until(lambda: not Path(f"/proc/{controller}").exists())
+    time.sleep(30)
+    subprocess.run(["slurmctld"], check=True)
+    workflow.finish()
+    assert bytes_of(folder) == undisturbed
+
+
+def test_a_node_goes_down_and_comes_back(folder, undisturbed):
+    workflow = Workflow(folder)
+    number = workflow.training()
+    node = slurm("squeue", "--noheader", "--jobs", number, "--format", "%N").strip()
+    slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+    workflow.until(lambda: not jobs("pretrain", "RUNNING"))
+    slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
+    if jobs("pretrain", "PENDING"):
+        slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
+    workflow.finish()
+    assert bytes_of(folder) == undisturbed
+    assert "continuing from step" in log_of(folder)
+
+
+@pytest.fixture
+def small_disk():
+    """Put a disk on a folder that is full at once; returns what makes it larger."""
+    mounted = []
+
+    def mount(folder):
+        folder.mkdir(parents=True)
+        result = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", folder], capture_output=True
+        )
+        if result.returncode:
+            pytest.skip("a small disk cannot be mounted here")
+        mounted.append(folder)
+        return lambda: subprocess.run(["mount", "-o", "remount,size=2g", folder], check=True)
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.parametrize(
+    ("where", "log"),
+    [("work", "pretrain/round-01"), ("masks/round-01", "bootstrap/round-01/shard-0000")],
+    ids=["checkpoint", "shard"],
+)
+def test_the_disk_is_full(folder, undisturbed, small_disk, where, log):
+    enlarge = small_disk(folder / "results/tiny" / where)
+    workflow = Workflow(folder)
+    workflow.until(lambda: "No space left on device" in workflow.log.read_text(), seconds=240)
+    text = (folder / "results/tiny/logs" / f"{log}.log").read_text()
+    assert "Traceback" not in text
+    enlarge()
+    workflow.finish()
+    assert bytes_of(folder) == undisturbed
+
+
+def test_a_shard_is_damaged_between_rounds(folder, undisturbed):
+    """Found by name before the first step; one command makes it again."""
+    shard = folder / SEEDS[1]
+    content, times = shard.read_bytes(), (shard.stat().st_atime_ns, shard.stat().st_mtime_ns)
+    half = len(content) // 2
+    shard.write_bytes(content[:half] + bytes(len(content) - half))
+    os.utime(shard, ns=times)
+    workflow = Workflow(folder, "--retries", "0")
+    assert workflow.process.wait(timeout=200) != 0
+    assert f"error: {SEEDS[1]}" in log_of(folder)
+    assert "Traceback" not in log_of(folder)
+    assert not (folder / STATE).exists()
+    assert not list((folder / "results/tiny/work").glob("*.pt"))
+    Workflow(folder, "--forcerun", SEEDS[1]).finish()
+    assert shard.read_bytes() == content
     assert bytes_of(folder) == undisturbed
 
 

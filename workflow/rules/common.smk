@@ -33,6 +33,14 @@ LABELLED = CONFIG.data.labelled
 COMPUTE = CONFIG.compute
 # GPUs of a process, for executors that hand them out.
 GPU = 1 if COMPUTE.device == "cuda" else 0
+# What a round of training asks a cluster for: all its GPUs on one node, or as many on each of
+# several, on which the command starts itself by srun.
+if COMPUTE.nodes == 1:
+    PLACES = {"nodes": 1, "gpu": GPU * COMPUTE.processes}
+else:
+    PLACES = {"nodes": COMPUTE.nodes, "tasks": COMPUTE.nodes, "mpi": "srun"}
+    if GPU:
+        PLACES |= {"gres": f"gpu:{COMPUTE.processes}", "tasks_per_gpu": 0}
 # What a run's configuration says, without where it is computed.
 RECORDED = sorted(set(type(CONFIG).model_fields) - {"compute"})
 

@@ -1,9 +1,9 @@
 # Round 0 (the seed), then training and masks in turn; at the end, the backbone.
 #
 # What may change without changing a result (device, processes, threads, workers), or changes none
-# that is there (what to do with a bad image), is a resource, not a param: it reruns nothing.  What a job cost (wall and processor time, memory) is
-# left under cost/ by Snakemake, the figures of each epoch under metrics/ while training goes on;
-# neither is needed by a result.
+# that is there (what to do with a bad image), is a resource, not a param: it reruns nothing.  What
+# a job cost (wall and processor time, memory) is left under cost/ by Snakemake, the figures of each
+# epoch under metrics/ while training goes on; neither is needed by a result.
 
 
 rule seed_state:
@@ -69,9 +69,9 @@ rule pretrain:
         ENVIRONMENT
     threads: COMPUTE.threads * COMPUTE.processes
     resources:
-        gpu=GPU * COMPUTE.processes,
+        **PLACES,
         compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
-        processes=COMPUTE.processes,
+        processes=f"--processes {COMPUTE.processes} --nodes {COMPUTE.nodes}",
         workers=COMPUTE.workers,
         compiled="--compile" if COMPUTE.compile else "--no-compile",
         minutes=f"--checkpoint-minutes {COMPUTE.checkpoint_minutes}"
@@ -90,7 +90,7 @@ rule pretrain:
         " --images {params.images:q} --index {input.index:q} --state {input.state:q}"
         " --masks {params.masks:q} --out {output:q} --work {params.work:q}"
         " --metrics {params.metrics:q}"
-        " {resources.compute} --processes {resources.processes}"
+        " {resources.compute} {resources.processes}"
         " --workers {resources.workers} {resources.compiled}"
         " {resources.minutes} > {log:q} 2>&1"
 
