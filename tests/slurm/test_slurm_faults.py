@@ -29,7 +29,7 @@ CONFIG = TINY | {
 TWO_PROCESSES = CONFIG | {"compute": CONFIG["compute"] | {"processes": 2}}
 TWO_NODES = CONFIG | {"compute": CONFIG["compute"] | {"nodes": 2}}
 # Longer than twice the half of a minute that a job of a minute takes before it leaves.
-LONG = CONFIG | {"pretrain": TINY["pretrain"] | {"epochs": 300}, "compute": TINY["compute"]}
+LONG = CONFIG | {"pretrain": TINY["pretrain"] | {"epochs": 150}, "compute": TINY["compute"]}
 STATE = "results/tiny/states/round-01.pt"
 SEEDS = [f"results/tiny/masks/round-00/shard-000{n}-of-0002.h5" for n in range(2)]
 MASKS = [f"results/tiny/masks/round-01/shard-000{n}-of-0002.h5" for n in range(2)]
@@ -84,7 +84,7 @@ class Workflow:
         return number
 
     def finish(self):
-        assert self.process.wait(timeout=400) == 0, self.log.read_text()
+        assert self.process.wait(timeout=900) == 0, self.log.read_text()
 
 
 def slurm(*arguments):
