@@ -62,14 +62,6 @@ install_packages() {
     rm -f $made
 }
 
-# A cluster without accounting had better have no `sacct`: while the controller is away, Snakemake's
-# plugin would turn to it, get no answer, and lose sight of its jobs.
-hide_sacct() {
-    local sacct
-    sacct=$(command -v sacct) || return 0
-    chmod a-x "$sacct" && echo "$sacct" > $DIR/sacct-is-hidden
-}
-
 start_munge() {
     munge -n 2> /dev/null | unmunge > /dev/null 2>&1 && return
     install -d -o munge -g munge -m 755 /run/munge
@@ -121,7 +113,6 @@ up() {
     install_packages
     mkdir -p $DIR/state $ETC
     start_munge
-    hide_sacct
     write_configuration
     pgrep -x slurmctld > /dev/null || slurmctld
     for node in $NODES; do
@@ -150,7 +141,6 @@ down() {
         stop "$DIR/$node.pid" slurmd
     done
     stop $DIR/slurmctld.pid slurmctld
-    [ ! -e $DIR/sacct-is-hidden ] || chmod a+x "$(cat $DIR/sacct-is-hidden)"
     [ ! -e $DIR/munged-is-ours ] || stop /run/munge/munged.pid munged
     rm -rf $DIR $ETC/slurm.conf $ETC/gres.conf $ETC/cgroup.conf
 }

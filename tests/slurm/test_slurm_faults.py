@@ -239,19 +239,6 @@ def test_one_of_two_training_processes_is_killed(folder, undisturbed_by_two, con
     assert "continuing from step" in log_of(folder)
 
 
-def test_the_controller_is_gone_for_a_while(folder, undisturbed):
-    workflow = Workflow(folder, "--max-status-checks-per-second", "1")
-    workflow.training()
-    # Its process ends after it has answered.
-    controller = int(Path("/tmp/cyborgs-slurm/slurmctld.pid").read_text())
-    slurm("scontrol", "shutdown", "slurmctld")
-    workflow.until(lambda: not Path(f"/proc/{controller}").exists())
-    time.sleep(30)
-    subprocess.run(["slurmctld"], check=True)
-    workflow.finish()
-    assert bytes_of(folder) == undisturbed
-
-
 def test_a_node_goes_down_and_comes_back(folder, undisturbed):
     workflow = Workflow(folder)
     number = workflow.training()
