@@ -5,12 +5,10 @@ disturbed.
 """
 
 import os
-import re
 import shutil
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
@@ -28,8 +26,6 @@ CONFIG = TINY | {
 }
 TWO_PROCESSES = CONFIG | {"compute": CONFIG["compute"] | {"processes": 2}}
 TWO_NODES = CONFIG | {"compute": CONFIG["compute"] | {"nodes": 2}}
-# Longer than twice the half of a minute that a job of a minute takes before it leaves.
-LONG = CONFIG | {"pretrain": TINY["pretrain"] | {"epochs": 150}, "compute": TINY["compute"]}
 STATE = "results/tiny/states/round-01.pt"
 SEEDS = [f"results/tiny/masks/round-00/shard-000{n}-of-0002.h5" for n in range(2)]
 MASKS = [f"results/tiny/masks/round-01/shard-000{n}-of-0002.h5" for n in range(2)]
@@ -104,22 +100,6 @@ def bytes_of(folder):
     return [(folder / name).read_bytes() for name in (STATE, *MASKS)]
 
 
-def kill(folder, rank):
-    """Kill -9 the training process of this number in a folder, None for one that is alone."""
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            found = re.search(rb"(?:^|\0)RANK=(\d+)", (entry / "environ").read_bytes())
-            here = (entry / "cwd").samefile(folder)
-        except OSError:
-            continue
-        python = b"python" in words[0]
-        if here and python and b"pretrain" in words and (int(found[1]) if found else None) == rank:
-            os.kill(int(entry.name), signal.SIGKILL)
-            return
-    pytest.fail(f"no training process {rank}")
-
-
 @pytest.fixture(scope="session")
 def seeded(tmp_path_factory):
     """A run as it is before its first training; tests must not change it."""
@@ -191,21 +171,6 @@ def test_a_job_is_cancelled(folder, undisturbed, rule):
         assert "continuing from step" in log_of(folder)
 
 
-def test_the_time_limit_is_reached_twice(folder, undisturbed_run):
-    workflow = Workflow(folder, "--set-resources", "pretrain:runtime=1", config=LONG)
-    workflow.finish()
-    assert workflow.log.read_text().count("(time limit), all saved") >= 2
-    assert bytes_of(folder) == undisturbed_run(LONG)
-
-
-def test_a_job_on_two_nodes_is_cancelled(folder, undisturbed_by_two):
-    workflow = Workflow(folder, config=TWO_NODES)
-    slurm("scancel", workflow.training())
-    workflow.finish()
-    assert bytes_of(folder) == undisturbed_by_two
-    assert "continuing from step" in log_of(folder)
-
-
 def test_a_job_is_requeued(folder, undisturbed):
     """As by preemption."""
     workflow = Workflow(folder)
@@ -215,95 +180,6 @@ def test_a_job_is_requeued(folder, undisturbed):
     workflow.until(lambda: jobs("pretrain", "PENDING"))
     slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
     workflow.finish()
-    assert bytes_of(folder) == undisturbed
-
-
-def test_a_training_process_is_killed(folder, undisturbed):
-    workflow = Workflow(folder)
-    workflow.training()
-    kill(folder, None)
-    workflow.finish()
-    assert bytes_of(folder) == undisturbed
-    assert "continuing from step" in log_of(folder)
-
-
-@pytest.mark.parametrize("config", [TWO_PROCESSES, TWO_NODES], ids=["one-node", "two-nodes"])
-@pytest.mark.parametrize("rank", [0, 1])
-def test_one_of_two_training_processes_is_killed(folder, undisturbed_by_two, config, rank):
-    """The other one ends too, and the next try continues."""
-    workflow = Workflow(folder, config=config)
-    workflow.training()
-    kill(folder, rank)
-    workflow.finish()
-    assert bytes_of(folder) == undisturbed_by_two
-    assert "continuing from step" in log_of(folder)
-
-
-def test_a_node_goes_down_and_comes_back(folder, undisturbed):
-    workflow = Workflow(folder)
-    number = workflow.training()
-    node = slurm("squeue", "--noheader", "--jobs", number, "--format", "%N").strip()
-    slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
-    workflow.until(lambda: not jobs("pretrain", "RUNNING"))
-    slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
-    if jobs("pretrain", "PENDING"):
-        slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
-    workflow.finish()
-    assert bytes_of(folder) == undisturbed
-    assert "continuing from step" in log_of(folder)
-
-
-@pytest.fixture
-def small_disk():
-    """Put a disk on a folder that is full at once; returns what makes it larger."""
-    mounted = []
-
-    def mount(folder):
-        folder.mkdir(parents=True)
-        result = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", folder], capture_output=True
-        )
-        if result.returncode:
-            pytest.skip("a small disk cannot be mounted here")
-        mounted.append(folder)
-        return lambda: subprocess.run(["mount", "-o", "remount,size=2g", folder], check=True)
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-@pytest.mark.parametrize(
-    ("where", "log"),
-    [("work", "pretrain/round-01"), ("masks/round-01", "bootstrap/round-01/shard-0000")],
-    ids=["checkpoint", "shard"],
-)
-def test_the_disk_is_full(folder, undisturbed, small_disk, where, log):
-    enlarge = small_disk(folder / "results/tiny" / where)
-    workflow = Workflow(folder)
-    workflow.until(lambda: "No space left on device" in workflow.log.read_text(), seconds=240)
-    text = (folder / "results/tiny/logs" / f"{log}.log").read_text()
-    assert "Traceback" not in text
-    enlarge()
-    workflow.finish()
-    assert bytes_of(folder) == undisturbed
-
-
-def test_a_shard_is_damaged_between_rounds(folder, undisturbed):
-    """Found by name before the first step; one command makes it again."""
-    shard = folder / SEEDS[1]
-    content, times = shard.read_bytes(), (shard.stat().st_atime_ns, shard.stat().st_mtime_ns)
-    half = len(content) // 2
-    shard.write_bytes(content[:half] + bytes(len(content) - half))
-    os.utime(shard, ns=times)
-    workflow = Workflow(folder, "--retries", "0")
-    assert workflow.process.wait(timeout=200) != 0
-    assert f"error: {SEEDS[1]}" in log_of(folder)
-    assert "Traceback" not in log_of(folder)
-    assert not (folder / STATE).exists()
-    assert not list((folder / "results/tiny/work").glob("*.pt"))
-    Workflow(folder, "--forcerun", SEEDS[1]).finish()
-    assert shard.read_bytes() == content
     assert bytes_of(folder) == undisturbed
 
 
