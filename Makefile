@@ -38,7 +38,7 @@ test: check
 test-fast: check
 	$(RUN) python -m pytest $(PARALLEL) -m "not slow"
 
-# On a SLURM of one node, which this starts and stops: needs root on Debian or Ubuntu.
+# On a SLURM of two nodes, which this starts and stops: needs root on Debian or Ubuntu.
 test-slurm: $(INSTALLED)
 	$(RUN) python -m pytest tests/slurm -m slurm
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from cyborgs.errors import InputError
+from cyborgs.launch import process_number
 from cyborgs.progress import say
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -23,9 +24,9 @@ def claimed(device: str, count: int) -> Iterator[None]:
     """Show this process, and those that it starts, ``count`` GPUs that no other job here uses.
 
     Waits until so many are free.  What a job has claimed is let go when its process ends, however
-    it ends.  Nothing is claimed for the CPU, or where `CUDA_VISIBLE_DEVICES` is set: SLURM, the
-    user, or the process that started this one has chosen; nor where there are fewer GPUs, which
-    the job finds out itself.  Jobs of other users are not seen.
+    it ends.  Nothing is claimed for the CPU; where SLURM, the user (`CUDA_VISIBLE_DEVICES`) or what
+    started this process as one of several has chosen; or where there are fewer GPUs, which the job
+    finds out itself.  Jobs of other users are not seen.
 
     Args:
         device: of the job: "auto", "cuda" or "cpu".
@@ -34,7 +35,8 @@ def claimed(device: str, count: int) -> Iterator[None]:
     Raises:
         InputError: the lock files cannot be made.
     """
-    found = [] if device == "cpu" or _VISIBLE in os.environ else _identifiers()
+    chosen = _VISIBLE in os.environ or "SLURM_JOB_ID" in os.environ or process_number() is not None
+    found = [] if device == "cpu" or chosen else _identifiers()
     if count > len(found):
         yield
         return

@@ -87,6 +87,13 @@ def test_claims_nothing_for_the_cpu_or_where_there_are_too_few(three_gpus, devic
         assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
+@pytest.mark.parametrize("name", ["RANK", "SLURM_JOB_ID"])
+def test_processes_of_torchrun_and_of_slurm_have_theirs(three_gpus, monkeypatch, name):
+    monkeypatch.setenv(name, "1")
+    with claimed("cuda", 1):
+        assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
 def test_a_choice_of_the_user_stands(three_gpus, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
     with claimed("cuda", 1):

@@ -130,6 +130,19 @@ def test_shipped_configurations_plan_every_round(tmp_path, name):
     assert more["bootstrap"] == config["rounds"] * config["shards"]
 
 
+def test_a_workstation_hands_out_its_gpus(tmp_path):
+    config = changed(compute={"device": "cuda", "processes": 2})
+    profile = ("--workflow-profile", REPOSITORY / "workflow/profiles/workstation")
+    output = snakemake(tmp_path, "--dry-run", *profile, config=config).stdout
+    blocks = {block.split(":")[0]: block for block in output.split("\nrule ")}
+    assert "gpu=2" in blocks["pretrain"]
+    assert "gpu=1" in blocks["bootstrap"]
+    assert "gpu=" not in blocks["export"]
+    # What there is, Snakemake says when it runs something.
+    state = "results/tiny/states/round-00.pt"
+    assert "gpu=4" in snakemake(tmp_path, state, *profile, config=config).stdout
+
+
 def test_the_configuration_is_checked_before_anything_runs(tmp_path):
     result = snakemake(tmp_path, config=changed(pretrain={"epoch": 3}), check=False)
     assert result.returncode != 0
