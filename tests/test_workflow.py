@@ -44,19 +44,20 @@ LOCAL = ("file:", "data:", "blob:")
 TARGETS = ("all", "masks", "total")
 
 
-def start(folder, *arguments, config=TINY, stdout=subprocess.PIPE):
-    """Start the workflow in a folder; returns its process."""
+def start(folder, *arguments, config=TINY, stdout=subprocess.PIPE, tools=()):
+    """Start the workflow in a folder, with folders of tools on its PATH; returns its process."""
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    tools = Path(sys.executable).parent
+    here = Path(sys.executable).parent
+    path = [*tools, here, os.environ["PATH"]]
     return subprocess.Popen(
         [
-            tools / "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--directory", folder,
+            here / "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--directory", folder,
             "--cores", "2", *arguments, "--configfile", folder / "config.yaml",
         ],
         stdout=stdout,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | {"PATH": f"{tools}:{os.environ['PATH']}"},
+        env=os.environ | {"PATH": ":".join(map(str, path))},
         # Started in the background, these tests ignore Ctrl-C, and all that they start would.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip

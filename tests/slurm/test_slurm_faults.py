@@ -5,10 +5,13 @@ disturbed.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +29,8 @@ CONFIG = TINY | {
 }
 TWO_PROCESSES = CONFIG | {"compute": CONFIG["compute"] | {"processes": 2}}
 TWO_NODES = CONFIG | {"compute": CONFIG["compute"] | {"nodes": 2}}
+# Longer than twice the half of a minute that a job of a minute takes before it leaves.
+LONG = CONFIG | {"pretrain": TINY["pretrain"] | {"epochs": 150}, "compute": TINY["compute"]}
 STATE = "results/tiny/states/round-01.pt"
 SEEDS = [f"results/tiny/masks/round-00/shard-000{n}-of-0002.h5" for n in range(2)]
 MASKS = [f"results/tiny/masks/round-01/shard-000{n}-of-0002.h5" for n in range(2)]
@@ -54,11 +59,13 @@ def cluster(request):
 class Workflow:
     """Snakemake at work on SLURM in a folder."""
 
-    def __init__(self, folder, *arguments, config=CONFIG):
+    def __init__(self, folder, *arguments, config=CONFIG, tools=()):
         self.folder = folder
         self.log = folder / "snakemake.log"
         with open(self.log, "a") as log:
-            self.process = start(folder, *MASKS, *SLURM, *arguments, config=config, stdout=log)
+            self.process = start(
+                folder, *MASKS, *SLURM, *arguments, config=config, stdout=log, tools=tools
+            )
 
     def until(self, condition, seconds=120):
         """Wait until it holds, and return it; Snakemake must be running that long."""
@@ -76,7 +83,7 @@ class Workflow:
     def training(self):
         """Number of the training job, in the middle of its round."""
         number = self.job("pretrain")
-        self.until(lambda: list((self.folder / "results/tiny/work").glob("*.pt")))
+        self.until(lambda: list((self.folder / "results/tiny/work").glob("pretrain-*.pt")))
         return number
 
     def finish(self):
@@ -98,6 +105,22 @@ def log_of(folder):
 
 def bytes_of(folder):
     return [(folder / name).read_bytes() for name in (STATE, *MASKS)]
+
+
+def training_processes(folder):
+    """Process ids of those that train in a folder, by rank; None is the rank of one alone."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            rank = re.search(rb"(?:^|\0)RANK=(\d+)", (entry / "environ").read_bytes())
+            here = (entry / "cwd").samefile(folder)
+        except OSError:
+            continue
+        # Snakemake's own command line has the rule's name in it too.
+        if here and any(w.endswith(b"cyborgs") and n == b"pretrain" for w, n in pairwise(words)):
+            found[int(rank[1]) if rank else None] = int(entry.name)
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -171,6 +194,21 @@ def test_a_job_is_cancelled(folder, undisturbed, rule):
         assert "continuing from step" in log_of(folder)
 
 
+def test_the_time_limit_is_reached_twice(folder, undisturbed_run):
+    workflow = Workflow(folder, "--set-resources", "pretrain:runtime=1", config=LONG)
+    workflow.finish()
+    assert workflow.log.read_text().count("(time limit), all saved") >= 2
+    assert bytes_of(folder) == undisturbed_run(LONG)
+
+
+def test_a_job_on_two_nodes_is_cancelled(folder, undisturbed_by_two):
+    workflow = Workflow(folder, config=TWO_NODES)
+    slurm("scancel", workflow.training())
+    workflow.finish()
+    assert bytes_of(folder) == undisturbed_by_two
+    assert "continuing from step" in log_of(folder)
+
+
 def test_a_job_is_requeued(folder, undisturbed):
     """As by preemption."""
     workflow = Workflow(folder)
@@ -180,6 +218,129 @@ def test_a_job_is_requeued(folder, undisturbed):
     workflow.until(lambda: jobs("pretrain", "PENDING"))
     slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
     workflow.finish()
+    assert bytes_of(folder) == undisturbed
+
+
+def test_a_training_process_is_killed(folder, undisturbed):
+    workflow = Workflow(folder)
+    workflow.training()
+    os.kill(training_processes(folder)[None], signal.SIGKILL)
+    workflow.finish()
+    assert bytes_of(folder) == undisturbed
+    assert "continuing from step" in log_of(folder)
+
+
+@pytest.mark.parametrize("config", [TWO_PROCESSES, TWO_NODES], ids=["one-node", "two-nodes"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_of_two_training_processes_is_killed(folder, undisturbed_by_two, config, rank):
+    """The other one ends too, and the next try continues."""
+    workflow = Workflow(folder, config=config)
+    workflow.training()
+    os.kill(training_processes(folder)[rank], signal.SIGKILL)
+    workflow.finish()
+    assert bytes_of(folder) == undisturbed_by_two
+    assert "continuing from step" in log_of(folder)
+
+
+@pytest.fixture
+def no_sacct(tmp_path):
+    """A folder for PATH, by which Snakemake finds no `sacct`, as on a site without accounting.
+
+    With one that no database answers, it would lose its jobs when the controller is away.
+    """
+    which = tmp_path / "tools/which"
+    which.parent.mkdir()
+    which.write_text(f'#!/bin/sh\n[ "$1" != sacct ] && exec {shutil.which("which")} "$@"\n')
+    which.chmod(0o755)
+    return which.parent
+
+
+def test_the_controller_is_gone_for_a_while(folder, undisturbed, no_sacct):
+    workflow = Workflow(folder, tools=[no_sacct])
+    workflow.training()
+    # Its process ends after it has answered.
+    controller = int(Path("/tmp/cyborgs-slurm/slurmctld.pid").read_text())
+    slurm("scontrol", "shutdown", "slurmctld")
+    workflow.until(lambda: not Path(f"/proc/{controller}").exists())
+    time.sleep(30)
+    subprocess.run(["slurmctld"], check=True)
+    workflow.finish()
+    assert bytes_of(folder) == undisturbed
+
+
+def test_a_node_goes_down_and_comes_back(folder, undisturbed):
+    """SLURM hands its job in again by itself."""
+    workflow = Workflow(folder)
+    number = workflow.training()
+    node = slurm("squeue", "--noheader", "--jobs", number, "--format", "%N").strip()
+    slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+    # This cluster takes back a node that answers (ReturnToService).  The job waits for two minutes,
+    # which are left out here, in which what runs of it on that node comes to an end.
+    workflow.until(lambda: jobs("pretrain", "PENDING") and not training_processes(folder))
+    slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
+    workflow.finish()
+    assert bytes_of(folder) == undisturbed
+    assert "continuing from step" in log_of(folder)
+
+
+@pytest.fixture
+def full_disk():
+    """Put a full disk in place of a folder, with its files; returns what makes room on it."""
+    mounted = []
+
+    def mount(folder):
+        files = folder.rename(folder.with_name("aside"))
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", "size=800m", "tmpfs", folder]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("a disk of memory cannot be mounted here")
+        mounted.append(folder)
+        shutil.copytree(files, folder, dirs_exist_ok=True)
+        filler = folder / "filler"
+        room = os.statvfs(folder).f_bavail * os.statvfs(folder).f_bsize
+        with open(filler, "wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, room - 4096)
+        return filler.unlink
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.parametrize(
+    ("where", "log"),
+    [("work", "pretrain/round-01"), ("masks", "bootstrap/round-01/shard-0000")],
+    ids=["checkpoint", "shard"],
+)
+def test_the_disk_is_full(folder, undisturbed, full_disk, where, log):
+    (folder / "results/tiny/work").mkdir(exist_ok=True)
+    make_room = full_disk(folder / "results/tiny" / where)
+    workflow = Workflow(folder)
+    path = folder / "results/tiny/logs" / f"{log}.log"
+    workflow.until(
+        lambda: path.exists() and "No space left on device" in path.read_text(), seconds=240
+    )
+    assert "Traceback" not in path.read_text()
+    make_room()
+    workflow.finish()
+    assert bytes_of(folder) == undisturbed
+
+
+def test_a_shard_is_damaged_between_rounds(folder, undisturbed):
+    """Found by name before the first step; one command makes it again."""
+    shard = folder / SEEDS[1]
+    content, times = shard.read_bytes(), (shard.stat().st_atime_ns, shard.stat().st_mtime_ns)
+    half = len(content) // 2
+    shard.write_bytes(content[:half] + bytes(len(content) - half))
+    os.utime(shard, ns=times)
+    workflow = Workflow(folder, "--retries", "0")
+    assert workflow.process.wait(timeout=200) != 0
+    assert f"error: {SEEDS[1]}" in log_of(folder)
+    assert "Traceback" not in log_of(folder)
+    assert not (folder / STATE).exists()
+    assert not list((folder / "results/tiny/work").glob("*.pt"))
+    Workflow(folder, "--forcerun", SEEDS[1]).finish()
+    assert shard.read_bytes() == content
     assert bytes_of(folder) == undisturbed
 
 
