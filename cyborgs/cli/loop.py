@@ -21,6 +21,7 @@ def add(commands: o.Commands) -> None:
 
     c = o.command(commands, "index", _index, "list the images of a folder, in a fixed order")
     o.add_images(c)
+    o.add_list(c)
     c.add_argument("--threads", type=o.count, default=2, help="files read at a time (default 2)")
     o.add_on_bad_image(c, "error")
     o.add_out(c, "index to write (JSON lines)")
@@ -122,7 +123,7 @@ def _scenes(options: argparse.Namespace) -> None:
 def _index(options: argparse.Namespace) -> None:
     from cyborgs.stages import index
 
-    index.run(options.images, options.out, options.threads, options.on_bad_image)
+    index.run(options.images, options.out, options.threads, options.on_bad_image, options.list)
 
 
 def _seed_state(options: argparse.Namespace) -> None:

@@ -43,6 +43,16 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder of the images")
 
 
+def add_list(parser: argparse.ArgumentParser) -> None:
+    """Add ``--list``."""
+    parser.add_argument(
+        "--list",
+        type=Path,
+        metavar="FILE",
+        help="names the images to take, one a line, by their paths below that folder",
+    )
+
+
 def add_index(parser: argparse.ArgumentParser) -> None:
     """Add ``--index``."""
     parser.add_argument("--index", type=Path, required=True, help="what `cyborgs index` wrote")

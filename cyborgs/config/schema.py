@@ -66,6 +66,11 @@ class Data(Section):
     """What to train on: exactly one of `images` and `scenes`."""
 
     images: str | None = Field(None, description="folder of images, searched recursively")
+    list: str | None = Field(
+        None,
+        description="file that names the images to take from that folder, one a line, by their "
+        "paths below it; null: all of them",
+    )
     annotations: str | None = Field(
         None,
         description="COCO instances JSON of those images, for measuring masks (never for training)",
@@ -82,6 +87,8 @@ class Data(Section):
             raise ValueError("give exactly one of the keys 'images' and 'scenes'")
         if self.scenes is not None and self.annotations is not None:
             raise ValueError("'annotations' goes with 'images'; scenes bring their own")
+        if self.scenes is not None and self.list is not None:
+            raise ValueError("'list' goes with 'images'")
         return self
 
     @property

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
+from cyborgs.data.decoding import Entry, upright
 from cyborgs.errors import InputError
 from cyborgs.files import require_file
 
@@ -97,23 +98,30 @@ class GroundTruth:
     def __contains__(self, name: str) -> bool:
         return name in self._ids
 
-    def instances(self, name: str, height: int, width: int) -> Instances:
+    def instances(self, entry: Entry) -> Instances:
         """The instances of an image, in the order of their annotation ids.
 
         Annotations without a pixel in the image are left out.  Pixels of crowd regions
         (``iscrowd`` 1) that no instance covers are ignored.
 
+        Annotations of an image that EXIF turns are taken for those of the upright picture, which
+        annotators are shown, or of the stored pixels where they give their height and width.
+
         Args:
-            name: of the image.
-            height, width: of the image file, in pixels.
+            entry: the image in its index.
 
         Raises:
             KeyError: the annotations do not know the image.
             InputError: they give another size for it, or a mask that cannot be decoded.
         """
+        name, height, width = entry.name, entry.height, entry.width
         identity = self._ids[name]
         image = self._coco.imgs[identity]
-        if (image["height"], image["width"]) != (height, width):
+        annotated = image["height"], image["width"]
+        orientation = 1
+        if entry.orientation >= 5 and height != width and annotated == (width, height):
+            orientation, height, width = entry.orientation, width, height
+        if annotated != (height, width):
             raise InputError(
                 f"annotations {self._path}: image {name} has {image['height']} x "
                 f"{image['width']} pixels (height x width) there, but its file has {height} x "
@@ -121,17 +129,17 @@ class GroundTruth:
             )
         masks: list[NDArray[np.bool_]] = []
         categories: list[int] = []
-        crowd = np.zeros((height, width), dtype=bool)
+        crowd = np.zeros((entry.height, entry.width), dtype=bool)
         # Asked for with a default: the index would remember every image it is asked about.
         annotations = self._coco.imgToAnns.get(identity, [])
         for annotation in sorted(annotations, key=lambda a: a["id"]):
-            mask = self._mask(annotation, name, height, width)
+            mask = upright(self._mask(annotation, name, height, width), orientation)
             if annotation.get("iscrowd", 0):
                 crowd |= mask
             elif mask.any():
                 masks.append(mask)
                 categories.append(annotation["category_id"])
-        stacked = np.zeros((len(masks), height, width), dtype=bool)
+        stacked = np.zeros((len(masks), *crowd.shape), dtype=bool)
         for number, mask in enumerate(masks):
             stacked[number] = mask
         return Instances(

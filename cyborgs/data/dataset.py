@@ -52,9 +52,7 @@ class TwoViews(Dataset[dict[str, Any] | InputError]):
 
     def _sample(self, epoch: int, position: int) -> dict[str, Any]:
         entry = self._index[position]
-        image = decode(
-            self._folder / entry.name, entry.name, entry.bytes, entry.height, entry.width
-        )
+        image = decode(self._folder, entry)
         labels = self._masks.read(position)
         rng = generator(self._seed, "views", epoch, position)
         images, cells, ids = [], [], []

@@ -1,7 +1,10 @@
 """Files to pixels.  The only place that decodes images."""
 
 import io
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -10,21 +13,57 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from cyborgs.errors import BadImageError, InputError
 
+T = TypeVar("T", bound=np.generic)
+
 # Loader processes are the parallelism; OpenCV's own threads would fight them.
 cv2.setNumThreads(0)
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
-# EXIF orientations that swap height and width.
-_TRANSPOSED = frozenset({5, 6, 7, 8})
+# Pixels of an image, at most: half a gigabyte as RGB.  A file of a few kilobytes can claim more
+# than any memory holds.  Pillow would refuse the same, after a warning at half of it.
+MAX_PIXELS = 178_956_970
+Image.MAX_IMAGE_PIXELS = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An image file as it was indexed.
+
+    Attributes:
+        name: its path below the images folder, with ``/`` between folders.
+        height, width: in pixels, as `decode` gives them: upright.
+        bytes: its length.
+        crc32: of its content.
+        orientation: in EXIF, 1 … 8; the stored pixels are upright where it is 1.
+    """
+
+    name: str
+    height: int
+    width: int
+    bytes: int
+    crc32: int
+    orientation: int = 1
 
 
 class BrokenImageError(ValueError):
     """An image file that cannot be decoded; the message is the reason alone."""
 
 
-def inspect(content: bytes) -> tuple[int, int]:
-    """Height and width in pixels of an encoded image, as `decode` will give them.
+def upright(pixels: NDArray[T], orientation: int) -> NDArray[T]:
+    """Stored pixels ``(rows, columns, …)`` as they should be seen (EXIF 2.3, tag 0x0112)."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    # What a value asks for after rows and columns are exchanged, from 5 on.
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def examine(name: str, content: bytes) -> Entry:
+    """What an encoded image is, as `decode` will see it.
 
     All of the compressed data is read, so that a truncated file is found; a JPEG is decoded
     at an eighth of its size, which costs less than half the time.  Raises `BrokenImageError`.
@@ -34,56 +73,84 @@ def inspect(content: bytes) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(content)) as image:
             width, height = image.size
-            # The orientation in EXIF alone: `decode` knows no other.
-            exif = Image.Exif()
-            exif.load(image.info.get("exif", b""))
-            transposed = exif.get(ExifTags.Base.Orientation) in _TRANSPOSED
+            if width * height > MAX_PIXELS:
+                raise BrokenImageError(
+                    f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded"
+                )
+            orientation = _orientation(image)
             image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
             image.load()
+    except BrokenImageError:
+        raise
     except UnidentifiedImageError:
         raise BrokenImageError("not an image in a known format") from None
     except Exception as error:
         # Pillow's decoders raise many types (OSError, SyntaxError, struct.error, …).
         raise BrokenImageError(" ".join(str(error).split()) or type(error).__name__) from None
     if content.startswith(b"\xff\xd8"):
-        return (width, height) if transposed else (height, width)
-    # Of other formats the two libraries take different parts: what training will read counts.
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if pixels is None:
-        raise BrokenImageError("this kind of file cannot be decoded")
-    return int(pixels.shape[0]), int(pixels.shape[1])
+        if orientation >= 5:
+            height, width = width, height
+    else:
+        # Of other formats the two libraries take different parts: what training will read counts.
+        pixels = _pixels(content)
+        if pixels is None:
+            raise BrokenImageError("this kind of file cannot be decoded")
+        height, width = pixels.shape[:2]
+    return Entry(name, int(height), int(width), len(content), zlib.crc32(content), orientation)
 
 
-def decode(path: Path, name: str, size: int, height: int, width: int) -> NDArray[np.uint8]:
+def _orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    else:
+        # That of EXIF alone: `decode` knows no other, and Pillow would ask XMP too.
+        exif = Image.Exif()
+        exif.load(image.info.get("exif", b""))
+        value = exif.get(ExifTags.Base.Orientation, 1)
+    return value if value in range(1, 9) else 1
+
+
+def _pixels(content: bytes) -> NDArray[np.uint8] | None:
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error:
+        # Where a file that is no image claims to be a huge one.
+        return None
+    return None if pixels is None else np.asarray(pixels, dtype=np.uint8)
+
+
+def decode(folder: Path, entry: Entry) -> NDArray[np.uint8]:
     """Pixels of an indexed image: RGB ``(height, width, 3)``, EXIF orientation applied.
 
     Args:
-        path: the file.
-        name: what the index calls it, for messages.
-        size: its length in bytes when it was indexed.
-        height, width: in pixels, when it was indexed.
+        folder: of the images.
+        entry: the image in their index.
 
     Raises:
-        BadImageError: the file cannot be decoded, or is not the one that was indexed.
+        BadImageError: the file is not the one that was indexed, or cannot be decoded.
         InputError: it cannot be read: a fault of the disk or the network may pass.
     """
+    path = folder / entry.name
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"image {name}: cannot read {path}: {error.strerror}") from None
-    if len(content) != size:
+        raise InputError(f"image {entry.name}: cannot read {path}: {error.strerror}") from None
+    if len(content) != entry.bytes:
         raise BadImageError(
-            f"image {name}: {path} has {len(content)} bytes, {size} when it was indexed; "
-            "restore it, or index again"
+            f"image {entry.name}: {path} has {len(content)} bytes, {entry.bytes} when it was "
+            "indexed; restore it, or index again"
         )
-    # OpenCV is twice as fast as Pillow here, with the same pixels for JPEG.  It fills in what
-    # a truncated file lacks, hence the check of the length above.
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if pixels is None:
-        raise BadImageError(f"image {name}: {path} cannot be decoded; index again")
-    if pixels.shape != (height, width, 3):
+    if zlib.crc32(content) != entry.crc32:
         raise BadImageError(
-            f"image {name}: {path} is {pixels.shape[0]} x {pixels.shape[1]} pixels, "
-            f"{height} x {width} when it was indexed; index again"
+            f"image {entry.name}: {path} has another content than when it was indexed; restore "
+            "it, or index again"
         )
-    return np.asarray(pixels, dtype=np.uint8)
+    # OpenCV is twice as fast as Pillow here, with the same pixels for JPEG.
+    pixels = _pixels(content)
+    if pixels is None or pixels.shape != (entry.height, entry.width, 3):
+        # Another version of a library reads it in another way.
+        raise BadImageError(
+            f"image {entry.name}: {path} cannot be decoded as when it was indexed "
+            f"({entry.height} x {entry.width} pixels); index again"
+        )
+    return pixels

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from skimage.segmentation import felzenszwalb as segment
 
 from cyborgs.data.annotations import GroundTruth
+from cyborgs.data.decoding import Entry
 from cyborgs.masks.alignment import at_centres, grid_size
 
 Labels = NDArray[np.integer]
@@ -52,11 +53,11 @@ def one(height: int, width: int, *, stride: int) -> Labels:
     return np.zeros((grid_size(height, stride), grid_size(width, stride)), dtype=np.uint8)
 
 
-def annotated(truth: GroundTruth, name: str, height: int, width: int, *, stride: int) -> Labels:
+def annotated(truth: GroundTruth, entry: Entry, *, stride: int) -> Labels:
     """Annotated instances: 0 is everything else, and instance i of the image is 1 + i.
 
     An image that the annotations do not know has one mask.
     """
-    if name not in truth:
-        return one(height, width, stride=stride)
-    return at_centres(truth.instances(name, height, width).label_map(), stride)
+    if entry.name not in truth:
+        return one(entry.height, entry.width, stride=stride)
+    return at_centres(truth.instances(entry).label_map(), stride)

@@ -33,7 +33,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyborgs.config import MOST_LABELS
-from cyborgs.data.index import Entry, Index
+from cyborgs.data.decoding import Entry
+from cyborgs.data.index import Index
 from cyborgs.errors import InputError
 from cyborgs.files import atomic_write
 from cyborgs.masks.alignment import grid_size

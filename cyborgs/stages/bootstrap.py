@@ -12,8 +12,8 @@ import torch
 from cyborgs.bootstrap.features import FeatureExtractor, memory_needed
 from cyborgs.bootstrap.kmeans import cluster, pin_threads
 from cyborgs.config import Bootstrap, Compute, Config, check_block
-from cyborgs.data.decoding import decode
-from cyborgs.data.index import Entry, Index, read_index
+from cyborgs.data.decoding import Entry, decode
+from cyborgs.data.index import Index, read_index
 from cyborgs.distributed import choose_device
 from cyborgs.errors import BadImageError, InputError
 from cyborgs.files import sha256
@@ -161,7 +161,7 @@ def _require_memory(
 def _pixels(images: Path, index: Index, position: int, skip: bool) -> np.ndarray | BadImageError:
     entry = index[position]
     try:
-        return decode(images / entry.name, entry.name, entry.bytes, entry.height, entry.width)
+        return decode(images, entry)
     except BadImageError as error:
         if skip:
             return error

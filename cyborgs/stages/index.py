@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from cyborgs.data.index import Bad, Entry, list_images, scan, write_index
+from cyborgs.data.decoding import Entry
+from cyborgs.data.index import Bad, names_of, scan, write_index
 from cyborgs.errors import InputError
 from cyborgs.files import atomic_write
 from cyborgs.progress import say, track
@@ -11,8 +12,14 @@ from cyborgs.progress import say, track
 _NAMED = 10
 
 
-def run(images: Path, out: Path, threads: int, on_bad_image: str = "error") -> None:
-    """Index the images below a folder.
+def run(
+    images: Path,
+    out: Path,
+    threads: int,
+    on_bad_image: str = "error",
+    list_file: Path | None = None,
+) -> None:
+    """Index the images below a folder, or some of them.
 
     Args:
         images: the folder.
@@ -20,15 +27,16 @@ def run(images: Path, out: Path, threads: int, on_bad_image: str = "error") -> N
         threads: files read at a time.
         on_bad_image: "error", or "skip" to leave out what cannot be decoded; it is listed at the
             end of the index.
+        list_file: names the files to index; else all image files are.
 
     Raises:
         InputError: no folder, no images, or bad images (up to ten by name, after all have been
             read).
     """
-    total = sum(1 for _ in list_images(images))
+    names = names_of(images, list_file)
     entries: list[Entry] = []
     bad: list[Bad] = []
-    for found in track(scan(images, threads), total, "index", "images"):
+    for found in track(scan(images, names, threads), len(names), "index", "images"):
         if isinstance(found, Bad):
             bad.append(found)
         else:

@@ -8,7 +8,7 @@ from typing import Any
 # there on: editing code reruns nothing by itself.
 VERSIONS = {
     "scenes": 1,
-    "index": 2,
+    "index": 3,
     "seed-state": 2,
     "seed-masks": 1,
     "pretrain": 2,

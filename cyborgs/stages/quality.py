@@ -78,7 +78,7 @@ def _measure(masks_where: str, index: Index, truth: GroundTruth, annotations: Pa
         if entry.name not in truth:
             continue
         labels = full_size(masks.read(position), entry.height, entry.width, masks.stride)
-        instances = truth.instances(entry.name, entry.height, entry.width)
+        instances = truth.instances(entry)
         ari = meter.update(labels, instances, int(masks.groups[position]))
         if ari is not None and not math.isnan(ari):
             measured.append((ari, position))

@@ -257,9 +257,9 @@ def _show(
     images: Path, index: Index, position: int, series: Sequence[Series], truth: GroundTruth | None
 ) -> Shown:
     e = index[position]
-    photograph = decode(images / e.name, e.name, e.bytes, e.height, e.width)
+    photograph = decode(images, e)
     known = truth is not None and e.name in truth
-    instances = truth.instances(e.name, e.height, e.width) if truth and known else None
+    instances = truth.instances(e) if truth and known else None
     return Shown(
         f"image {position}: {e.name}",
         rows_of_pictures(e.name, position, photograph, series, instances),

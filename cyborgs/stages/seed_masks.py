@@ -16,8 +16,8 @@ from cyborgs.config import (
     GroundTruthSeed,
 )
 from cyborgs.data.annotations import GroundTruth
-from cyborgs.data.decoding import decode
-from cyborgs.data.index import Entry, read_index
+from cyborgs.data.decoding import Entry, decode
+from cyborgs.data.index import read_index
 from cyborgs.errors import BadImageError, InputError
 from cyborgs.files import require_file, sha256
 from cyborgs.masks import seeds
@@ -125,8 +125,6 @@ def _labeller(
         return lambda _, e: seeds.one(e.height, e.width, stride=stride)
     if isinstance(settings, GroundTruthSeed):
         truth = GroundTruth(_given(annotations))
-        return lambda _, e: seeds.annotated(truth, e.name, e.height, e.width, stride=stride)
+        return lambda _, e: seeds.annotated(truth, e, stride=stride)
     options = settings.model_dump(exclude={"kind"})
-    return lambda _, e: seeds.felzenszwalb(
-        decode(images / e.name, e.name, e.bytes, e.height, e.width), **options
-    )
+    return lambda _, e: seeds.felzenszwalb(decode(images, e), **options)

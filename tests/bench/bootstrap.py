@@ -167,7 +167,7 @@ def bounds(clock, backbone, images, index, members, k):
 
 def read(images, index, p):
     e = index[p]
-    return decode(images / e.name, e.name, e.bytes, e.height, e.width)
+    return decode(images, e)
 
 
 def spread(points, labels):

@@ -10,7 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from cyborgs.data.index import Entry, read_index, write_index
+from cyborgs.data.decoding import Entry
+from cyborgs.data.index import read_index, write_index
 
 
 def measure(images, results):
@@ -20,7 +21,7 @@ def measure(images, results):
         # Names as long as ImageNet's.
         name = "train/n{:08d}/n{:08d}_{}.JPEG"
         entries = (
-            Entry(name.format(i // 1300, i // 1300, i), 375, 500, 110_000) for i in range(images)
+            Entry(name.format(i // 1300, i // 1300, i), 375, 500, 110_000, i) for i in range(images)
         )
         write_index(path, Lazy(entries, images))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

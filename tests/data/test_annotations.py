@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as rle  # type: ignore[import-untyped]
 
 from cyborgs.data.annotations import GroundTruth, Instances
+from cyborgs.data.decoding import Entry, upright
 from cyborgs.errors import InputError
 
 # pycocotools hands NumPy 2 an array type of before it.
@@ -79,7 +80,7 @@ def load(folder: Path, content: Any) -> GroundTruth:
 
 
 def instances(folder: Path, *annotations: dict[str, Any]) -> Instances:
-    return load(folder, dataset(*annotations)).instances("a/b.jpg", H, W)
+    return load(folder, dataset(*annotations)).instances(Entry("a/b.jpg", H, W, 1, 0))
 
 
 def one_line(error: pytest.ExceptionInfo[InputError]) -> str:
@@ -94,7 +95,7 @@ def test_names_are_paths_below_the_images_folder(tmp_path: Path) -> None:
     assert "bare.jpg" in truth
     assert "b.jpg" not in truth
     with pytest.raises(KeyError):
-        truth.instances("b.jpg", H, W)
+        truth.instances(Entry("b.jpg", H, W, 1, 0))
 
 
 def test_loading_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +133,7 @@ def test_run_lengths_of_any_mask(tmp_path: Path, encode: Any) -> None:
     ]
     content = dataset(*(annotation(n, encode(mask)) for n, mask in enumerate(wanted)))
     content["images"][0].update(height=60, width=120)
-    found = load(tmp_path, content).instances("a/b.jpg", 60, 120)
+    found = load(tmp_path, content).instances(Entry("a/b.jpg", 60, 120, 1, 0))
     np.testing.assert_array_equal(found.masks, wanted)
 
 
@@ -183,7 +184,7 @@ def test_masks_without_a_pixel_are_left_out(tmp_path: Path) -> None:
 
 def test_an_image_without_annotations(tmp_path: Path) -> None:
     truth = load(tmp_path, dataset(annotation(1, [rectangle(1, 1, 4, 4)])))
-    found = truth.instances("bare.jpg", H, W)
+    found = truth.instances(Entry("bare.jpg", H, W, 1, 0))
     assert found.masks.shape == (0, H, W)
     assert found.categories.shape == (0,)
     for empty in (found.ignore, found.label_map(), found.category_map()):
@@ -237,7 +238,7 @@ def test_category_zero_is_not_taken_for_background() -> None:
 def test_another_size_is_an_error(tmp_path: Path) -> None:
     truth = load(tmp_path, dataset(annotation(1, [rectangle(1, 1, 4, 4)])))
     with pytest.raises(InputError) as error:
-        truth.instances("a/b.jpg", W, H)
+        truth.instances(Entry("a/b.jpg", W, H, 1, 0))
     message = one_line(error)
     for part in ("instances.json", "a/b.jpg", f"{H} x {W}", f"{W} x {H}"):
         assert part in message
@@ -323,12 +324,12 @@ def test_duplicated_names_are_named(tmp_path: Path) -> None:
 def test_a_segmentation_that_cannot_be_decoded(tmp_path: Path, segmentation: Any) -> None:
     truth = load(tmp_path, dataset(annotation(13, segmentation)))
     with pytest.raises(InputError) as error:
-        truth.instances("a/b.jpg", H, W)
+        truth.instances(Entry("a/b.jpg", H, W, 1, 0))
     message = one_line(error)
     for part in ("instances.json", "annotation 13", "a/b.jpg"):
         assert part in message
     # Other images stay usable.
-    assert len(truth.instances("bare.jpg", H, W).masks) == 0
+    assert len(truth.instances(Entry("bare.jpg", H, W, 1, 0)).masks) == 0
 
 
 @pytest.mark.skipif(not COCO_VAL.is_file(), reason="no COCO annotations beside the repository")
@@ -341,7 +342,7 @@ def test_real_annotations() -> None:
         if image["id"] not in crowded and image["id"] > 1300:
             continue
         height, width = image["height"], image["width"]
-        found = truth.instances(image["file_name"], height, width)
+        found = truth.instances(Entry(image["file_name"], height, width, 1, 0))
         codes: tuple[list[Any], list[Any]] = [], []
         for entry in sorted(content["annotations"], key=lambda a: a["id"]):
             if entry["image_id"] == image["id"]:
@@ -364,3 +365,21 @@ def encoded(segmentation: Any, height: int, width: int) -> dict[str, Any]:
     if isinstance(segmentation["counts"], list):
         return rle.frPyObjects(segmentation, height, width)
     return segmentation
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_ground_truth_is_turned_with_the_picture(tmp_path: Path, orientation: int) -> None:
+    """Annotations of the upright picture stay; those of the stored pixels are turned like them."""
+    stored = np.zeros((H, W), dtype=bool)
+    stored[1:3, 1:7] = True
+    seen = upright(stored, orientation)
+    entry = Entry("a/b.jpg", *seen.shape, 1, 0, orientation)
+
+    def found(mask: np.ndarray) -> np.ndarray:
+        content = dataset(annotation(1, runs(mask)))
+        content["images"][0] |= {"height": mask.shape[0], "width": mask.shape[1]}
+        return load(tmp_path, content).instances(entry).masks[0]
+
+    np.testing.assert_array_equal(found(seen), seen)
+    if orientation >= 5:
+        np.testing.assert_array_equal(found(stored), seen)

@@ -6,7 +6,7 @@ import torch
 
 from cyborgs.config import Views
 from cyborgs.data.dataset import Steps, TwoViews, load_batches
-from cyborgs.data.index import Index, scan
+from cyborgs.data.index import Index, names_of, scan
 from cyborgs.errors import InputError
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.shards import Header, Masks, write_shard
@@ -20,7 +20,7 @@ def parts(tmp_path_factory, write_image):
     folder = tmp_path_factory.mktemp("dataset")
     for i in range(IMAGES):
         write_image(folder / "images" / f"{i:02d}.png", (40 + 3 * i, 90 - 4 * i))
-    index = Index(list(scan(folder / "images", 1)), "digest")
+    index = Index(list(scan(folder / "images", names_of(folder / "images"), 1)), "digest")
     with write_shard(folder / "masks.h5", Header(0, 8, 0, 1, "digest", {})) as writer:
         for p, entry in enumerate(index.entries):
             shape = grid_size(entry.height, 8), grid_size(entry.width, 8)
@@ -97,7 +97,7 @@ def test_going_on_in_mid_epoch_draws_what_is_left():
 def test_a_picture_that_changed_is_one_line_from_any_process(tmp_path, write_image, workers):
     for i in range(4):
         write_image(tmp_path / "images" / f"{i}.png", (32, 32))
-    index = Index(list(scan(tmp_path / "images", 1)), "digest")
+    index = Index(list(scan(tmp_path / "images", names_of(tmp_path / "images"), 1)), "digest")
     with write_shard(tmp_path / "masks.h5", Header(0, 8, 0, 1, "digest", {})) as writer:
         for p, entry in enumerate(index.entries):
             writer.add(p, entry, np.zeros((4, 4), int), -1, 1)

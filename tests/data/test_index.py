@@ -3,6 +3,8 @@
 import errno
 import io
 import json
+import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,9 @@ from cyborgs.data.index import (
     Bad,
     Entry,
     list_images,
+    names_of,
     read_index,
+    read_list,
     require_images,
     scan,
     write_index,
@@ -60,14 +64,15 @@ def jpeg(height=40, width=60, **options):
 
 
 def test_images_come_in_the_order_of_their_names_with_size_and_length(photos):
-    assert list(scan(photos, threads=2)) == [
-        Entry(name, 9, 5 + NAMES.index(name), (photos / name).stat().st_size)
+    assert list(scan(photos, names_of(photos), threads=2)) == [
+        Entry(name, 9, 5 + NAMES.index(name), len(content), zlib.crc32(content))
         for name in sorted(NAMES)
+        if (content := (photos / name).read_bytes())
     ]
 
 
 def test_names_survive_the_file(photos, tmp_path):
-    entries = list(scan(photos, threads=1))
+    entries = list(scan(photos, names_of(photos), threads=1))
     write_index(tmp_path / "index", entries)
     index = read_index(tmp_path / "index")
     assert list(index.entries) == entries
@@ -79,7 +84,7 @@ def test_names_survive_the_file(photos, tmp_path):
 def test_a_name_that_is_not_utf8_survives_the_file(tmp_path):
     name = b"caf\xe9.jpg".decode(errors="surrogateescape")
     (tmp_path / name).write_bytes(jpeg())
-    entries = list(scan(tmp_path, threads=1))
+    entries = list(scan(tmp_path, names_of(tmp_path), threads=1))
     write_index(tmp_path / "index", entries)
     assert [entry.name for entry in read_index(tmp_path / "index").entries] == [name]
 
@@ -92,23 +97,118 @@ def test_files_of_other_kinds_are_left_alone(photos):
     assert set(list_images(photos)) == before == set(NAMES)
 
 
-def test_linked_files_count_and_linked_folders_do_not(tmp_path, write_image):
-    write_image(tmp_path / "elsewhere" / "x.png", (4, 4))
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    (folder / "link.png").symlink_to(tmp_path / "elsewhere" / "x.png")
-    (folder / "folder").symlink_to(tmp_path / "elsewhere")
+@pytest.fixture
+def linked(tmp_path, write_image):
+    """A folder with an image of its own, and two folders elsewhere."""
+    for name in ("photos/own/x.png", "elsewhere/y.png", "elsewhere/deep/z.png", "other/v.png"):
+        write_image(tmp_path / name, (4, 4))
+    return tmp_path / "photos", tmp_path / "elsewhere", tmp_path / "other"
+
+
+def test_links_are_followed_and_every_file_counts_once(linked):
+    folder, elsewhere, other = linked
+    (folder / "b").symlink_to(elsewhere)
+    (folder / "a").symlink_to(elsewhere)
+    (folder / "again").symlink_to(folder / "own")
     (folder / "round").symlink_to(folder)
-    assert list(list_images(folder)) == ["link.png"]
+    (folder / "own/up").symlink_to("..")
+    (elsewhere / "onwards").symlink_to(other)
+    (other / "back").symlink_to(elsewhere)
+    # The first link by name gives a folder its name; a path of its own comes before any link.
+    expected = ["a/deep/z.png", "a/onwards/v.png", "a/y.png", "own/x.png"]
+    assert sorted(list_images(folder)) == expected
+    # Links to files: to one that has a name already, twice to one that has none, and to none.
+    (folder / "0.png").symlink_to("own/x.png")
+    (folder / "2.png").symlink_to(elsewhere / "y.png")
+    outside = folder.parent / "outside.png"
+    (elsewhere / "y.png").rename(outside)
+    (folder / "3.png").symlink_to(outside)
+    (folder / "1.png").symlink_to(outside)
+    (folder / "nowhere.png").symlink_to(folder.parent / "none.png")
+    (folder / "itself.png").symlink_to("itself.png")
+    expected[2:3] = []
+    assert sorted(list_images(folder)) == [
+        "1.png", "2.png", *expected[:2], "itself.png", "nowhere.png", "own/x.png",
+    ]  # fmt: skip
+
+
+def test_what_looks_like_an_image_may_be_reached_by_a_link_to_something_else(linked):
+    folder, elsewhere, _ = linked
+    (elsewhere / "y.png").rename(folder / "stored as.dat")
+    (folder / "y.png").symlink_to("stored as.dat")
+    assert sorted(list_images(folder)) == ["own/x.png", "y.png"]
+
+
+def test_files_of_macos_beside_images_are_none(photos):
+    (photos / "._9.jpg").write_bytes(b"Mac OS X")
+    assert sorted(list_images(photos)) == sorted(NAMES)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every folder")
+def test_a_folder_that_cannot_be_read_is_named(photos, refused):
+    (photos / "b").chmod(0)
+    with refused("data.images: folder", f"{photos}/b cannot be read: Permission denied"):
+        list(list_images(photos))
+    (photos / "b").chmod(0o700)
+
+
+@pytest.mark.parametrize("end", ["\n", "\0", "\r\n"])
+def test_a_list_names_the_images(photos, tmp_path, end):
+    """Below the folder, or by their whole path; in whatever order."""
+    given = ["b/../b/x.jpg", "./9.jpg", str(photos / "Åse/日本.jpg"), 'a b\'s "c".jpg']
+    expected = ["9.jpg", 'a b\'s "c".jpg', "b/x.jpg", "Åse/日本.jpg"]
+    if end == "\0":
+        given.append("new\nline.jpg")
+        expected.insert(3, "new\nline.jpg")
+    (tmp_path / "list").write_bytes(end.join([*given, ""]).encode())
+    assert names_of(photos, tmp_path / "list") == expected
+    index_stage.run(photos, tmp_path / "index", 1, list_file=tmp_path / "list")
+    assert [e.name for e in read_index(tmp_path / "index").entries] == expected
+
+
+def test_an_image_that_is_listed_and_not_there_is_bad(photos, tmp_path, refused):
+    (tmp_path / "list").write_text("9.jpg\ngone.jpg\na\n")
+    with pytest.raises(InputError, match=r"gone\.jpg: No such file or directory"):
+        index_stage.run(photos, tmp_path / "index", 1, list_file=tmp_path / "list")
+    index_stage.run(photos, tmp_path / "index", 1, "skip", tmp_path / "list")
+    index = read_index(tmp_path / "index")
+    assert [e.name for e in index.entries] == ["9.jpg"]
+    assert index.bad == (Bad("a", "Is a directory"), Bad("gone.jpg", "No such file or directory"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "names no file"),
+        ("9.jpg\n../x.jpg\n", "line 2: ../x.jpg is not below"),
+        ("/etc/x.jpg\n", "line 1: /etc/x.jpg is not below"),
+        (".\n", "line 1: . is not below"),
+        ("9.jpg\n\n0.jpg\n./9.jpg\n", "line 4: ./9.jpg is in line 1 already"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_refused(photos, tmp_path, content, message, refused):
+    (tmp_path / "list").write_text(content)
+    with refused(f"data.list: {tmp_path / 'list'}", message):
+        read_list(tmp_path / "list", photos)
+    with refused(f"data.list: {tmp_path / 'none'} does not exist"):
+        read_list(tmp_path / "none", photos)
+
+
+def test_images_that_come_later_extend_an_index(photos, tmp_path, write_image):
+    index_stage.run(photos, tmp_path / "before", 1)
+    write_image(photos / "a/new.png", (4, 4))
+    index_stage.run(photos, tmp_path / "after", 1)
+    before, after = (read_index(tmp_path / name).entries for name in ("before", "after"))
+    assert [e for e in after if e.name != "a/new.png"] == list(before)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_same_files_give_the_same_bytes(photos, tmp_path, threads):
-    write_index(tmp_path / "a", list(scan(photos, threads=2)))
-    write_index(tmp_path / "b", list(scan(photos, threads=threads)))
+    write_index(tmp_path / "a", list(scan(photos, names_of(photos), threads=2)))
+    write_index(tmp_path / "b", list(scan(photos, names_of(photos), threads=threads)))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert read_index(tmp_path / "a").digest == read_index(tmp_path / "b").digest
-    write_index(tmp_path / "b", list(scan(photos, threads=1))[1:])
+    write_index(tmp_path / "b", list(scan(photos, names_of(photos), threads=1))[1:])
     assert read_index(tmp_path / "a").digest != read_index(tmp_path / "b").digest
 
 
@@ -162,7 +262,9 @@ def test_all_broken_files_are_named_at_once_but_not_hundreds(
 
 def test_a_file_that_cannot_be_opened_is_named(photos):
     (photos / "gone.jpg").symlink_to(photos / "nowhere.jpg")
-    assert Bad("gone.jpg", "No such file or directory") in list(scan(photos, threads=1))
+    assert Bad("gone.jpg", "No such file or directory") in list(
+        scan(photos, names_of(photos), threads=1)
+    )
 
 
 def test_a_disk_that_fails_leaves_no_image_out(photos, monkeypatch, refused):
@@ -171,7 +273,7 @@ def test_a_disk_that_fails_leaves_no_image_out(photos, monkeypatch, refused):
 
     monkeypatch.setattr(Path, "read_bytes", fail)
     with refused("0.jpg: cannot read: Input/output error"):
-        list(scan(photos, threads=1))
+        list(scan(photos, names_of(photos), threads=1))
 
 
 def test_a_folder_of_broken_files_is_no_data(tmp_path, refused):
@@ -184,10 +286,10 @@ def test_a_folder_of_broken_files_is_no_data(tmp_path, refused):
 
 def test_folders_without_images_are_refused(tmp_path, refused):
     with refused("data.images: folder", "nowhere does not exist"):
-        list(scan(tmp_path / "nowhere", threads=1))
+        names_of(tmp_path / "nowhere")
     (tmp_path / "x.txt").touch()
     with refused(f"data.images: folder {tmp_path} holds no images", ".jpeg"):
-        list(scan(tmp_path, threads=1))
+        names_of(tmp_path)
 
 
 def test_a_batch_needs_as_many_images(photos, refused):
@@ -202,7 +304,7 @@ def test_a_batch_needs_as_many_images(photos, refused):
 def lines(tmp_path):
     """The lines of a good index of three images."""
     path = tmp_path / "good"
-    write_index(path, [Entry(f"{n}.jpg", 4, 5, 6) for n in "abc"])
+    write_index(path, [Entry(f"{n}.jpg", 4, 5, 6, 7) for n in "abc"])
     return path.read_text().splitlines(keepends=True)
 
 
@@ -226,7 +328,7 @@ def damaged(lines, line, text):
         (lambda lines: damaged(lines, 2, "null\n"), "is damaged"),
         (lambda lines: damaged(lines, 2, '{"name": "b.jpg"}\n'), "is damaged"),
         (lambda lines: damaged(lines, 2, lines[2].replace("bytes", "bites")), "is damaged"),
-        (lambda lines: damaged(lines, 0, lines[0].replace('"version": 2', '"version": 1')), "1"),
+        (lambda lines: damaged(lines, 0, lines[0].replace('"version": 3', '"version": 1')), "1"),
         (lambda lines: damaged(lines, 0, lines[0].replace("version", "vision")), "is damaged"),
         (lambda lines: damaged(lines, 0, lines[0].replace("images", "pages")), "is damaged"),
     ],
@@ -241,7 +343,7 @@ def test_an_index_that_is_not_whole_is_refused(tmp_path, lines, damage, message,
 def test_another_version_says_which(tmp_path, lines, refused):
     path = tmp_path / "index.jsonl"
     path.write_text(damaged(lines, 0, json.dumps(json.loads(lines[0]) | {"version": 7}) + "\n"))
-    with refused("version 7", "version 2", "index again"):
+    with refused("version 7", "version 3", "index again"):
         read_index(path)
 
 
@@ -255,7 +357,10 @@ def test_photographs_of_coco(tmp_path):
     names = sorted(COCO.glob("*.jpg"))[:20]
     for path in names:
         (tmp_path / path.name).symlink_to(path)
-    for path, entry in zip(names, scan(tmp_path, threads=2), strict=True):
+    for path, entry in zip(names, scan(tmp_path, names_of(tmp_path), threads=2), strict=True):
         with Image.open(path) as image:
-            expected = Entry(path.name, image.height, image.width, path.stat().st_size)
+            content = path.read_bytes()
+            expected = Entry(
+                path.name, image.height, image.width, len(content), zlib.crc32(content)
+            )
         assert entry == expected

@@ -14,6 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from cyborgs.data.annotations import GroundTruth
+from cyborgs.data.decoding import Entry
 from cyborgs.data.scenes import write_scenes
 
 IMAGES, HEIGHT, WIDTH = 40, 192, 256
@@ -78,7 +79,7 @@ def test_files_have_the_size_asked_for(tmp_path: Path, size: tuple[int, int]) ->
     truth = GroundTruth(tmp_path / "annotations.json")
     for number in (1, 2):
         assert pixels(tmp_path, number).shape == (*size, 3)
-        assert len(truth.instances(f"{number:06d}.jpg", *size).masks) > 0
+        assert len(truth.instances(Entry(f"{number:06d}.jpg", *size, 1, 0)).masks) > 0
 
 
 def test_annotations_have_the_layout_of_coco_instances(coco: COCO) -> None:

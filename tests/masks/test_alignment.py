@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cyborgs.config import Views
 from cyborgs.data.dataset import TwoViews
-from cyborgs.data.index import Index, scan
+from cyborgs.data.index import Index, names_of, scan
 from cyborgs.data.views import Crop, View, cell_labels, draw_view, render
 from cyborgs.masks.alignment import at_centres, full_size, grid_size, nearest_location
 from cyborgs.masks.shards import Header, Masks, write_shard
@@ -127,7 +127,7 @@ def test_samples_of_training_have_the_cells_of_their_images(tmp_path, write_imag
     for name, height, width in [("a/x.png", 96, 130), ("b/x.png", 120, 90), ("c.png", 70, 70)]:
         maps[name] = random_map(rng, height, width, 8)
         write_image(tmp_path / "images" / name, painted(maps[name], height, width, 8))
-    index = Index(list(scan(tmp_path / "images", threads=1)), "digest")
+    index = Index(list(scan(tmp_path / "images", names_of(tmp_path / "images"), 1)), "digest")
     with write_shard(tmp_path / "masks.h5", Header(0, 8, 0, 1, "digest", {})) as writer:
         for position in (2, 0, 1):
             entry = index[position]

@@ -13,13 +13,14 @@ import h5py
 import numpy as np
 import pytest
 
-from cyborgs.data.index import Entry, Index
+from cyborgs.data.decoding import Entry
+from cyborgs.data.index import Index
 from cyborgs.masks.alignment import full_size
 from cyborgs.masks.palette import colours
 from cyborgs.masks.shards import Header, Shard, labels_digest, write_shard
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/mask-format.md").read_text()
-INDEX = Index([Entry("a/ü.jpg", 50, 41, 1), Entry("b.jpg", 8, 8, 1)], "0123abc")
+INDEX = Index([Entry("a/ü.jpg", 50, 41, 1, 0), Entry("b.jpg", 8, 8, 1, 0)], "0123abc")
 
 needs_tools = pytest.mark.skipif(
     shutil.which("h5dump") is None or shutil.which("h5ls") is None,

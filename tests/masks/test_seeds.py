@@ -8,6 +8,7 @@ from skimage import data
 from skimage.segmentation import felzenszwalb as segment
 
 from cyborgs.data.annotations import GroundTruth
+from cyborgs.data.decoding import Entry
 from cyborgs.masks.alignment import full_size
 from cyborgs.masks.seeds import annotated, felzenszwalb, grid, one
 
@@ -63,7 +64,7 @@ def test_there_is_a_label_for_every_centre(size, stride, truth):
     for labels in (
         grid(height, width, cells=5, stride=stride),
         one(height, width, stride=stride),
-        annotated(truth, "unknown.jpg", height, width, stride=stride),
+        annotated(truth, Entry("unknown.jpg", height, width, 1, 0), stride=stride),
         felzenszwalb(noise(height, width), **SETTINGS, short_side=None, stride=stride),
         felzenszwalb(noise(height, width), **SETTINGS, short_side=16, stride=stride),
     ):
@@ -135,16 +136,16 @@ def test_annotated_instances_are_looked_up_at_the_centres(truth, stride):
     expected = np.zeros((30, 50), dtype=int)
     expected[4:26, 6:40] = 1
     expected[8:16, 16:32] = 2
-    found = annotated(truth, "a/x.jpg", 30, 50, stride=stride)
+    found = annotated(truth, Entry("a/x.jpg", 30, 50, 1, 0), stride=stride)
     np.testing.assert_array_equal(found, expected[::stride, ::stride])
     if stride == 1:
         np.testing.assert_array_equal(full_size(found, 30, 50, 1), expected)
 
 
 def test_an_image_without_annotations_has_one_mask(truth):
-    assert not annotated(truth, "b.jpg", 30, 50, stride=8).any()
+    assert not annotated(truth, Entry("b.jpg", 30, 50, 1, 0), stride=8).any()
 
 
 def test_annotations_of_another_size_are_refused(truth, refused):
     with refused("a/x.jpg", "30 x 50", "31 x 50"):
-        annotated(truth, "a/x.jpg", 31, 50, stride=8)
+        annotated(truth, Entry("a/x.jpg", 31, 50, 1, 0), stride=8)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from cyborgs.data.index import Entry, Index
+from cyborgs.data.decoding import Entry
+from cyborgs.data.index import Index
 from cyborgs.errors import InputError
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.shards import Header, Masks, Shard, find_shards, write_shard
@@ -15,7 +16,7 @@ from cyborgs.masks.shards import Header, Masks, Shard, find_shards, write_shard
 SIZES = [(64, 96), (50, 41), (8, 8), (200, 9), (7, 300), (33, 32)]
 ALL = range(len(SIZES))
 INDEX = Index(
-    [Entry(f"folder {i % 2}/ü{i}.jpg", h, w, 10) for i, (h, w) in enumerate(SIZES)], "abc"
+    [Entry(f"folder {i % 2}/ü{i}.jpg", h, w, 10, 0) for i, (h, w) in enumerate(SIZES)], "abc"
 )
 
 
@@ -222,8 +223,8 @@ def test_shards_are_found_by_folder_file_and_pattern(tmp_path):
 
 def test_the_digest_notices_where_labels_lie(tmp_path):
     labels = {0: labels_of(0), 3: labels_of(3)}
-    same = Index([Entry(f"{n}.jpg", 64, 96, 10) for n in range(6)], "abc")
-    turned = Index([Entry(f"{n}.jpg", 96, 64, 10) for n in range(6)], "abc")
+    same = Index([Entry(f"{n}.jpg", 64, 96, 10, 0) for n in range(6)], "abc")
+    turned = Index([Entry(f"{n}.jpg", 96, 64, 10, 0) for n in range(6)], "abc")
     digests = [
         digest_of(tmp_path / "a.h5", labels),
         digest_of(tmp_path / "b.h5", labels | {0: labels[0][:, ::-1]}),
@@ -307,7 +308,7 @@ def test_damage_outside_the_masks_is_one_line_too(tmp_path):
 
 
 def test_names_that_are_not_utf8_keep_their_bytes(tmp_path):
-    entry = Entry("a\udcff.jpg", 10, 10, 3)
+    entry = Entry("a\udcff.jpg", 10, 10, 3, 0)
     index = Index([entry], "abc")
     with write_shard(tmp_path / "s.h5", Header(0, 8, 0, 1, "abc", {})) as writer:
         writer.add(0, entry, np.zeros((2, 2), int), -1, 1)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from cyborgs.data.index import Entry, Index
+from cyborgs.data.decoding import Entry
+from cyborgs.data.index import Index
 from cyborgs.report.sections import (
     Cost,
     Round,
@@ -74,7 +75,7 @@ def test_quality_charts_leave_out_what_is_not_known():
 
 
 def test_data_are_counted():
-    index = Index([Entry("a.jpg", 10, 30, 1000), Entry("b.jpg", 20, 50, 3000)], "abc")
+    index = Index([Entry("a.jpg", 10, 30, 1000, 0), Entry("b.jpg", 20, 50, 3000, 0)], "abc")
     rows = dict(data_table(index, "photos", "none").rows)
     assert rows["images"] == "2"
     assert rows["height, pixels"] == "10 … 20, median 15"

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slurm
 CONFIG = TINY | {
     "rounds": 1,
     "seed_masks": {"kind": "grid", "cells": 3},
-    "pretrain": TINY["pretrain"] | {"epochs": 12},
+    "pretrain": TINY["pretrain"] | {"epochs": 6},
     "compute": TINY["compute"] | {"checkpoint_minutes": 0},
 }
 TWO_PROCESSES = CONFIG | {"compute": CONFIG["compute"] | {"processes": 2}}
@@ -275,8 +275,9 @@ def test_a_node_goes_down_and_comes_back(folder, undisturbed):
     node = slurm("squeue", "--noheader", "--jobs", number, "--format", "%N").strip()
     slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     # This cluster takes back a node that answers (ReturnToService).  The job waits for two minutes,
-    # which are left out here, in which what runs of it on that node comes to an end.
-    workflow.until(lambda: jobs("pretrain", "PENDING") and not training_processes(folder))
+    # of which only those seconds are kept here in which it comes to an end on that node.
+    step = f"slurmstepd: [{number}."
+    workflow.until(lambda: jobs("pretrain", "PENDING") and step not in slurm("ps", "-eo", "args"))
     slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
     workflow.finish()
     assert bytes_of(folder) == undisturbed
@@ -335,7 +336,7 @@ def test_a_shard_is_damaged_between_rounds(folder, undisturbed):
     os.utime(shard, ns=times)
     workflow = Workflow(folder, "--retries", "0")
     assert workflow.process.wait(timeout=200) != 0
-    assert f"error: {SEEDS[1]}" in log_of(folder)
+    assert f"error: mask shard {SEEDS[1]} is damaged" in log_of(folder)
     assert "Traceback" not in log_of(folder)
     assert not (folder / STATE).exists()
     assert not list((folder / "results/tiny/work").glob("*.pt"))

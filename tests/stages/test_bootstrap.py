@@ -93,7 +93,7 @@ def test_labels_are_the_nearest_centroid_of_the_groups_features(tiny, one_shard)
         points, labels = [], []
         for p in members:
             e = index[int(p)]
-            image = decode(tiny.images / e.name, e.name, e.bytes, e.height, e.width)
+            image = decode(tiny.images, e)
             found = features(image)
             assert found.shape[:2] == shard.read(int(p)).shape
             torch.testing.assert_close(found.norm(dim=-1), torch.ones(found.shape[:2]))

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from cyborgs.data.index import Entry, Index, read_index, write_index
+from cyborgs.data.decoding import Entry
+from cyborgs.data.index import Index, read_index, write_index
 from cyborgs.layout import Run
 from cyborgs.masks.agreement import adjusted_rand_index
 from cyborgs.masks.alignment import full_size, grid_size
@@ -26,7 +27,7 @@ SIZES = [(64, 96), (50, 41), (7, 9), (1, 1)]
 @pytest.fixture
 def odd(tmp_path):
     """An index with odd names and sizes, and masks of it in two shards, one with 16 bits."""
-    entries = [Entry(n, h, w, 10) for n, (h, w) in zip(NAMES, SIZES, strict=True)]
+    entries = [Entry(n, h, w, 10, 0) for n, (h, w) in zip(NAMES, SIZES, strict=True)]
     write_index(tmp_path / "index.jsonl", entries)
     index = read_index(tmp_path / "index.jsonl")
     rng = np.random.default_rng(0)
@@ -144,7 +145,7 @@ class TestBadExport:
             written(odd, kind, "out")
 
     def test_two_images_of_one_stem(self, tmp_path, refused):
-        index = Index([Entry(n, 8, 8, 1) for n in ("a/x.jpg", "a/x.png")], "d")
+        index = Index([Entry(n, 8, 8, 1, 0) for n in ("a/x.jpg", "a/x.png")], "d")
         with write_shard(tmp_path / "masks/s.h5", Header(0, 8, 0, 1, "d", {})) as writer:
             for p in range(2):
                 writer.add(p, index[p], np.zeros((1, 1), int), -1, 1)
@@ -156,7 +157,7 @@ class TestBadExport:
     @pytest.mark.parametrize("name", ["../x.jpg", "/x.jpg", "a/../../x.jpg"])
     def test_a_name_that_leads_out_of_the_folder(self, tmp_path, refused, name):
         with write_shard(tmp_path / "masks/s.h5", Header(0, 8, 0, 1, "d", {})) as writer:
-            writer.add(0, Entry(name, 8, 8, 1), np.zeros((1, 1), int), -1, 1)
+            writer.add(0, Entry(name, 8, 8, 1, 0), np.zeros((1, 1), int), -1, 1)
         with refused("its name leads out of the folder"):
             written(tmp_path, "png", "out")
 

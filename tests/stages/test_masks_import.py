@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
-from cyborgs.data.index import Entry, read_index, write_index
+from cyborgs.data.decoding import Entry
+from cyborgs.data.index import read_index, write_index
 from cyborgs.masks.agreement import adjusted_rand_index
 from cyborgs.masks.alignment import full_size, grid_size
 from cyborgs.masks.shards import Header, Masks, Shard, write_shard
@@ -26,7 +27,7 @@ SIDES = st.one_of(st.sampled_from([1, 7, 9, 321, 481]), st.integers(1, 60))
 
 def make_index(folder, sizes):
     """An index of images ``x0.jpg``, ``x1.jpg``, … of these sizes."""
-    entries = [Entry(f"x{i}.jpg", h, w, 10) for i, (h, w) in enumerate(sizes)]
+    entries = [Entry(f"x{i}.jpg", h, w, 10, 0) for i, (h, w) in enumerate(sizes)]
     write_index(folder / "index.jsonl", entries)
     return read_index(folder / "index.jsonl")
 
@@ -229,7 +230,7 @@ class TestExport:
             export.file_name(name, ".png")
 
     def test_a_mask_where_another_image_has_its_folder(self, tmp_path, refused):
-        entries = [Entry(n, 8, 8, 1) for n in ("a.jpg", "a.png/b.jpg")]
+        entries = [Entry(n, 8, 8, 1, 0) for n in ("a.jpg", "a.png/b.jpg")]
         with write_shard(tmp_path / "masks/s.h5", Header(0, 8, 0, 1, "d", {})) as writer:
             for p, entry in enumerate(entries):
                 writer.add(p, entry, np.zeros((1, 1), int), -1, 1)
@@ -302,13 +303,13 @@ class TestBadMasks:
             imports.run(tmp_path / "given", tmp_path / "index.jsonl", tmp_path / "out", 8, 1)
 
     def test_a_mask_that_two_images_would_share(self, tmp_path, refused):
-        write_index(tmp_path / "index.jsonl", [Entry(n, 8, 8, 1) for n in ("x0.jpg", "x0.png")])
+        write_index(tmp_path / "index.jsonl", [Entry(n, 8, 8, 1, 0) for n in ("x0.jpg", "x0.png")])
         source = give(tmp_path, [np.zeros((8, 8), int)])
         with refused("images x0.jpg and x0.png would share the mask file x0.npy"):
             imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", 8, 1)
 
     def test_a_name_that_leads_out_of_the_folder(self, tmp_path, refused):
-        write_index(tmp_path / "index.jsonl", [Entry("../x0.jpg", 8, 8, 1)])
+        write_index(tmp_path / "index.jsonl", [Entry("../x0.jpg", 8, 8, 1, 0)])
         source = give(tmp_path, [np.zeros((8, 8), int)])
         with refused("'../x0.jpg': its name leads out of the folder"):
             imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", 8, 1)

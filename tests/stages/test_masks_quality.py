@@ -41,7 +41,7 @@ def test_the_best_and_the_worst_images_are_named(results):
     aris = {}
     for p, e in enumerate(index.entries):
         labels = full_size(masks.read(p), e.height, e.width, masks.stride)
-        known = truth.instances(e.name, e.height, e.width)
+        known = truth.instances(e)
         aris[p] = adjusted_rand_index(labels, known.label_map(), ~known.ignore)
     order = sorted(aris, key=lambda p: (aris[p], p))
     figures = measured(results)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cyborgs.data.index import Entry, Index
+from cyborgs.data.decoding import Entry
+from cyborgs.data.index import Index
 from cyborgs.layout import Run
 from cyborgs.stages.masks import show
 from cyborgs.stages.masks.sources import resolve
@@ -60,7 +61,7 @@ def test_a_round_without_a_mask_of_the_image_stays_empty(results, tmp_path, refu
     assert not list(tmp_path.iterdir())
 
 
-INDEX = Index([Entry(n, 8, 8, 1) for n in ("a/x.jpg", "b/x.jpg", "b/ü y.png", "7.jpg")], "d")
+INDEX = Index([Entry(n, 8, 8, 1, 0) for n in ("a/x.jpg", "b/x.jpg", "b/ü y.png", "7.jpg")], "d")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,11 @@ update_config(config, read_scalars(dict(workflow.config_settings.config)))
 try:
     CONFIG = parse_run(config)
     if CONFIG.data.images is not None:
-        require_images(Path(CONFIG.data.images), CONFIG.pretrain.batch_size)
+        require_images(
+            Path(CONFIG.data.images),
+            CONFIG.pretrain.batch_size,
+            None if CONFIG.data.list is None else Path(CONFIG.data.list),
+        )
     if CONFIG.data.annotations is not None:
         require_file(Path(CONFIG.data.annotations), "data.annotations:")
     GIVEN_MASKS = (

@@ -39,7 +39,7 @@ if CONFIG.data.scenes is not None:
 
 rule index:
     input:
-        # A folder of the user's own is no input: it is looked through again only on demand.
+        # The user's own images are no input: they are looked through again only on demand.
         rules.scenes.output.annotations if CONFIG.data.scenes is not None else [],
     output:
         INDEX,
@@ -52,7 +52,8 @@ rule index:
         bad_image=CONFIG.data.on_bad_image,
     params:
         images=IMAGES,
+        list=["--list", CONFIG.data.list] if CONFIG.data.list is not None else [],
         version=VERSIONS["index"],
     shell:
-        "cyborgs index --images {params.images:q} --threads {threads}"
+        "cyborgs index --images {params.images:q} {params.list:q} --threads {threads}"
         " --on-bad-image {resources.bad_image} --out {output:q} > {log:q} 2>&1"

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyborgs.data.annotations import GroundTruth
-from cyborgs.data.index import Entry, Index, read_index
+from cyborgs.data.decoding import Entry
+from cyborgs.data.index import Index, read_index
 from cyborgs.errors import InputError
 from cyborgs.files import sha256
 from cyborgs.masks.alignment import at_centres
@@ -124,7 +125,7 @@ def _coco(source: Path, index: Index) -> tuple[Callable[[Entry], Labels], str]:
         )
 
     def label(entry: Entry) -> Labels:
-        labels = truth.instances(entry.name, entry.height, entry.width).label_map()
+        labels = truth.instances(entry).label_map()
         return storable(labels, f"annotations {source}: image {entry.name}")
 
     return label, sha256(source)

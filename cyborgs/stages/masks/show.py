@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cyborgs.data.annotations import GroundTruth, Instances
-from cyborgs.data.decoding import decode
-from cyborgs.data.index import Entry, Index, read_index
+from cyborgs.data.decoding import Entry, decode
+from cyborgs.data.index import Index, read_index
 from cyborgs.errors import InputError
 from cyborgs.files import atomic_write
 from cyborgs.masks.agreement import adjusted_rand_index
@@ -134,10 +134,10 @@ def _rows(
         raise InputError(
             f"image {position} ({entry.name}) has no mask in {', '.join(t for t, _ in rounds)}"
         )
-    photograph = decode(folder / entry.name, entry.name, entry.bytes, entry.height, entry.width)
+    photograph = decode(folder, entry)
     instances = None
     if truth is not None and entry.name in truth:
-        instances = truth.instances(entry.name, entry.height, entry.width)
+        instances = truth.instances(entry)
     labels = [
         full_size(masks.read(position), entry.height, entry.width, masks.stride)
         for _, masks in known
