@@ -38,9 +38,10 @@ test: check
 test-fast: check
 	$(RUN) python -m pytest $(PARALLEL) -m "not slow"
 
-# On a SLURM of two nodes, which this starts and stops: needs root on Debian or Ubuntu.
+# On a SLURM of two nodes, which this starts and stops: needs root on Debian or Ubuntu, and half an
+# hour; `make test-slurm ONLY=cancelled` for those with that in their names.
 test-slurm: $(INSTALLED)
-	$(RUN) python -m pytest tests/slurm -m slurm
+	$(RUN) python -m pytest tests/slurm -m slurm $(if $(ONLY),-k "$(ONLY)") --durations=0
 
 check: $(INSTALLED)
 	$(RUN) ruff check .

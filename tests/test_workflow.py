@@ -380,6 +380,21 @@ def test_a_run_without_annotations_measures_nothing(finished, tmp_path):
 
 
 @pytest.mark.slow
+def test_equal_names_in_nested_folders_are_different_images(tmp_path, write_image):
+    names = [f"{n}/deep er/image.png" for n in range(6)] + [f"{n}/image.png" for n in range(6)]
+    for number, name in enumerate(names):
+        write_image(tmp_path / "photos" / name, (64, 80 + number))
+    config = {key: value for key, value in TINY.items() if key != "quality"}
+    config |= {"rounds": 1, "data": {"images": "photos"}}
+    snakemake(tmp_path, config=config)
+    index = read_index(tmp_path / "results/tiny/index.jsonl")
+    assert {e.name: e.width for e in index.entries} == {n: 80 + i for i, n in enumerate(names)}
+    masks = Masks(str(tmp_path / "results/tiny/masks/round-00"), index)
+    assert len(masks.positions) == 12
+    assert (tmp_path / "results/tiny/backbone.pth").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["grid", "global", "ground-truth", "file"])
 def test_every_kind_of_seed_masks_begins_a_run(finished, tmp_path, kind):
     """Up to the first trained state."""

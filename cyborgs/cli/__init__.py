@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from cyborgs import __version__
-from cyborgs.cli import loop, masks
+from cyborgs.cli import data, loop, masks
 from cyborgs.cli.options import Command
 from cyborgs.errors import (
     BAD_INPUT,
@@ -89,4 +89,5 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     loop.add(commands)
     masks.add(commands)
+    data.add(commands)
     return parser

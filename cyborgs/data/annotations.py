@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -94,6 +95,11 @@ class GroundTruth:
         # It reports its progress on standard output.
         with contextlib.redirect_stdout(io.StringIO()):
             self._coco.createIndex()
+
+    @property
+    def names(self) -> Set[str]:
+        """Names of the images that the annotations know."""
+        return self._ids.keys()
 
     def __contains__(self, name: str) -> bool:
         return name in self._ids

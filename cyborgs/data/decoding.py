@@ -1,6 +1,7 @@
 """Files to pixels.  The only place that decodes images."""
 
 import io
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ T = TypeVar("T", bound=np.generic)
 
 # Loader processes are the parallelism; OpenCV's own threads would fight them.
 cv2.setNumThreads(0)
+# What is wrong with a file is said in one line, by who asked for it.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+warnings.filterwarnings("ignore", module="PIL")
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -117,6 +121,12 @@ def _pixels(content: bytes) -> NDArray[np.uint8] | None:
         # Where a file that is no image claims to be a huge one.
         return None
     return None if pixels is None else np.asarray(pixels, dtype=np.uint8)
+
+
+def format_of(folder: Path, entry: Entry) -> str:
+    """Name of an indexed image's format, such as JPEG, from its header alone."""
+    with Image.open(folder / entry.name) as image:
+        return image.format or "unknown"
 
 
 def decode(folder: Path, entry: Entry) -> NDArray[np.uint8]:

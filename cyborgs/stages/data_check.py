@@ -1,0 +1,156 @@
+"""``cyborgs data check``: what is in a folder of images, and what its annotations cover."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cyborgs.config import CELL
+from cyborgs.data.annotations import GroundTruth
+from cyborgs.data.decoding import Entry, format_of
+from cyborgs.data.index import Bad, names_of, scan
+from cyborgs.errors import InputError
+from cyborgs.files import sha256
+from cyborgs.progress import track
+
+# Names that a line of the page shows.
+_SHOWN = 5
+
+
+def run(
+    images: Path, threads: int, list_file: Path | None = None, annotations: Path | None = None
+) -> dict[str, Any]:
+    """Read all images below a folder, or those that a list names, to their ends.
+
+    Args:
+        images: the folder.
+        threads: files read at a time.
+        list_file: names the files to look at; else all image files are.
+        annotations: COCO instances JSON of the images.
+
+    Returns:
+        ``images`` and ``bytes``; ``folders`` (that hold any); ``formats`` (images of each);
+        ``height``, ``width`` (least, median and most pixels); ``turned`` (images that EXIF turns);
+        ``small`` (names of images with a side under 32 pixels, which is one cell of training);
+        ``duplicates`` (names of files with the same bytes, a list each); ``broken`` (of each file
+        that cannot be decoded, why); and, with annotations, ``annotations``: ``annotated`` images,
+        ``instances``, ``categories``, ``unknown`` (names of images that they do not know),
+        ``missing`` (names in them that are no image here), and ``misfits`` (what does not fit
+        an image, such as another size).
+
+    Raises:
+        InputError: no folder, no images, a disk that fails, or annotations that cannot be read.
+    """
+    truth = None if annotations is None else GroundTruth(annotations)
+    names = names_of(images, list_file)
+    entries: list[Entry] = []
+    broken: dict[str, str] = {}
+    for found in track(scan(images, names, threads), len(names), "check", "images"):
+        if isinstance(found, Bad):
+            broken[found.name] = found.reason
+        else:
+            entries.append(found)
+    result = {
+        "images": len(entries),
+        "bytes": sum(e.bytes for e in entries),
+        "folders": len({e.name.rpartition("/")[0] for e in entries}),
+        "formats": dict(Counter(format_of(images, e) for e in entries).most_common()),
+        "height": _spread([e.height for e in entries]),
+        "width": _spread([e.width for e in entries]),
+        "turned": sum(e.orientation != 1 for e in entries),
+        "small": [e.name for e in entries if min(e.height, e.width) < CELL],
+        "duplicates": _duplicates(images, entries),
+        "broken": broken,
+    }
+    if truth is not None:
+        result["annotations"] = _coverage(truth, entries)
+    return result
+
+
+def _spread(values: list[int]) -> list[int]:
+    return [min(values), int(np.median(values)), max(values)] if values else []
+
+
+def _duplicates(images: Path, entries: Sequence[Entry]) -> list[list[str]]:
+    alike: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for e in entries:
+        alike[e.bytes, e.crc32].append(e.name)
+    same: dict[str, list[str]] = defaultdict(list)
+    for names in alike.values():
+        # Among millions of files, some checksums of 32 bits are equal by chance.
+        for name in names if len(names) > 1 else []:
+            same[sha256(images / name)].append(name)
+    return [names for names in same.values() if len(names) > 1]
+
+
+def _coverage(truth: GroundTruth, entries: Sequence[Entry]) -> dict[str, Any]:
+    known = [e for e in entries if e.name in truth]
+    annotated = instances = 0
+    categories: set[int] = set()
+    misfits: list[str] = []
+    for entry in track(known, len(known), "annotations", "images"):
+        try:
+            found = truth.instances(entry)
+        except InputError as error:
+            misfits.append(str(error))
+            continue
+        annotated += len(found.masks) > 0
+        instances += len(found.masks)
+        categories.update(found.categories.tolist())
+    return {
+        "annotated": annotated,
+        "instances": instances,
+        "categories": len(categories),
+        "unknown": [e.name for e in entries if e.name not in truth],
+        "missing": sorted(truth.names - {e.name for e in entries}),
+        "misfits": misfits,
+    }
+
+
+def sound(result: dict[str, Any]) -> bool:
+    """Whether every file can be decoded and the annotations fit."""
+    return not result["broken"] and not result.get("annotations", {}).get("misfits")
+
+
+def text(images: Path, result: dict[str, Any]) -> str:
+    """The result for people: one page."""
+    formats = ", ".join(f"{name} {count:,}" for name, count in result["formats"].items())
+    lines = [
+        ("images", f"{result['images']:,} below {images}, in {result['folders']:,} folders"),
+        ("on disk", f"{result['bytes'] / 1e6:,.1f} MB"),
+        ("formats", formats or "none"),
+    ]
+    for side in ("height", "width"):
+        if result[side]:
+            least, median, most = result[side]
+            lines.append((side, f"{least} … {most} pixels, median {median}"))
+    lines += [
+        ("turned", f"{result['turned']:,} by EXIF"),
+        ("small", _some(result["small"], f"with a side under {CELL} pixels")),
+        ("duplicates", _some([" = ".join(names) for names in result["duplicates"]], "sets")),
+        ("broken", _some([f"{n}: {why}" for n, why in result["broken"].items()], "files")),
+    ]
+    if (cover := result.get("annotations")) is not None:
+        lines += [
+            (
+                "annotations",
+                f"{cover['instances']:,} instances of {cover['categories']:,} categories in "
+                f"{cover['annotated']:,} images",
+            ),
+            ("unknown", _some(cover["unknown"], "images that the annotations do not know")),
+            ("missing", _some(cover["missing"], "names in the annotations that are no image here")),
+            ("misfits", _some(cover["misfits"], "images that the annotations do not fit")),
+        ]
+    return "\n".join(f"{name:<12} {value}" for name, value in lines)
+
+
+def _some(items: Sequence[str], what: str) -> str:
+    """How many there are, and the first ones, a line each."""
+    # Names may hold line ends, and bytes that are no text.
+    shown = [json.dumps(i, ensure_ascii=False)[1:-1].replace('\\"', '"') for i in items[:_SHOWN]]
+    if len(items) > _SHOWN:
+        shown.append(f"… and {len(items) - _SHOWN:,} more")
+    return "\n".join([f"{len(items):,} {what}", *(f"{'':<15}{line}" for line in shown)])

@@ -1,0 +1,32 @@
+"""Broken image files by the thousand: each is refused with a reason, or read as it was indexed."""
+
+import contextlib
+
+import pytest
+
+from cyborgs.data.decoding import BrokenImageError, decode, examine
+from cyborgs.errors import BadImageError
+from tests.bench.fuzz import broken_files
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
+def test_broken_files_are_refused_or_read(tmp_path):
+    """`tests/bench/fuzz.py` does the same for as many as one likes, and watches memory."""
+    read = refused = 0
+    reasons = set()
+    for content in broken_files(6000, seed=0):
+        try:
+            entry = examine("x", content)
+        except BrokenImageError as error:
+            reasons.add(str(error))
+            refused += 1
+            continue
+        (tmp_path / "x").write_bytes(content)
+        # A JPEG is looked at in another library than the one that decodes it, which may refuse it.
+        with contextlib.suppress(BadImageError):
+            assert decode(tmp_path, entry).shape == (entry.height, entry.width, 3)
+            read += 1
+    assert read > 500
+    assert refused > 500
+    assert all(reason and "\n" not in reason for reason in reasons)
