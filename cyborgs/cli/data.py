@@ -1,7 +1,8 @@
-"""Commands for data sets: what is in them."""
+"""Commands for data sets: public ones, and what is in them."""
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from cyborgs.cli import options as o
@@ -9,7 +10,7 @@ from cyborgs.cli import options as o
 
 def add(commands: o.Commands) -> None:
     """Add the commands to the parser."""
-    data = o.group(commands, "data", "data sets: what is in them")
+    data = o.group(commands, "data", "data sets: fetch public ones, see what is in them")
 
     c = o.command(data, "check", _check, "a page about a folder of images; status 1 if some broke")
     c.add_argument("images", type=Path, metavar="FOLDER", help="folder of the images")
@@ -18,6 +19,24 @@ def add(commands: o.Commands) -> None:
     c.add_argument("--threads", type=o.count, default=2, help="files read at a time (default 2)")
     c.add_argument("--json", action="store_true", help="print JSON, with all names")
 
+    c = o.command(data, "download", _download, "fetch a public data set, or go on with that")
+    c.add_argument("name", choices=("coco", "voc"))
+    c.add_argument(
+        "--only", nargs="+", default=[], metavar="PART", help="such as train2017 (default: all)"
+    )
+    c.add_argument(
+        "--accept-terms",
+        action="store_true",
+        default=os.environ.get("CYBORGS_ACCEPT_TERMS") == "1",
+        help="of the data set, which are shown (or set CYBORGS_ACCEPT_TERMS=1)",
+    )
+    c.add_argument(
+        "--out", type=Path, default=Path("datasets"), help="folder of data sets (default: datasets)"
+    )
+
+    c = o.command(data, "imagenet", _imagenet, "what of ImageNet is missing, and where it goes")
+    c.add_argument("folder", type=Path, metavar="FOLDER", help="such as datasets/imagenet")
+
 
 def _check(options: argparse.Namespace) -> int:
     from cyborgs.stages import data_check
@@ -25,3 +44,20 @@ def _check(options: argparse.Namespace) -> int:
     result = data_check.run(options.images, options.threads, options.list, options.annotations)
     print(json.dumps(result, indent=1) if options.json else data_check.text(options.images, result))
     return 0 if data_check.sound(result) else 1
+
+
+def _download(options: argparse.Namespace) -> None:
+    from cyborgs.stages import download
+
+    download.run(options.name, options.out, options.only, options.accept_terms)
+
+
+def _imagenet(options: argparse.Namespace) -> int:
+    from cyborgs.stages import imagenet
+
+    missing = imagenet.run(options.folder)
+    counts = " and ".join(
+        f"{count:,} images of {split}" for split, count in imagenet.IMAGES.items()
+    )
+    print("\n".join(missing) or f"{options.folder} is whole: {counts}")
+    return 1 if missing else 0

@@ -1,0 +1,20 @@
+# Public data sets, on demand: `CYBORGS_ACCEPT_TERMS=1 snakemake download_coco --cores 1`.  Their
+# folders are no outputs, since Snakemake would remove what is there before it fetches the rest.
+
+
+rule download_coco:
+    log:
+        "datasets/coco.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "cyborgs data download coco --out datasets > {log:q} 2>&1"
+
+
+rule download_voc:
+    log:
+        "datasets/voc.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "cyborgs data download voc --out datasets > {log:q} 2>&1"
