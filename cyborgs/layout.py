@@ -33,6 +33,10 @@ class Run:
         """Folder of the embedded data, where the run draws it."""
         return self.folder / "scenes"
 
+    def small(self, short_side: int) -> Path:
+        """Folder of the shrunk images and annotations, where the run uses such."""
+        return self.folder / f"small-{short_side}"
+
     def state(self, number: int) -> Path:
         """Training state after a round."""
         return self.folder / f"states/round-{number:02d}.pt"
@@ -91,6 +95,8 @@ class Run:
         """Folder of the images, from the configuration."""
         data = self.read_config().data
         assert data is not None  # `load` asks for it
+        if data.short_side is not None:
+            return self.small(data.short_side) / "images"
         return self.scenes / "images" if data.images is None else self._outside(data.images)
 
     def annotations(self) -> Path | None:
@@ -99,6 +105,8 @@ class Run:
         assert data is not None
         if data.scenes is not None:
             return self.scenes / "annotations.json"
+        if data.short_side is not None and data.annotations is not None:
+            return self.small(data.short_side) / "annotations.json"
         return None if data.annotations is None else self._outside(data.annotations)
 
     def _outside(self, path: str) -> Path:

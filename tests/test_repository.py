@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from cyborgs.config.reference import reference
+from cyborgs.data.public import DATA_SETS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
@@ -35,3 +36,11 @@ def test_every_dependency_has_a_tested_version():
 
 def test_the_snakefile_is_a_table_of_contents():
     assert len((REPOSITORY / "Snakefile").read_text().splitlines()) < 60
+
+
+def test_the_table_of_downloads_is_the_programs():
+    shown = (REPOSITORY / "docs/data.md").read_text()
+    for data_set in DATA_SETS.values():
+        for part in data_set.parts.values():
+            for archive in part.archives:
+                assert f"| {archive.url} | {archive.bytes:,} | {archive.md5} |" in shown

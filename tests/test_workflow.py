@@ -380,15 +380,20 @@ def test_a_run_without_annotations_measures_nothing(finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_equal_names_in_nested_folders_are_different_images(tmp_path, write_image):
+@pytest.mark.parametrize("short_side", [None, 40])
+def test_equal_names_in_nested_folders_are_different_images(tmp_path, write_image, short_side):
+    """Also of a copy at a smaller size."""
     names = [f"{n}/deep er/image.png" for n in range(6)] + [f"{n}/image.png" for n in range(6)]
     for number, name in enumerate(names):
         write_image(tmp_path / "photos" / name, (64, 80 + number))
     config = {key: value for key, value in TINY.items() if key != "quality"}
-    config |= {"rounds": 1, "data": {"images": "photos"}}
+    config |= {"rounds": 1, "data": {"images": "photos", "short_side": short_side}}
     snakemake(tmp_path, config=config)
+    end, scale = ("", 1) if short_side is None else (".jpg", short_side / 64)
     index = read_index(tmp_path / "results/tiny/index.jsonl")
-    assert {e.name: e.width for e in index.entries} == {n: 80 + i for i, n in enumerate(names)}
+    assert {e.name: e.width for e in index.entries} == {
+        name + end: round((80 + number) * scale) for number, name in enumerate(names)
+    }
     masks = Masks(str(tmp_path / "results/tiny/masks/round-00"), index)
     assert len(masks.positions) == 12
     assert (tmp_path / "results/tiny/backbone.pth").exists()

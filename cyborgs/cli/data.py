@@ -19,6 +19,15 @@ def add(commands: o.Commands) -> None:
     c.add_argument("--threads", type=o.count, default=2, help="files read at a time (default 2)")
     c.add_argument("--json", action="store_true", help="print JSON, with all names")
 
+    c = o.command(data, "shrink", _shrink, "a copy of a folder of images at a smaller size")
+    o.add_images(c)
+    o.add_list(c)
+    c.add_argument("--annotations", type=Path, help="COCO instances JSON of the images")
+    c.add_argument("--short-side", type=o.count, required=True, metavar="PIXELS")
+    c.add_argument("--threads", type=o.count, default=2, help="images at a time (default 2)")
+    o.add_on_bad_image(c, "error")
+    o.add_out(c, "folder for images/, annotations.json and summary.json")
+
     c = o.command(data, "download", _download, "fetch a public data set, or go on with that")
     c.add_argument("name", choices=("coco", "voc"))
     c.add_argument(
@@ -44,6 +53,20 @@ def _check(options: argparse.Namespace) -> int:
     result = data_check.run(options.images, options.threads, options.list, options.annotations)
     print(json.dumps(result, indent=1) if options.json else data_check.text(options.images, result))
     return 0 if data_check.sound(result) else 1
+
+
+def _shrink(options: argparse.Namespace) -> None:
+    from cyborgs.stages import shrink
+
+    shrink.run(
+        options.images,
+        options.out,
+        options.short_side,
+        options.threads,
+        options.list,
+        options.annotations,
+        options.on_bad_image,
+    )
 
 
 def _download(options: argparse.Namespace) -> None:

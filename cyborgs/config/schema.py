@@ -75,6 +75,12 @@ class Data(Section):
         None,
         description="COCO instances JSON of those images, for measuring masks (never for training)",
     )
+    short_side: int | None = Field(
+        None,
+        ge=CELL,
+        description="make a copy of the images with this short side first, in pixels, and use "
+        "that; annotations are scaled in step; null: the images as they are",
+    )
     scenes: Scenes | None = Field(None, description="draw scenes instead of reading images")
     on_bad_image: Literal["error", "skip"] = Field(
         "error",
@@ -87,8 +93,8 @@ class Data(Section):
             raise ValueError("give exactly one of the keys 'images' and 'scenes'")
         if self.scenes is not None and self.annotations is not None:
             raise ValueError("'annotations' goes with 'images'; scenes bring their own")
-        if self.scenes is not None and self.list is not None:
-            raise ValueError("'list' goes with 'images'")
+        if self.scenes is not None and (self.list, self.short_side) != (None, None):
+            raise ValueError("'list' and 'short_side' go with 'images'")
         return self
 
     @property

@@ -8,7 +8,7 @@ import contextlib
 import io
 import json
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -101,6 +101,15 @@ class GroundTruth:
         """Names of the images that the annotations know."""
         return self._ids.keys()
 
+    @property
+    def categories(self) -> list[dict[str, Any]]:
+        """The categories, as the file gives them."""
+        return list(self._coco.dataset["categories"])
+
+    def image_id(self, name: str) -> int | str:
+        """The id of an image.  Raises `KeyError` where the annotations do not know it."""
+        return self._ids[name]
+
     def __contains__(self, name: str) -> bool:
         return name in self._ids
 
@@ -120,26 +129,10 @@ class GroundTruth:
             KeyError: the annotations do not know the image.
             InputError: they give another size for it, or a mask that cannot be decoded.
         """
-        name, height, width = entry.name, entry.height, entry.width
-        identity = self._ids[name]
-        image = self._coco.imgs[identity]
-        annotated = image["height"], image["width"]
-        orientation = 1
-        if entry.orientation >= 5 and height != width and annotated == (width, height):
-            orientation, height, width = entry.orientation, width, height
-        if annotated != (height, width):
-            raise InputError(
-                f"annotations {self._path}: image {name} has {image['height']} x "
-                f"{image['width']} pixels (height x width) there, but its file has {height} x "
-                f"{width}; use the annotations of these very images"
-            )
         masks: list[NDArray[np.bool_]] = []
         categories: list[int] = []
         crowd = np.zeros((entry.height, entry.width), dtype=bool)
-        # Asked for with a default: the index would remember every image it is asked about.
-        annotations = self._coco.imgToAnns.get(identity, [])
-        for annotation in sorted(annotations, key=lambda a: a["id"]):
-            mask = upright(self._mask(annotation, name, height, width), orientation)
+        for annotation, mask in self.annotated(entry):
             if annotation.get("iscrowd", 0):
                 crowd |= mask
             elif mask.any():
@@ -153,6 +146,31 @@ class GroundTruth:
             categories=np.array(categories, dtype=np.int64),
             ignore=crowd & ~stacked.any(axis=0),
         )
+
+    def annotated(self, entry: Entry) -> Iterator[tuple[dict[str, Any], NDArray[np.bool_]]]:
+        """Each annotation of an image, in the order of their ids, and its mask.
+
+        Masks are bool ``(height, width)``, upright; crowd regions are among them.  Raises as
+        `instances` does.
+        """
+        name, height, width = entry.name, entry.height, entry.width
+        identity = self._ids[name]
+        image = self._coco.imgs[identity]
+        size = image["height"], image["width"]
+        orientation = 1
+        if entry.orientation >= 5 and height != width and size == (width, height):
+            orientation, height, width = entry.orientation, width, height
+        if size != (height, width):
+            raise InputError(
+                f"annotations {self._path}: image {name} has {image['height']} x "
+                f"{image['width']} pixels (height x width) there, but its file has {height} x "
+                f"{width}; use the annotations of these very images"
+            )
+        # Asked for with a default: the index would remember every image it is asked about.
+        annotations = self._coco.imgToAnns.get(identity, [])
+        for annotation in sorted(annotations, key=lambda a: a["id"]):
+            mask = self._mask(annotation, name, height, width)
+            yield annotation, upright(mask, orientation)
 
     def _mask(
         self, annotation: dict[str, Any], name: str, height: int, width: int

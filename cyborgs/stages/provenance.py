@@ -8,6 +8,7 @@ from typing import Any
 # there on: editing code reruns nothing by itself.
 VERSIONS = {
     "scenes": 1,
+    "shrink": 1,
     "index": 3,
     "seed-state": 2,
     "seed-masks": 1,

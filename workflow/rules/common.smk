@@ -50,6 +50,10 @@ RECORDED = sorted(set(type(CONFIG).model_fields) - {"compute"})
 
 if CONFIG.data.scenes is not None:
     IMAGES, ANNOTATIONS = f"{RUN}/scenes/images", f"{RUN}/scenes/annotations.json"
+elif CONFIG.data.short_side is not None:
+    SMALL = f"{RUN}/small-{CONFIG.data.short_side}"
+    IMAGES = f"{SMALL}/images"
+    ANNOTATIONS = f"{SMALL}/annotations.json" if LABELLED else None
 else:
     IMAGES, ANNOTATIONS = CONFIG.data.images, CONFIG.data.annotations
 

@@ -37,10 +37,43 @@ if CONFIG.data.scenes is not None:
             "cyborgs scenes --config {params.config:q} --out {params.folder:q} > {log:q} 2>&1"
 
 
+if CONFIG.data.short_side is not None:
+
+    # The images themselves are not declared: Snakemake would remove those that are made when the
+    # job is killed.
+    rule shrink:
+        input:
+            annotations=CONFIG.data.annotations or [],
+        output:
+            summary=f"{SMALL}/summary.json",
+            annotations=[ANNOTATIONS] if LABELLED else [],
+        log:
+            f"{RUN}/logs/shrink.log",
+        conda:
+            ENVIRONMENT
+        threads: COMPUTE.threads
+        resources:
+            bad_image=CONFIG.data.on_bad_image,
+        params:
+            version=VERSIONS["shrink"],
+            images=CONFIG.data.images,
+            options=[
+                *(["--list", CONFIG.data.list] if CONFIG.data.list else []),
+                *(["--annotations", CONFIG.data.annotations] if LABELLED else []),
+            ],
+            short_side=CONFIG.data.short_side,
+            folder=SMALL,
+        shell:
+            "cyborgs data shrink --images {params.images:q} {params.options:q}"
+            " --short-side {params.short_side} --threads {threads}"
+            " --on-bad-image {resources.bad_image} --out {params.folder:q} > {log:q} 2>&1"
+
+
 rule index:
     input:
         # The user's own images are no input: they are looked through again only on demand.
         rules.scenes.output.annotations if CONFIG.data.scenes is not None else [],
+        rules.shrink.output.summary if CONFIG.data.short_side is not None else [],
     output:
         INDEX,
     log:
@@ -52,7 +85,12 @@ rule index:
         bad_image=CONFIG.data.on_bad_image,
     params:
         images=IMAGES,
-        list=["--list", CONFIG.data.list] if CONFIG.data.list is not None else [],
+        # Of a copy, all images are taken.
+        list=(
+            ["--list", CONFIG.data.list]
+            if CONFIG.data.list and not CONFIG.data.short_side
+            else []
+        ),
         version=VERSIONS["index"],
     shell:
         "cyborgs index --images {params.images:q} {params.list:q} --threads {threads}"

@@ -1,0 +1,119 @@
+"""``cyborgs data shrink``: images, their names, their ground truth, and what a second try does."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+from pycocotools.coco import COCO
+
+from cyborgs.cli import main
+from cyborgs.data.annotations import GroundTruth
+from cyborgs.data.decoding import decode
+from cyborgs.data.index import names_of, scan
+from cyborgs.errors import InputError
+from cyborgs.stages import shrink
+
+
+def entries(folder):
+    return {e.name: e for e in scan(folder, names_of(folder), 1)}
+
+
+def test_sizes_pixels_and_names(tmp_path, write_image):
+    photos = tmp_path / "photos"
+    smooth = np.tile(np.linspace(0, 255, 90, dtype=np.uint8)[None, :, None], (60, 1, 3))
+    write_image(photos / "a/wide.png", smooth)
+    write_image(photos / "a/tall.jpg", smooth.transpose(1, 0, 2))
+    write_image(photos / "thin.webp", (300, 33))
+    write_image(photos / "small.jpg", (20, 31))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(smooth).save(photos / "turned.jpg", exif=exif)
+    shrink.run(photos, tmp_path / "out", 32, 2)
+    found = entries(tmp_path / "out/images")
+    assert {n: (e.height, e.width, e.orientation) for n, e in found.items()} == {
+        "a/wide.png.jpg": (32, 48, 1),
+        "a/tall.jpg": (48, 32, 1),
+        "thin.webp.jpg": (291, 32, 1),
+        "small.jpg": (20, 31, 1),
+        "turned.jpg": (48, 32, 1),
+    }
+    assert (tmp_path / "out/images/small.jpg").read_bytes() == (photos / "small.jpg").read_bytes()
+    pixels = decode(tmp_path / "out/images", found["a/wide.png.jpg"])
+    # The mean of the columns that each one covers.
+    expected = np.repeat(smooth, 16, axis=1).reshape(60, 48, 30, 3).mean((0, 2))
+    assert np.abs(pixels.astype(float) - expected).max() < 4
+    turned = decode(tmp_path / "out/images", found["turned.jpg"])
+    assert turned[0].mean() < turned[-1].mean()
+    assert json.loads((tmp_path / "out/summary.json").read_text())["images"] == 5
+
+
+def test_ground_truth_is_scaled_in_step(tiny, tmp_path):
+    shrink.run(tiny.images, tmp_path, 40, 1, annotations=tiny.annotations)
+    before, after = GroundTruth(tiny.annotations), GroundTruth(tmp_path / "annotations.json")
+    large, small = entries(tiny.images), entries(tmp_path / "images")
+    assert large.keys() == small.keys()
+    for name, entry in small.items():
+        assert (entry.height, entry.width) == (40, 60)
+        whole, found = before.instances(large[name]), after.instances(entry)
+        kept = []
+        for mask, category in zip(whole.masks, whole.categories, strict=True):
+            # Pixel by pixel: what the centre lies on.
+            expected = np.array(
+                [
+                    [mask[int((y + 0.5) * 1.6), int((x + 0.5) * 1.6)] for x in range(60)]
+                    for y in range(40)
+                ]
+            )
+            if expected.any():
+                kept.append((expected, category))
+        assert len(kept) == len(found.masks)
+        for (expected, category), mask, other in zip(
+            kept, found.masks, found.categories, strict=True
+        ):
+            np.testing.assert_array_equal(mask, expected)
+            assert category == other
+    coco = COCO(str(tmp_path / "annotations.json"))
+    for annotation in coco.anns.values():
+        assert annotation["area"] == coco.annToMask(annotation).sum()
+
+
+def test_a_second_try_keeps_what_is_there(tiny, tmp_path):
+    photos = shutil.copytree(tiny.images, tmp_path / "photos")
+    out = tmp_path / "out/images"
+    shrink.run(photos, tmp_path / "out", 40, 1)
+    first, second, third, *_ = sorted(out.iterdir())
+    before = {p.name: p.stat().st_mtime_ns for p in out.iterdir()}
+    whole = second.read_bytes()
+    second.unlink()
+    os.utime(photos / third.name)
+    (photos / first.name).unlink()
+    shrink.run(photos, tmp_path / "out", 40, 1)
+    after = {p.name: p.stat().st_mtime_ns for p in out.iterdir()}
+    assert second.read_bytes() == whole
+    assert first.name not in after
+    assert {n for n in after if after[n] == before[n]} == before.keys() - {
+        first.name, second.name, third.name,
+    }  # fmt: skip
+
+
+def test_broken_images_stop_or_are_left_out(tiny, tmp_path, capsys):
+    photos = shutil.copytree(tiny.images, tmp_path / "photos")
+    (photos / "empty.jpg").touch()
+    arguments = ["data", "shrink", "--images", str(photos), "--short-side", "40"]
+    assert main([*arguments, "--out", str(tmp_path / "a")]) == 2
+    assert f"image {photos / 'empty.jpg'}: empty file" in capsys.readouterr().err
+    assert not (tmp_path / "a/summary.json").exists()
+    assert main([*arguments, "--out", str(tmp_path / "b"), "--on-bad-image", "skip"]) == 0
+    summary = json.loads((tmp_path / "b/summary.json").read_text())
+    assert summary == {"short_side": 40, "images": 13, "bad": {"empty.jpg": "empty file"}}
+
+
+def test_two_images_of_one_name_are_refused(tmp_path, write_image):
+    for name in ("x.png", "x.png.jpg"):
+        write_image(tmp_path / "photos" / name, (40, 40))
+    with pytest.raises(InputError, match=r"x\.png and x\.png\.jpg would have one name"):
+        shrink.run(tmp_path / "photos", tmp_path / "out", 32, 1)
+    assert not (tmp_path / "out").exists()
