@@ -9,9 +9,7 @@ base names in different folders do not collide.
 import hashlib
 import json
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from cyborgs.ahead import in_order
 from cyborgs.data.decoding import SUFFIXES, BrokenImageError, Entry, examine
 from cyborgs.errors import InputError
 from cyborgs.files import require_file
@@ -195,15 +194,7 @@ def scan(folder: Path, names: Sequence[str], threads: int) -> Iterator[Entry | B
 
     Raises `InputError` where the disk or the network fails.
     """
-    with ThreadPoolExecutor(threads) as pool:
-        # As many at a time as keep the threads busy: the rest would wait in memory.
-        ahead: deque[Future[Entry | Bad]] = deque()
-        for name in names:
-            ahead.append(pool.submit(_examine, folder, name))
-            if len(ahead) > 4 * threads:
-                yield ahead.popleft().result()
-        for last in ahead:
-            yield last.result()
+    return in_order(lambda name: _examine(folder, name), names, threads)
 
 
 def _examine(folder: Path, name: str) -> Entry | Bad:

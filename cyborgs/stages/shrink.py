@@ -1,15 +1,14 @@
 """Stage `shrink`: a cached copy of the images at a smaller size, with their ground truth."""
 
 import json
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as rle
 
+from cyborgs.ahead import in_order
 from cyborgs.data.annotations import GroundTruth
 from cyborgs.data.decoding import BrokenImageError, Entry, decode, examine
 from cyborgs.data.index import names_of
@@ -56,7 +55,9 @@ def run(
     truth = None if annotations is None else GroundTruth(annotations)
     found: list[Entry] = []
     bad: dict[str, str] = {}
-    made = _make(images, names, out / "images", short_side, threads)
+    made = in_order(
+        lambda name: _make(images, name, out / "images" / small[name], short_side), names, threads
+    )
     for name, entry in track(zip(names, made, strict=True), len(names), "shrink", "images"):
         if isinstance(entry, Entry):
             found.append(entry)
@@ -76,21 +77,8 @@ def run(
     say(f"shrink: {len(found)} images in {out / 'images'}")
 
 
-def _make(
-    images: Path, names: Sequence[str], out: Path, short_side: int, threads: int
-) -> Iterator[Entry | str]:
-    """What each image is, or why it is bad; makes its small copy."""
-    with ThreadPoolExecutor(threads) as pool:
-        ahead: deque[Future[Entry | str]] = deque()
-        for name in names:
-            ahead.append(pool.submit(_make_one, images, name, out / small_name(name), short_side))
-            if len(ahead) > 4 * threads:
-                yield ahead.popleft().result()
-        for last in ahead:
-            yield last.result()
-
-
-def _make_one(images: Path, name: str, target: Path, short_side: int) -> Entry | str:
+def _make(images: Path, name: str, target: Path, short_side: int) -> Entry | str:
+    """What an image is, or why it is bad; makes its small copy."""
     origin = images / name
     try:
         content = origin.read_bytes()
