@@ -92,7 +92,14 @@ def add(commands: o.Commands) -> None:
 
     c = o.command(commands, "export", _export, "a backbone as other programs load it")
     c.add_argument("--state", type=Path, required=True, help="state of any round")
-    o.add_out(c, "torchvision state dict to write (.pth)")
+    c.add_argument(
+        "--format",
+        choices=("torchvision", "safetensors", "detectron2"),
+        default="torchvision",
+        help="torchvision's loads into timm too; detectron2's has a .yaml of settings beside it",
+    )
+    c.add_argument("--network", choices=("online", "target"), default="online")
+    o.add_out(c, "file to write (.pth, .safetensors, .pkl)")
 
     c = o.command(commands, "report", _report, "the story of a run: one HTML page")
     c.add_argument("run", type=Path, metavar="RUN", help="folder of a run, results/<run>")
@@ -194,7 +201,7 @@ def _bootstrap(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     from cyborgs.stages import export
 
-    export.run(options.state, options.out)
+    export.run(options.state, options.out, options.format, options.network)
 
 
 def _report(options: argparse.Namespace) -> None:

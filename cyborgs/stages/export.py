@@ -1,29 +1,65 @@
 """Stage `export`: the backbone of a state, as other programs load it."""
 
 from pathlib import Path
+from typing import Literal
 
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
 
+from cyborgs.checkpoints.detectron2 import detectron2_file, detectron2_settings
 from cyborgs.files import atomic_write, sha256
 from cyborgs.progress import say
 from cyborgs.stages.provenance import provenance
 from cyborgs.training.state import load_state
 
+Format = Literal["torchvision", "safetensors", "detectron2"]
+Network = Literal["online", "target"]
 
-def run(state_path: Path, out: Path) -> None:
-    """Write the online backbone as a torchvision state dict, under the key ``state_dict``.
 
-    It loads into ``torchvision.models.<architecture>()`` with only ``fc`` missing.  The keys
-    ``architecture`` and ``provenance`` say what it is.
+def run(
+    state_path: Path, out: Path, form: Format = "torchvision", network: Network = "online"
+) -> None:
+    """Write a backbone of a state.
 
-    Raises `InputError` where the state cannot be read.
+    Args:
+        state_path: the state.
+        out: the file to write.
+        form: "torchvision", a state dict under the key ``state_dict``, which loads into
+            ``torchvision.models.<architecture>()`` with only ``fc`` missing, and into timm's
+            network of the same name with ``num_classes=0``; its keys ``architecture`` and
+            ``provenance`` say what it is.  "safetensors", the same weights, and their architecture
+            among its metadata.  "detectron2", a `.pkl`, and beside it a `.yaml` of the settings
+            that it needs.
+        network: the one that learns, or its moving average.
+
+    Raises:
+        InputError: the state cannot be read, or Detectron2 has no such network.
     """
     state = load_state(state_path)
-    content = {
-        "state_dict": state.backbone(),
-        "architecture": state.architecture,
-        "provenance": provenance("export", {}, {"state": sha256(state_path)}),
-    }
-    with atomic_write(out) as temporary, open(temporary, "wb") as stream:
-        torch.save(content, stream)
-    say(f"export: {state.architecture} after round {state.round} in {out}")
+    weights = _backbone(state.online if network == "online" else state.target)
+    if form == "torchvision":
+        settings = {} if network == "online" else {"network": network}
+        content = {
+            "state_dict": weights,
+            "architecture": state.architecture,
+            "provenance": provenance("export", settings, {"state": sha256(state_path)}),
+        }
+        with atomic_write(out) as temporary, open(temporary, "wb") as stream:
+            torch.save(content, stream)
+    elif form == "safetensors":
+        plain = {name: value.contiguous() for name, value in weights.items()}
+        with atomic_write(out) as temporary:
+            save_file(plain, temporary, {"architecture": state.architecture})
+    else:
+        pickled = detectron2_file(state.architecture, weights)
+        with atomic_write(out.with_suffix(".yaml")) as temporary:
+            temporary.write_text(detectron2_settings(state.architecture, out.name))
+        with atomic_write(out) as temporary:
+            temporary.write_bytes(pickled)
+    say(f"export: {network} {state.architecture} after round {state.round} in {out}")
+
+
+def _backbone(encoder: dict[str, Tensor]) -> dict[str, Tensor]:
+    prefix = "backbone."
+    return {k.removeprefix(prefix): v for k, v in encoder.items() if k.startswith(prefix)}
