@@ -267,7 +267,8 @@ features(numpy.zeros((2500, 4000, 3), numpy.uint8))
 print((peak() - before) / memory_needed(2500, 4000, precision))
 """
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert 0.4 < float(shown.stdout) < 1.2, shown
+    # What the libraries had taken and given back before counts as there: less is seen then.
+    assert 0.25 < float(shown.stdout) < 1.2, shown
 
 
 def test_images_of_any_size_and_of_one_colour_get_masks(tiny, tmp_path):
