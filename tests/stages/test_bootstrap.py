@@ -254,21 +254,21 @@ def test_memory_that_runs_out_names_the_images(tiny, tmp_path, monkeypatch):
 def test_memory_is_foreseen(precision):
     """Of one image, in a process of its own: the peak is that of its life."""
     program = f"""
-import resource, numpy, torch
+import re, numpy, torch
 from cyborgs.bootstrap.features import FeatureExtractor, memory_needed
 from cyborgs.models.backbones import Backbone
 precision = torch.{precision}
 features = FeatureExtractor(Backbone("resnet50"), "layer2.2", torch.device("cpu"), precision)
 def peak():
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # That of `getrusage` begins with the memory of the process that started this one.
+    return 1024 * int(re.search("VmHWM: *\\t *([0-9]+) kB", open("/proc/self/status").read())[1])
 features(numpy.zeros((64, 64, 3), numpy.uint8))
 before = peak()
 features(numpy.zeros((2500, 4000, 3), numpy.uint8))
 print((peak() - before) / memory_needed(2500, 4000, precision))
 """
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    # What the libraries had taken and given back before counts as there: less is seen then.
-    assert 0.25 < float(shown.stdout) < 1.2, shown
+    assert 0.4 < float(shown.stdout) < 1.2, shown
 
 
 def test_images_of_any_size_and_of_one_colour_get_masks(tiny, tmp_path):
