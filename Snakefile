@@ -22,6 +22,8 @@ include: "workflow/rules/download.smk"
 localrules:
     all,
     configuration,
+    download_coco,
+    download_voc,
     masks,
     quality_table,
 

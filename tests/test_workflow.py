@@ -1,93 +1,25 @@
 """The whole pipeline under Snakemake: what runs, what does not run again, and what it leaves."""
 
-import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 import torchvision
-import yaml
 from playwright.sync_api import sync_playwright
 
 from cyborgs.data.index import read_index
 from cyborgs.layout import Run
 from cyborgs.masks.shards import Masks
 from cyborgs.training.metrics import read_metrics
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-
-# Two rounds in about a minute; every stage takes part.
-TINY = {
-    "run": "tiny",
-    "rounds": 2,
-    "shards": 2,
-    "data": {"scenes": {"images": 13, "height": 64, "width": 96}},
-    "model": {"architecture": "resnet18", "hidden": 16, "projection": 8},
-    "views": {"crop": 64},
-    "pretrain": {"epochs": 1, "batch_size": 4, "masks": 4, "schedule": {"kind": "step"}},
-    "bootstrap": {"block": "layer2.1", "group": 3, "clusters": [2, 6], "iterations": 5},
-    "quality": {"clusters": [4], "images": 6},
-    "compute": {"device": "cpu", "threads": 1, "workers": 0},
-}
-
+from tests.runs import TINY, changed, commands, planned, snakemake, start
 
 # How addresses begin that no network is asked for.
 LOCAL = ("file:", "data:", "blob:")
-
-# Rows of the table of jobs that stand for no job.
-TARGETS = ("all", "masks", "total")
-
-
-def start(folder, *arguments, config=TINY, stdout=subprocess.PIPE, tools=()):
-    """Start the workflow in a folder, with folders of tools on its PATH; returns its process."""
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    here = Path(sys.executable).parent
-    path = [*tools, here, os.environ["PATH"]]
-    return subprocess.Popen(
-        [
-            here / "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--directory", folder,
-            "--cores", "2", *arguments, "--configfile", folder / "config.yaml",
-        ],
-        stdout=stdout,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"PATH": ":".join(map(str, path))},
-        # Started in the background, these tests ignore Ctrl-C, and all that they start would.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-
-
-def snakemake(folder, *arguments, config=TINY, check=True):
-    """Run the workflow in a folder; returns the finished process with its output as text."""
-    process = start(folder, *arguments, config=config)
-    output, _ = process.communicate()
-    if check:
-        assert process.returncode == 0, output
-    return subprocess.CompletedProcess(process.args, process.returncode, output)
-
-
-def planned(folder, *arguments, config=TINY):
-    """Names of the jobs that a dry run would start, with their counts."""
-    output = snakemake(folder, "--dry-run", *arguments, config=config).stdout
-    if "Nothing to be done" in output:
-        return {}
-    table = output.split("Job stats:")[-1].split("\n\n")[0].splitlines()[3:]
-    jobs = {name: int(count) for name, count in (line.split() for line in table)}
-    return {name: count for name, count in jobs.items() if name not in TARGETS}
-
-
-def changed(**sections):
-    """The tiny configuration with some keys of some sections changed."""
-    config = json.loads(json.dumps(TINY))
-    for section, value in sections.items():
-        config[section] = {**config[section], **value} if isinstance(value, dict) else value
-    return config
 
 
 def shards(folder, number):
@@ -111,72 +43,6 @@ def interrupted(finished, tmp_path):
         (results / name).unlink()
     shutil.rmtree(results / "quality")
     return folder
-
-
-@pytest.mark.parametrize("name", ["config.yaml", "coco.yaml", "coco-small.yaml"])
-def test_shipped_configurations_plan_every_round(tmp_path, name):
-    config = yaml.safe_load((REPOSITORY / "config" / name).read_text())
-    for key in ("images", "annotations"):
-        if key in config["data"]:
-            config["data"][key] = str(tmp_path / key)
-    (tmp_path / "images").mkdir()
-    (tmp_path / "annotations").touch()
-    for i in range(128):
-        (tmp_path / "images" / f"{i}.jpg").touch()
-    jobs = planned(tmp_path, config=config)
-    assert jobs["pretrain"] == config["rounds"]
-    assert jobs["bootstrap"] == (config["rounds"] - 1) * config["shards"]
-    assert jobs["seed_masks"] == config["shards"]
-    more = planned(tmp_path, "masks", config=config)
-    assert more["bootstrap"] == config["rounds"] * config["shards"]
-
-
-def test_a_workstation_hands_out_its_gpus(tmp_path):
-    config = changed(compute={"device": "cuda", "processes": 2})
-    profile = ("--workflow-profile", REPOSITORY / "workflow/profiles/workstation")
-    output = snakemake(tmp_path, "--dry-run", *profile, config=config).stdout
-    blocks = {block.split(":")[0]: block for block in output.split("\nrule ")}
-    assert "gpu=2" in blocks["pretrain"]
-    assert "gpu=1" in blocks["bootstrap"]
-    assert "gpu=" not in blocks["export"]
-
-
-def test_the_configuration_is_checked_before_anything_runs(tmp_path):
-    result = snakemake(tmp_path, config=changed(pretrain={"epoch": 3}), check=False)
-    assert result.returncode != 0
-    assert "config: pretrain.epoch: unknown key; did you mean 'epochs'?" in result.stdout
-    assert "Traceback" not in result.stdout
-    assert not (tmp_path / "results").exists()
-
-
-def test_values_from_the_command_line_are_checked_too(tmp_path):
-    arguments = ("--dry-run", "--config", 'pretrain={"epochs": 2, "precision": "half"}')
-    result = snakemake(tmp_path, *arguments, check=False)
-    assert (
-        "config: pretrain.precision: input should be 'float32', 'bfloat16' or 'float16'"
-        in result.stdout
-    )
-    assert "epochs" not in result.stdout
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda f: None, r"data.images: folder photos does not exist"),
-        (lambda f: f.mkdir(), r"data.images: folder photos holds no images"),
-        (
-            lambda f: (f.mkdir(), (f / "a.jpg").touch()),
-            r"pretrain.batch_size: 4 images a step, but data.images: photos holds only 1",
-        ),
-    ],
-)
-def test_a_folder_without_enough_images_is_refused_at_once(tmp_path, make, message):
-    make(tmp_path / "photos")
-    config = changed() | {"data": {"images": "photos"}}
-    result = snakemake(tmp_path, config=config, check=False)
-    assert result.returncode != 0
-    assert message in result.stdout
-    assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.slow
@@ -286,21 +152,7 @@ def test_cores_and_shards_change_no_mask(finished, tmp_path):
 
 def running(folder, name):
     """Process ids of this program's running commands in a folder, by the file they write."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                here = (entry / "cwd").samefile(folder)
-            except OSError:
-                continue
-            if (
-                here
-                and any(w.endswith(b"/cyborgs") for w in words)
-                and name.encode() in b" ".join(words)
-            ):
-                found.append(int(entry.name))
-    return found
+    return [pid for pid, words, _ in commands(folder) if name.encode() in b" ".join(words)]
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ def examine(name: str, content: bytes) -> Entry:
             height, width = width, height
     else:
         # Of other formats the two libraries take different parts: what training will read counts.
-        pixels = _pixels(content)
+        pixels = pixels_of(content)
         if pixels is None:
             raise BrokenImageError("this kind of file cannot be decoded")
         height, width = pixels.shape[:2]
@@ -114,7 +114,8 @@ def _orientation(image: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
-def _pixels(content: bytes) -> NDArray[np.uint8] | None:
+def pixels_of(content: bytes) -> NDArray[np.uint8] | None:
+    """Pixels of an encoded image: RGB ``(height, width, 3)``, upright; None where it is broken."""
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error:
@@ -123,9 +124,9 @@ def _pixels(content: bytes) -> NDArray[np.uint8] | None:
     return None if pixels is None else np.asarray(pixels, dtype=np.uint8)
 
 
-def format_of(folder: Path, entry: Entry) -> str:
-    """Name of an indexed image's format, such as JPEG, from its header alone."""
-    with Image.open(folder / entry.name) as image:
+def format_of(content: bytes) -> str:
+    """Name of an encoded image's format, such as JPEG, from its header alone."""
+    with Image.open(io.BytesIO(content)) as image:
         return image.format or "unknown"
 
 
@@ -156,7 +157,7 @@ def decode(folder: Path, entry: Entry) -> NDArray[np.uint8]:
             "it, or index again"
         )
     # OpenCV is twice as fast as Pillow here, with the same pixels for JPEG.
-    pixels = _pixels(content)
+    pixels = pixels_of(content)
     if pixels is None or pixels.shape != (entry.height, entry.width, 3):
         # Another version of a library reads it in another way.
         raise BadImageError(

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from cyborgs.ahead import in_order
 from cyborgs.config import CELL
 from cyborgs.data.annotations import GroundTruth
 from cyborgs.data.decoding import Entry, format_of
-from cyborgs.data.index import Bad, names_of, scan
+from cyborgs.data.index import Bad, read_image
+from cyborgs.data.listing import names_of
 from cyborgs.errors import InputError
 from cyborgs.files import sha256
 from cyborgs.progress import track
@@ -47,17 +49,20 @@ def run(
     truth = None if annotations is None else GroundTruth(annotations)
     names = names_of(images, list_file)
     entries: list[Entry] = []
+    formats = Counter[str]()
     broken: dict[str, str] = {}
-    for found in track(scan(images, names, threads), len(names), "check", "images"):
+    looked = in_order(lambda name: _look(images, name), names, threads)
+    for found in track(looked, len(names), "check", "images"):
         if isinstance(found, Bad):
             broken[found.name] = found.reason
         else:
-            entries.append(found)
+            entries.append(found[0])
+            formats[found[1]] += 1
     result = {
         "images": len(entries),
         "bytes": sum(e.bytes for e in entries),
         "folders": len({e.name.rpartition("/")[0] for e in entries}),
-        "formats": dict(Counter(format_of(images, e) for e in entries).most_common()),
+        "formats": dict(formats.most_common()),
         "height": _spread([e.height for e in entries]),
         "width": _spread([e.width for e in entries]),
         "turned": sum(e.orientation != 1 for e in entries),
@@ -68,6 +73,12 @@ def run(
     if truth is not None:
         result["annotations"] = _coverage(truth, entries)
     return result
+
+
+def _look(images: Path, name: str) -> tuple[Entry, str] | Bad:
+    """What an image is, and its format."""
+    found = read_image(images, name)
+    return found if isinstance(found, Bad) else (found[0], format_of(found[1]))
 
 
 def _spread(values: list[int]) -> list[int]:

@@ -5,7 +5,6 @@ from typing import Literal
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from cyborgs.checkpoints.detectron2 import detectron2_file, detectron2_settings
 from cyborgs.files import atomic_write, sha256
@@ -37,7 +36,7 @@ def run(
         InputError: the state cannot be read, or Detectron2 has no such network.
     """
     state = load_state(state_path)
-    weights = _backbone(state.online if network == "online" else state.target)
+    weights = state.backbone(network)
     if form == "torchvision":
         settings = {} if network == "online" else {"network": network}
         content = {
@@ -58,8 +57,3 @@ def run(
         with atomic_write(out) as temporary:
             temporary.write_bytes(pickled)
     say(f"export: {network} {state.architecture} after round {state.round} in {out}")
-
-
-def _backbone(encoder: dict[str, Tensor]) -> dict[str, Tensor]:
-    prefix = "backbone."
-    return {k.removeprefix(prefix): v for k, v in encoder.items() if k.startswith(prefix)}

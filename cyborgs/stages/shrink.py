@@ -1,6 +1,7 @@
 """Stage `shrink`: a cached copy of the images at a smaller size, with their ground truth."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from pycocotools import mask as rle
 
 from cyborgs.ahead import in_order
 from cyborgs.data.annotations import GroundTruth
-from cyborgs.data.decoding import BrokenImageError, Entry, decode, examine
-from cyborgs.data.index import names_of
+from cyborgs.data.decoding import Entry, pixels_of
+from cyborgs.data.index import Bad, accept, read_image
+from cyborgs.data.listing import names_of
 from cyborgs.data.shrinking import shrink_image, shrink_mask, small_name, small_size
-from cyborgs.errors import BadImageError, InputError
+from cyborgs.errors import InputError
 from cyborgs.files import atomic_write
 from cyborgs.progress import say, track
 
@@ -27,11 +29,11 @@ def run(
     annotations: Path | None = None,
     on_bad_image: str = "error",
 ) -> None:
-    """Write ``out/images``, ``out/annotations.json`` where there are annotations, and a summary.
+    """Write ``out/images``, their list ``out/names``, a summary, and ``out/annotations.json``.
 
     Images become JPEGs; a JPEG that is small enough and upright is copied.  Those that are there,
-    and newer than what they are made of, are kept, so that a job that was killed goes on; those
-    whose origin is gone are removed.
+    and newer than what they are made of, are kept, so that a job that was killed goes on.  Nothing
+    is removed: the list names those that count, with a zero byte after each.
 
     Args:
         images: folder of the images.
@@ -44,63 +46,62 @@ def run(
             summary.
 
     Raises:
-        InputError: no images, bad images, two images that would have one name, or annotations
-            that do not fit.
+        InputError: no images, bad images, two images that would have one name, annotations that
+            do not fit, or folders that lie in one another.
     """
+    _require_apart(images, out / "images")
     names = names_of(images, list_file)
     small = {name: small_name(name) for name in names}
     if len(set(small.values())) < len(names):
         twice = next(n for n in names if n != small[n] and small[n] in small)
         raise InputError(f"images {twice} and {small[twice]} would have one name; rename one")
     truth = None if annotations is None else GroundTruth(annotations)
-    found: list[Entry] = []
-    bad: dict[str, str] = {}
     made = in_order(
         lambda name: _make(images, name, out / "images" / small[name], short_side), names, threads
     )
-    for name, entry in track(zip(names, made, strict=True), len(names), "shrink", "images"):
-        if isinstance(entry, Entry):
-            found.append(entry)
-        else:
-            bad[name] = entry
-    for name, reason in bad.items():
-        say(f"shrink: left out: image {images / name}: {reason}")
-    if bad and on_bad_image == "error":
-        raise InputError("remove or repair the files named above, or set data.on_bad_image: skip")
-    _remove_others(out / "images", {small[e.name] for e in found})
+    entries, bad = accept(images, track(made, len(names), "shrink", "images"), on_bad_image)
     if truth is not None:
         with atomic_write(out / "annotations.json") as temporary:
-            temporary.write_text(json.dumps(_annotations(truth, found, short_side)))
-    summary = {"short_side": short_side, "images": len(found), "bad": bad}
+            temporary.write_text(json.dumps(_annotations(truth, entries, short_side)))
+    with atomic_write(out / "names") as temporary:
+        temporary.write_bytes(b"".join(os.fsencode(small[e.name]) + b"\0" for e in entries))
+    summary = {
+        "short_side": short_side,
+        "images": len(entries),
+        "bad": {b.name: b.reason for b in bad},
+    }
     with atomic_write(out / "summary.json") as temporary:
         temporary.write_text(json.dumps(summary, indent=1) + "\n")
-    say(f"shrink: {len(found)} images in {out / 'images'}")
+    say(f"shrink: {len(entries)} images in {out / 'images'}")
 
 
-def _make(images: Path, name: str, target: Path, short_side: int) -> Entry | str:
-    """What an image is, or why it is bad; makes its small copy."""
-    origin = images / name
-    try:
-        content = origin.read_bytes()
-        entry = examine(name, content)
-        if target.exists() and target.stat().st_mtime_ns >= origin.stat().st_mtime_ns:
-            return entry
-        plain = content.startswith(b"\xff\xd8") and entry.orientation == 1
-        if not (plain and min(entry.height, entry.width) <= short_side):
-            content = shrink_image(decode(images, entry), short_side)
-    except (BrokenImageError, BadImageError) as error:
-        return str(error)
-    except OSError as error:
-        raise InputError(f"image {origin}: cannot read: {error.strerror}") from None
+def _require_apart(images: Path, target: Path) -> None:
+    """Keep the copies from lying among the images, where a second try would take them for some."""
+    origin, target = images.resolve(), target.resolve()
+    if origin.is_relative_to(target) or target.is_relative_to(origin):
+        raise InputError(
+            f"{target}: the copies and the images in {images} would lie in one another; choose "
+            "another folder to write"
+        )
+
+
+def _make(images: Path, name: str, target: Path, short_side: int) -> Entry | Bad:
+    """What an image is; makes its small copy."""
+    found = read_image(images, name)
+    if isinstance(found, Bad):
+        return found
+    entry, content = found
+    if target.exists() and target.stat().st_mtime_ns >= (images / name).stat().st_mtime_ns:
+        return entry
+    plain = content.startswith(b"\xff\xd8") and entry.orientation == 1
+    if not (plain and min(entry.height, entry.width) <= short_side):
+        pixels = pixels_of(content)
+        if pixels is None:
+            return Bad(name, "this kind of file cannot be decoded")
+        content = shrink_image(pixels, short_side)
     with atomic_write(target) as temporary:
         temporary.write_bytes(content)
     return entry
-
-
-def _remove_others(folder: Path, names: set[str]) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file() and path.relative_to(folder).as_posix() not in names:
-            path.unlink()
 
 
 def _annotations(truth: GroundTruth, entries: Sequence[Entry], short_side: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -54,10 +54,11 @@ class TrainingState:
         """The backbone's architecture."""
         return str(self.model["architecture"])
 
-    def backbone(self) -> dict[str, Tensor]:
-        """State dict of the online backbone, by torchvision's names."""
+    def backbone(self, network: Literal["online", "target"] = "online") -> dict[str, Tensor]:
+        """State dict of a network's backbone, by torchvision's names."""
+        weights = self.online if network == "online" else self.target
         prefix = "backbone."
-        return {k.removeprefix(prefix): v for k, v in self.online.items() if k.startswith(prefix)}
+        return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
 
 def save_state(path: Path, state: TrainingState) -> None:

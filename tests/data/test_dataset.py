@@ -6,7 +6,8 @@ import torch
 
 from cyborgs.config import Views
 from cyborgs.data.dataset import Steps, TwoViews, load_batches
-from cyborgs.data.index import Index, names_of, scan
+from cyborgs.data.index import Index, scan
+from cyborgs.data.listing import names_of
 from cyborgs.errors import InputError
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.shards import Header, Masks, write_shard

@@ -11,7 +11,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from cyborgs.data.decoding import MAX_PIXELS, BrokenImageError, Entry, decode, examine, upright
-from cyborgs.data.index import names_of, scan
+from cyborgs.data.index import scan
+from cyborgs.data.listing import names_of
 
 HEIGHT, WIDTH = 24, 40
 

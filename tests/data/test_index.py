@@ -11,17 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cyborgs.data.index import (
-    Bad,
-    Entry,
-    list_images,
-    names_of,
-    read_index,
-    read_list,
-    require_images,
-    scan,
-    write_index,
-)
+from cyborgs.data.decoding import Entry
+from cyborgs.data.index import Bad, read_index, scan, write_index
+from cyborgs.data.listing import list_images, names_of, read_list, require_images
 from cyborgs.errors import InputError
 from cyborgs.stages import index as index_stage
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from cyborgs.config import Views
 from cyborgs.data.dataset import TwoViews
-from cyborgs.data.index import Index, names_of, scan
+from cyborgs.data.index import Index, scan
+from cyborgs.data.listing import names_of
 from cyborgs.data.views import Crop, View, cell_labels, draw_view, render
 from cyborgs.masks.alignment import at_centres, full_size, grid_size, nearest_location
 from cyborgs.masks.shards import Header, Masks, write_shard

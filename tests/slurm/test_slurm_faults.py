@@ -5,17 +5,15 @@ disturbed.
 """
 
 import os
-import re
 import shutil
 import signal
 import subprocess
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tests.test_workflow import REPOSITORY, TINY, snakemake, start
+from tests.runs import REPOSITORY, TINY, commands, snakemake, start
 
 CLUSTER = REPOSITORY / "tests/slurm/cluster.sh"
 
@@ -109,18 +107,11 @@ def bytes_of(folder):
 
 def training_processes(folder):
     """Process ids of those that train in a folder, by rank; None is the rank of one alone."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            rank = re.search(rb"(?:^|\0)RANK=(\d+)", (entry / "environ").read_bytes())
-            here = (entry / "cwd").samefile(folder)
-        except OSError:
-            continue
-        # Snakemake's own command line has the rule's name in it too.
-        if here and any(w.endswith(b"cyborgs") and n == b"pretrain" for w, n in pairwise(words)):
-            found[int(rank[1]) if rank else None] = int(entry.name)
-    return found
+    return {
+        next((int(e[5:]) for e in environment if e.startswith(b"RANK=")), None): pid
+        for pid, words, environment in commands(folder)
+        if words[0] == b"pretrain"
+    }
 
 
 @pytest.fixture(scope="session")

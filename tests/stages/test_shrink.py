@@ -12,7 +12,8 @@ from pycocotools.coco import COCO
 from cyborgs.cli import main
 from cyborgs.data.annotations import GroundTruth
 from cyborgs.data.decoding import decode
-from cyborgs.data.index import names_of, scan
+from cyborgs.data.index import scan
+from cyborgs.data.listing import names_of
 from cyborgs.errors import InputError
 from cyborgs.stages import shrink
 
@@ -93,10 +94,21 @@ def test_a_second_try_keeps_what_is_there(tiny, tmp_path):
     shrink.run(photos, tmp_path / "out", 40, 1)
     after = {p.name: p.stat().st_mtime_ns for p in out.iterdir()}
     assert second.read_bytes() == whole
-    assert first.name not in after
     assert {n for n in after if after[n] == before[n]} == before.keys() - {
-        first.name, second.name, third.name,
+        second.name, third.name,
     }  # fmt: skip
+    # What has no origin any more counts no more, and is left alone.
+    assert names_of(out, tmp_path / "out/names") == sorted(before.keys() - {first.name})
+
+
+@pytest.mark.parametrize("out", [".", "photos", "photos/deep"])
+def test_the_copies_do_not_lie_among_the_images(tiny, tmp_path, out, refused):
+    photos = tmp_path / "photos" if out != "." else tmp_path / "images"
+    shutil.copytree(tiny.images, photos)
+    before = sorted(tmp_path.rglob("*"))
+    with refused("would lie in one another; choose another folder"):
+        shrink.run(photos, tmp_path / out, 40, 1)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_broken_images_stop_or_are_left_out(tiny, tmp_path, capsys):

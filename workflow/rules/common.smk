@@ -9,7 +9,7 @@ from cyborgs.config import parse_run, read_scalars
 from cyborgs.errors import InputError
 from cyborgs.files import require_file
 from cyborgs.masks.shards import find_shards
-from cyborgs.data.index import require_images
+from cyborgs.data.listing import require_images
 from cyborgs.stages.provenance import VERSIONS
 
 update_config(config, read_scalars(dict(workflow.config_settings.config)))
@@ -48,11 +48,13 @@ else:
 # What a run's configuration says, without where it is computed.
 RECORDED = sorted(set(type(CONFIG).model_fields) - {"compute"})
 
+# Which of the images, where not all.
+LIST = CONFIG.data.list
 if CONFIG.data.scenes is not None:
     IMAGES, ANNOTATIONS = f"{RUN}/scenes/images", f"{RUN}/scenes/annotations.json"
 elif CONFIG.data.short_side is not None:
     SMALL = f"{RUN}/small-{CONFIG.data.short_side}"
-    IMAGES = f"{SMALL}/images"
+    IMAGES, LIST = f"{SMALL}/images", f"{SMALL}/names"
     ANNOTATIONS = f"{SMALL}/annotations.json" if LABELLED else None
 else:
     IMAGES, ANNOTATIONS = CONFIG.data.images, CONFIG.data.annotations

@@ -45,6 +45,7 @@ if CONFIG.data.short_side is not None:
         input:
             annotations=CONFIG.data.annotations or [],
         output:
+            names=f"{SMALL}/names",
             summary=f"{SMALL}/summary.json",
             annotations=[ANNOTATIONS] if LABELLED else [],
         log:
@@ -73,7 +74,7 @@ rule index:
     input:
         # The user's own images are no input: they are looked through again only on demand.
         rules.scenes.output.annotations if CONFIG.data.scenes is not None else [],
-        rules.shrink.output.summary if CONFIG.data.short_side is not None else [],
+        rules.shrink.output.names if CONFIG.data.short_side is not None else [],
     output:
         INDEX,
     log:
@@ -85,12 +86,7 @@ rule index:
         bad_image=CONFIG.data.on_bad_image,
     params:
         images=IMAGES,
-        # Of a copy, all images are taken.
-        list=(
-            ["--list", CONFIG.data.list]
-            if CONFIG.data.list and not CONFIG.data.short_side
-            else []
-        ),
+        list=["--list", LIST] if LIST else [],
         version=VERSIONS["index"],
     shell:
         "cyborgs index --images {params.images:q} {params.list:q} --threads {threads}"
