@@ -94,12 +94,33 @@ def add(commands: o.Commands) -> None:
     c.add_argument("--state", type=Path, required=True, help="state of any round")
     c.add_argument(
         "--format",
-        choices=("torchvision", "safetensors", "detectron2"),
+        choices=("torchvision", "timm", "safetensors", "detectron2", "published"),
         default="torchvision",
-        help="torchvision's loads into timm too; detectron2's has a .yaml of settings beside it",
+        help="torchvision's and timm's are one; detectron2's has a .yaml of settings beside it; "
+        "published: both networks with their heads, by the names of the published program",
     )
     c.add_argument("--network", choices=("online", "target"), default="online")
     o.add_out(c, "file to write (.pth, .safetensors, .pkl)")
+
+    c = o.command(
+        commands,
+        "import",
+        _import,
+        "a backbone that another program trained, as a state of round 0",
+    )
+    c.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="of the published program, torchvision, timm, MoCo, DetCon-PyTorch, Detectron2, or "
+        "any other with a ResNet in it; its code is never run",
+    )
+    c.add_argument(
+        "--config",
+        metavar="FILE|JSON",
+        help="uses seed, model; without it, architecture and heads are those of the file",
+    )
+    o.add_out(c, "state to write (.pt)")
 
     c = o.command(commands, "report", _report, "the story of a run: one HTML page")
     c.add_argument("run", type=Path, metavar="RUN", help="folder of a run, results/<run>")
@@ -202,6 +223,13 @@ def _export(options: argparse.Namespace) -> None:
     from cyborgs.stages import export
 
     export.run(options.state, options.out, options.format, options.network)
+
+
+def _import(options: argparse.Namespace) -> None:
+    from cyborgs.stages import seed_state
+
+    config = load(options.config) if options.config else None
+    seed_state.import_checkpoint(options.file, options.out, config)
 
 
 def _report(options: argparse.Namespace) -> None:

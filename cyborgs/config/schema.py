@@ -110,7 +110,9 @@ class Model(Section):
     hidden: int = Field(4096, ge=1, description="hidden units of projector and predictor")
     projection: int = Field(256, ge=1, description="outputs of projector and predictor")
     weights: str | None = Field(
-        None, description="backbone weights to begin with (a torchvision state dict), else random"
+        None,
+        description="checkpoint to begin with, of this program or another (see "
+        "docs/checkpoints.md); null: random weights",
     )
 
 

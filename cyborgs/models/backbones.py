@@ -1,13 +1,7 @@
 """ResNet backbones whose intermediate features have names; no hooks, no classifier."""
 
-from pathlib import Path
-
-import torch
 import torchvision
 from torch import Tensor, nn
-
-from cyborgs.errors import InputError
-from cyborgs.files import require_file
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 
@@ -73,28 +67,6 @@ class Backbone(nn.Module):
 def block_stride(block: str) -> int:
     """Pixels between two locations of a block's output: 4, 8, 16 or 32."""
     return 4 << LAYERS.index(block.split(".")[0])
-
-
-def load_backbone_weights(backbone: Backbone, path: Path) -> None:
-    """Load a torchvision state dict (bare, or under ``state_dict``); ``fc.*`` is passed over.
-
-    Raises `InputError` where the file is no such state dict or does not fit the architecture.
-    """
-    require_file(path, "model.weights:")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # torch.load raises many types, and a file that wants to run code is one of them.
-        raise InputError(
-            f"model.weights: {path} is not a state dict that can be read without running code "
-            f"({type(error).__name__})"
-        ) from None
-    weights = content.get("state_dict", content) if isinstance(content, dict) else {}
-    weights = {k: v for k, v in weights.items() if not k.startswith("fc.")}
-    mismatch = describe_mismatch(backbone.state_dict(), weights)
-    if mismatch:
-        raise InputError(f"model.weights: {path} does not fit {backbone.architecture}: {mismatch}")
-    backbone.load_state_dict(weights)
 
 
 def describe_mismatch(expected: dict[str, Tensor], given: dict[str, Tensor]) -> str:

@@ -7,12 +7,14 @@ import torch
 from safetensors.torch import save_file
 
 from cyborgs.checkpoints.detectron2 import detectron2_file, detectron2_settings
+from cyborgs.checkpoints.layouts import published_names
+from cyborgs.errors import InputError
 from cyborgs.files import atomic_write, sha256
 from cyborgs.progress import say
 from cyborgs.stages.provenance import provenance
 from cyborgs.training.state import load_state
 
-Format = Literal["torchvision", "safetensors", "detectron2"]
+Format = Literal["torchvision", "timm", "safetensors", "detectron2", "published"]
 Network = Literal["online", "target"]
 
 
@@ -24,12 +26,13 @@ def run(
     Args:
         state_path: the state.
         out: the file to write.
-        form: "torchvision", a state dict under the key ``state_dict``, which loads into
-            ``torchvision.models.<architecture>()`` with only ``fc`` missing, and into timm's
-            network of the same name with ``num_classes=0``; its keys ``architecture`` and
-            ``provenance`` say what it is.  "safetensors", the same weights, and their architecture
-            among its metadata.  "detectron2", a `.pkl`, and beside it a `.yaml` of the settings
-            that it needs.
+        form: "torchvision" or "timm", which are one: a state dict under the key ``state_dict``,
+            which loads into ``torchvision.models.<architecture>()`` with only ``fc`` missing, and
+            into timm's network of the same name with ``num_classes=0``; its keys ``architecture``
+            and ``provenance`` say what it is.  "safetensors", the same weights, and their
+            architecture among its metadata.  "detectron2", a `.pkl`, and beside it a `.yaml` of
+            the settings that it needs.  "published", both networks and their heads by the names of
+            the published program, under ``state_dict``.
         network: the one that learns, or its moving average.
 
     Raises:
@@ -37,8 +40,12 @@ def run(
     """
     state = load_state(state_path)
     weights = state.backbone(network)
-    if form == "torchvision":
+    if form == "published" and network != "online":
+        raise InputError("--network: the published program's file holds both; leave it out")
+    if form in ("torchvision", "timm", "published"):
         settings = {} if network == "online" else {"network": network}
+        if form == "published":
+            weights = published_names(state.online, state.target)
         content = {
             "state_dict": weights,
             "architecture": state.architecture,

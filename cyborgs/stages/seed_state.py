@@ -4,9 +4,11 @@ from pathlib import Path
 
 import torch
 
+from cyborgs.checkpoints.layouts import Checkpoint, read_checkpoint
 from cyborgs.config import Config
+from cyborgs.errors import InputError
 from cyborgs.files import sha256
-from cyborgs.models.backbones import load_backbone_weights
+from cyborgs.models.backbones import describe_mismatch
 from cyborgs.models.detcon import DetCon
 from cyborgs.progress import say
 from cyborgs.seeding import derive
@@ -19,14 +21,52 @@ def run(config: Config, out: Path) -> None:
 
     Raises `InputError` where the given weights do not fit.
     """
+    weights = config.model.weights
+    given = None
+    if weights is not None:
+        given = read_checkpoint(Path(weights), "model.weights")
+        if given.architecture != config.model.architecture:
+            raise InputError(
+                f"model.weights: {weights} holds a {given.architecture} ({given.layout}), not a "
+                f"{config.model.architecture}; set model.architecture to {given.architecture}"
+            )
+    _write(config, given, Path(weights or ""), out)
+
+
+def import_checkpoint(path: Path, out: Path, config: Config | None) -> None:
+    """Write the state of round 0 from a checkpoint of another program, or of this one.
+
+    Args:
+        path: any file that `read_checkpoint` reads.
+        out: the state to write.
+        config: uses `seed` and `model`; None: the file's architecture, heads of the file's sizes
+            (of the usual ones where it has none), and seed 0 for what it lacks.
+
+    Raises:
+        InputError: the file cannot be read, or does not fit the configuration.
+    """
+    if config is not None:
+        model = config.model.model_copy(update={"weights": str(path)})
+        run(config.model_copy(update={"model": model}), out)
+        return
+    given = read_checkpoint(path)
+    model = Config().model.model_copy(update={"architecture": given.architecture})
+    sizes = given.online.get("projector.0.weight"), given.online.get("projector.3.weight")
+    if sizes[0] is not None and sizes[1] is not None:
+        heads = {"hidden": sizes[0].shape[0], "projection": sizes[1].shape[0]}
+        model = model.model_copy(update=heads)
+    _write(Config(model=model), given, path, out)
+
+
+def _write(config: Config, given: Checkpoint | None, source: Path, out: Path) -> None:
     model = config.model
     torch.manual_seed(derive(config.seed, "weights"))
     pair = DetCon(model.architecture, model.hidden, model.projection)
     inputs = {}
-    if model.weights is not None:
-        load_backbone_weights(pair.online.backbone, Path(model.weights))
-        pair.reset_target()
-        inputs["weights"] = sha256(Path(model.weights))
+    told = "random weights"
+    if given is not None:
+        told = f"from {source} ({given.layout}), {_load(pair, given)}"
+        inputs["weights"] = sha256(source)
     settings = model.model_dump(exclude={"weights"})
     record = provenance("seed-state", {"seed": config.seed, "model": settings}, inputs)
     save_state(
@@ -42,4 +82,28 @@ def run(config: Config, out: Path) -> None:
             provenance=record,
         ),
     )
-    say(f"seed: {model.architecture} in {out}")
+    say(f"seed: {model.architecture} in {out}, {told}")
+
+
+def _load(pair: DetCon, given: Checkpoint) -> str:
+    """Put a checkpoint's weights into the networks; returns which, for people.
+
+    Heads are taken where all of them fit; a target where the file has one, else it is a copy.
+    """
+    online = pair.online.state_dict()
+    heads = [name for name in online if not name.startswith("backbone.")]
+    if all(name in given.online for name in heads) and not describe_mismatch(online, given.online):
+        pair.online.load_state_dict(given.online)
+        told = "with its heads"
+    else:
+        pair.online.backbone.load_state_dict(given.backbone())
+        told = "heads are random"
+    pair.reset_target()
+    if given.target:
+        target = pair.target.state_dict()
+        if describe_mismatch(target, given.target):
+            pair.target.backbone.load_state_dict(given.backbone("target"))
+        else:
+            pair.target.load_state_dict(given.target)
+        told += ", with its moving average"
+    return told

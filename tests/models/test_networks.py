@@ -7,8 +7,7 @@ import torch
 import torchvision
 
 from cyborgs.config import BLOCKS
-from cyborgs.errors import InputError
-from cyborgs.models.backbones import LAYERS, Backbone, block_stride, load_backbone_weights
+from cyborgs.models.backbones import LAYERS, Backbone, block_stride
 from cyborgs.models.detcon import DetCon
 from cyborgs.models.normalise import normalise
 from cyborgs.models.pooling import join_layers, mask_weights, pool_masks
@@ -124,27 +123,3 @@ def test_online_predicts_and_target_projects():
     assert predicted.shape == projected.shape == (6, 8)
     assert predicted.requires_grad
     assert not projected.requires_grad
-
-
-def test_weights_that_do_not_fit_are_named(tmp_path):
-    path = tmp_path / "weights.pth"
-    torch.save(Backbone("resnet18").state_dict(), path)
-    with pytest.raises(InputError, match=r"does not fit resnet34: layer1\.2\.conv1\.weight is mis"):
-        load_backbone_weights(Backbone("resnet34"), path)
-
-
-def test_torchvision_weights_load_without_the_classifier(tmp_path):
-    torch.manual_seed(0)
-    network = torchvision.models.resnet18(weights=None)
-    path = tmp_path / "weights.pth"
-    torch.save({"state_dict": network.state_dict()}, path)
-    backbone = Backbone("resnet18")
-    load_backbone_weights(backbone, path)
-    assert torch.equal(backbone.layer4[1].conv2.weight, network.layer4[1].conv2.weight)
-
-
-def test_a_file_that_wants_to_run_code_is_refused(tmp_path):
-    path = tmp_path / "weights.pth"
-    torch.save({"state_dict": Backbone}, path)
-    with pytest.raises(InputError, match="without running code"):
-        load_backbone_weights(Backbone("resnet18"), path)

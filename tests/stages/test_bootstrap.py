@@ -7,10 +7,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torchvision
 from sklearn.cluster import KMeans
 
 from cyborgs.bootstrap.features import FeatureExtractor
 from cyborgs.bootstrap.kmeans import cluster
+from cyborgs.cli import main
 from cyborgs.config import Bootstrap
 from cyborgs.data.decoding import decode
 from cyborgs.data.index import read_index
@@ -289,3 +291,15 @@ def test_images_of_any_size_and_of_one_colour_get_masks(tiny, tmp_path):
     with Shard(out) as shard:
         for position, entry in enumerate(listed.entries):
             assert shard.read(position).shape == (-(-entry.height // 8), -(-entry.width // 8))
+
+
+def test_masks_from_any_backbone(tiny, tmp_path):
+    """A checkpoint of another program, imported, makes masks."""
+    torch.manual_seed(0)
+    path, state, out = tmp_path / "theirs.pth", tmp_path / "round-00.pt", tmp_path / "shard-0.h5"
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), path)
+    assert main(["import", str(path), "--out", str(state)]) == 0
+    command = ["bootstrap", "--config", tiny.json(), "--round", "0", "--images", str(tiny.images)]
+    command += ["--index", str(tiny.index), "--state", str(state), "--shard", "0"]
+    assert main([*command, "--out", str(out), "--device", "cpu", "--threads", "1"]) == 0
+    assert Masks(str(out), read_index(tiny.index)).round == 0
