@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from cyborgs import __version__
-from cyborgs.cli import data, loop, masks
+from cyborgs.cli import data, evaluate, loop, masks
 from cyborgs.cli.options import Command
 from cyborgs.errors import (
     BAD_INPUT,
@@ -90,4 +90,5 @@ def _parser() -> argparse.ArgumentParser:
     loop.add(commands)
     masks.add(commands)
     data.add(commands)
+    evaluate.add(commands)
     return parser

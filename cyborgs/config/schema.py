@@ -1,17 +1,12 @@
 """The schema: every section, its keys, their types, bounds and defaults."""
 
 import json
-import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 
+from cyborgs.config.downstream import Downstream
+from cyborgs.config.section import Section, number
 from cyborgs.errors import InputError
 
 Architecture = Literal[
@@ -35,22 +30,9 @@ CELL = 32
 MOST_LABELS = 2**16
 
 
-def _number(value: Any) -> Any:
-    # YAML 1.1 reads 1e-6 (no point, no sign on the mantissa) as a string.
-    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
-        return float(value)
-    return value
-
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_number)]
-Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_number)]
-
-
-class Section(BaseModel):
-    """A closed part of the configuration: unknown keys are errors, values keep their type."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(number)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(number)]
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(number)]
 
 
 class Scenes(Section):
@@ -185,7 +167,7 @@ class Views(Section):
     brightness: Fraction = 0.4
     contrast: Fraction = 0.4
     saturation: Fraction = 0.2
-    hue: Annotated[float, Field(ge=0, le=0.5), BeforeValidator(_number)] = 0.1
+    hue: Annotated[float, Field(ge=0, le=0.5), BeforeValidator(number)] = 0.1
     greyscale: Fraction = Field(0.2, description="probability of dropping colour")
     blur: list[Fraction] = Field(
         [1.0, 0.1], min_length=2, max_length=2, description="probability in view 1 and view 2"
@@ -415,6 +397,7 @@ class Config(Section):
     pretrain: Pretrain = Pretrain()
     bootstrap: Bootstrap = Bootstrap()
     quality: Quality = Quality()
+    downstream: Downstream = Downstream()
     compute: Compute = Compute()
 
     def only(self, *sections: str) -> str:

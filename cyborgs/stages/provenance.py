@@ -17,6 +17,7 @@ VERSIONS = {
     "export": 1,
     "import-masks": 1,
     "quality": 2,
+    "evaluate-objects": 1,
     "report": 1,
 }
 

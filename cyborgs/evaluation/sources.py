@@ -1,0 +1,84 @@
+"""What can be evaluated: a backbone of this program or another, random or ImageNet weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torchvision
+
+from cyborgs.checkpoints.layouts import read_checkpoint
+from cyborgs.errors import InputError
+from cyborgs.files import sha256
+from cyborgs.models.backbones import Backbone
+from cyborgs.seeding import derive
+
+# Sources that are no files.
+RANDOM, IMAGENET = "random", "imagenet"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A backbone to evaluate.
+
+    Attributes:
+        name: what the user called it.
+        architecture: torchvision's name.
+        layout: what wrote it, for people.
+        digest: SHA-256 of the file; empty for random weights.
+        network: "online" or "target".
+    """
+
+    name: str
+    architecture: str
+    layout: str
+    digest: str
+    network: str
+
+    def load(self, seed: int) -> Backbone:
+        """The backbone in eval mode on the CPU; random weights are those of ``seed``."""
+        if self.name == RANDOM:
+            torch.manual_seed(derive(seed, "weights"))
+            return Backbone(self.architecture).eval()
+        backbone = Backbone(self.architecture)
+        checkpoint = read_checkpoint(_path(self.name, self.architecture), "--backbone")
+        backbone.load_state_dict(checkpoint.backbone(self.network))
+        return backbone.eval()
+
+
+def find_source(name: str, architecture: str | None = None, network: str = "online") -> Source:
+    """Look at what a user names.
+
+    Args:
+        name: a file that `read_checkpoint` reads; "random"; or "imagenet", torchvision's weights
+            where its cache has them.
+        architecture: needed for the last two; of a file it must be that of its weights.
+        network: the one that learns, or "target", its moving average.
+
+    Raises:
+        InputError: no such file or network, a file that cannot be used, or no architecture given.
+    """
+    if name in (RANDOM, IMAGENET) and architecture is None:
+        raise InputError(f"--backbone {name}: give --architecture, such as resnet50")
+    if name == RANDOM:
+        assert architecture is not None
+        return Source(name, architecture, "random weights", "", "online")
+    path = _path(name, architecture)
+    checkpoint = read_checkpoint(path, "--backbone")
+    if architecture not in (None, checkpoint.architecture):
+        raise InputError(
+            f"--backbone: {path} holds a {checkpoint.architecture}, not a {architecture}"
+        )
+    if network == "target" and not checkpoint.target:
+        raise InputError(f"--network: {path} ({checkpoint.layout}) holds no moving average")
+    return Source(name, checkpoint.architecture, checkpoint.layout, sha256(path), network)
+
+
+def _path(name: str, architecture: str | None) -> Path:
+    if name != IMAGENET:
+        return Path(name)
+    assert architecture is not None
+    address = torchvision.models.get_model_weights(architecture).DEFAULT.url
+    path = Path(torch.hub.get_dir(), "checkpoints", address.rsplit("/", 1)[-1])
+    if not path.is_file():
+        raise InputError(f"--backbone imagenet: {path} does not exist; fetch {address} into it")
+    return path

@@ -1,0 +1,110 @@
+"""`cyborgs evaluate objects`: what can be evaluated, what it leaves, and what it refuses."""
+
+import json
+
+import pytest
+import torch
+import torchvision
+
+from cyborgs.cli import main
+
+SETTINGS = '{"downstream": {"seeds": 2, "objects": {"size": 32, "smallest": 8, "neighbours": 3}}}'
+
+
+def evaluate(tiny, out, backbone, *extra, config=SETTINGS):
+    command = ["evaluate", "objects", "--backbone", str(backbone), "--config", config]
+    command += ["--images", str(tiny.images), "--index", str(tiny.index)]
+    command += ["--annotations", str(tiny.annotations), "--out", str(out)]
+    return main([*command, "--device", "cpu", "--threads", "1", *extra])
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def test_a_state_and_its_export_are_one(tiny, trained, tmp_path):
+    exported = tmp_path / "backbone.pth"
+    assert main(["export", "--state", str(trained), "--out", str(exported)]) == 0
+    first, second = tmp_path / "a.json", tmp_path / "b.json"
+    assert evaluate(tiny, first, trained) == 0
+    assert evaluate(tiny, second, exported) == 0
+    state, file = read(first), read(second)
+    assert state["seeds"] == file["seeds"]
+    assert [row["seed"] for row in state["seeds"]] == [0, 1]
+    assert state["backbone"]["layout"] == "a state after round 1"
+    assert 0 < state["mean"]["linear"] <= 1
+    expected = sum(row["knn"] for row in state["seeds"]) / 2
+    assert state["mean"]["knn"] == pytest.approx(expected)
+    difference = state["seeds"][0]["knn"] - state["seeds"][1]["knn"]
+    assert state["deviation"]["knn"] == pytest.approx(abs(difference) / 2**0.5)
+    assert set(state["provenance"]["inputs"]) == {"index", "annotations", "backbone"}
+
+
+def test_the_same_again_gives_the_same_bytes(tiny, trained, tmp_path):
+    for name in ("a.json", "b.json"):
+        assert evaluate(tiny, tmp_path / name, trained, "--network", "target") == 0
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_random_weights_and_the_table(tiny, trained, tmp_path, capsys):
+    chance, learned = tmp_path / "random.json", tmp_path / "learned.json"
+    assert evaluate(tiny, chance, "random", "--architecture", "resnet18") == 0
+    assert evaluate(tiny, learned, trained) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "table", str(chance), str(learned)]) == 0
+    header, first, second = capsys.readouterr().out.splitlines()
+    assert header.split()[:2] == ["backbone", "network"]
+    assert first.startswith("random (resnet18)")
+    assert f"{100 * read(learned)['mean']['knn']:.1f} ± " in second
+
+
+def test_imagenet_weights_come_from_the_cache_of_torchvision(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    torch.hub.set_dir(tmp_path / "home/hub")
+    out = tmp_path / "out.json"
+    assert evaluate(tiny, out, "imagenet", "--architecture", "resnet18") == 2
+    assert "fetch https://download.pytorch.org" in capsys.readouterr().err
+    name = torchvision.models.ResNet18_Weights.DEFAULT.url.rsplit("/", 1)[-1]
+    weights = tmp_path / "home/hub/checkpoints" / name
+    weights.parent.mkdir(parents=True)
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), weights)
+    assert evaluate(tiny, out, "imagenet", "--architecture", "resnet18") == 0
+    assert read(out)["backbone"]["name"] == "imagenet"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "extra", "told"),
+    [
+        ("random", [], "give --architecture"),
+        ("random", ["--architecture", "vgg11"], "vgg11 is none of"),
+        ("nowhere.pth", [], "nowhere.pth does not exist"),
+        ("STATE", ["--architecture", "resnet50"], "holds a resnet18, not a resnet50"),
+        ("EXPORT", ["--network", "target"], "holds no moving average"),
+        ("STATE", ["--index", "nowhere.jsonl"], "nowhere.jsonl"),
+        ("STATE", ["--annotations", "nowhere.json"], "nowhere.json"),
+        ("STATE", ["--config", '{"downstream": {"object": {}}}'], "did you mean 'objects'"),
+        (
+            "STATE",
+            ["--config", '{"downstream": {"objects": {"smallest": 500}}}'],
+            "no object of 500 pixels",
+        ),
+    ],
+)
+def test_bad_input(backbone, extra, told, tiny, trained, tmp_path, capsys):
+    if backbone == "EXPORT":
+        backbone = tmp_path / "backbone.pth"
+        assert main(["export", "--state", str(trained), "--out", str(backbone)]) == 0
+    out = tmp_path / "out.json"
+    capsys.readouterr()
+    assert evaluate(tiny, out, trained if backbone == "STATE" else backbone, *extra) == 2
+    message = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert len(message) == 1
+    assert told in message[0]
+    assert not out.exists()
+
+
+def test_a_damaged_result(tmp_path, capsys):
+    path = tmp_path / "x.json"
+    path.write_text('{"evaluation": "objects"}')
+    assert main(["evaluate", "table", str(path)]) == 2
+    assert "x.json is damaged" in capsys.readouterr().err
