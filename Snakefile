@@ -24,6 +24,8 @@ localrules:
     configuration,
     download_coco,
     download_voc,
+    downstream,
+    downstream_table,
     masks,
     quality_table,
 
@@ -33,6 +35,13 @@ rule all:
         f"{RUN}/backbone.pth",
         f"{RUN}/report.html",
         QUALITY if LABELLED else [],
+        DOWNSTREAM if EVALUATED else [],
+
+
+# The evaluations that the configuration lists.
+rule downstream:
+    input:
+        DOWNSTREAM if EVALUATED else [],
 
 
 # Everything, and the masks that the last round's features make.

@@ -28,7 +28,7 @@ TINY = {
 
 
 # Rows of the table of jobs that stand for no job.
-TARGETS = ("all", "masks", "total")
+TARGETS = ("all", "downstream", "masks", "total")
 
 
 def start(folder, *arguments, config=TINY, stdout=subprocess.PIPE, tools=()):

@@ -315,6 +315,7 @@ SECTIONS = (
     {"pretrain": {"schedule": {"kind": "step", "milestones": []}, "epochs": [1, 2, 3]}},
     {"pretrain": {"ema": {"decay": 0.99, "horizon_epochs": 40}}},
     {"bootstrap": {"clusters": [3, 3]}, "quality": {"clusters": []}, "compute": {"workers": 0}},
+    {"downstream": {"evaluations": ["objects"], "seeds": 5, "objects": {"test": 0.5}}},
 )
 
 

@@ -310,3 +310,22 @@ def test_the_report_opens_offline_in_a_browser(finished, tmp_path, browser, widt
     page.get_by_text("Statistics", exact=True).click()
     page.locator("canvas, svg").first.wait_for()
     assert not troubles
+
+
+@pytest.mark.slow
+def test_evaluations_of_random_weights_and_of_each_round(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    settings = {"size": 32, "smallest": 8, "neighbours": 3}
+    downstream = {"evaluations": ["objects"], "seeds": 2, "objects": settings}
+    config = TINY | {"downstream": downstream}
+    snakemake(folder, "downstream", config=config)
+    lines = (folder / "results/tiny/downstream.tsv").read_text().splitlines()
+    first = [line.split("\t")[0] for line in lines[1:]]
+    assert first == [
+        "random (resnet18)",
+        "results/tiny/states/round-01.pt (resnet18)",
+        "results/tiny/states/round-02.pt (resnet18)",
+    ]
+    assert planned(folder, "downstream", config=config) == {}
+    # The page shows them; nothing that was there is made again.
+    assert planned(folder, config=config) == {"configuration": 1, "report": 1}

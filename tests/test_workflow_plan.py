@@ -70,3 +70,14 @@ def test_a_folder_without_enough_images_is_refused_at_once(tmp_path, make, messa
     assert result.returncode != 0
     assert message in result.stdout
     assert not (tmp_path / "results").exists()
+
+
+def test_evaluations_need_annotations(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for i in range(8):
+        (tmp_path / f"photos/{i}.jpg").touch()
+    downstream = {"evaluations": ["objects"]}
+    config = changed() | {"data": {"images": "photos"}, "downstream": downstream}
+    result = snakemake(tmp_path, config=config, check=False)
+    assert result.returncode != 0
+    assert "downstream.evaluations: objects needs data.annotations" in result.stdout

@@ -37,6 +37,7 @@ def add(commands: o.Commands) -> None:
 
     c = o.command(evaluate, "table", _table, "print figures of several backbones as one table")
     c.add_argument("results", type=Path, nargs="+", metavar="JSON", help="what evaluations wrote")
+    c.add_argument("--out", type=Path, help="file for the same as tab-separated values")
 
 
 def _objects(options: argparse.Namespace) -> None:
@@ -63,4 +64,4 @@ def _objects(options: argparse.Namespace) -> None:
 def _table(options: argparse.Namespace) -> None:
     from cyborgs.stages import evaluate_objects
 
-    print(evaluate_objects.text(evaluate_objects.read_results(options.results)))
+    print(evaluate_objects.table(options.results, options.out))

@@ -1,6 +1,6 @@
 """The section `downstream`: evaluating backbones by what they do elsewhere."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -27,8 +27,11 @@ class Objects(Section):
 
 
 class Downstream(Section):
-    """Evaluations of backbones."""
+    """Evaluations of backbones: of random weights, and of every round's."""
 
+    evaluations: list[Literal["objects"]] = Field(
+        [], description="which of them the workflow runs; each has its settings below"
+    )
     seeds: int = Field(
         3, ge=1, description="repetitions, each with another split; tables give mean and spread"
     )

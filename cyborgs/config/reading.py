@@ -106,6 +106,8 @@ def _conflicts(config: Config) -> list[str]:
         )
     if config.seed_masks.kind == "ground-truth" and not config.data.labelled:
         found.append("seed_masks.kind: ground-truth needs data.annotations")
+    if config.downstream.evaluations and not config.data.labelled:
+        found.append("downstream.evaluations: objects needs data.annotations")
     if config.data.scenes is not None:
         found += _too_few(config, config.data.scenes.images, "data.scenes.images")
     return found

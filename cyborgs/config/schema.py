@@ -405,6 +405,11 @@ class Config(Section):
         chosen = self.model_dump(include=set(sections), exclude_defaults=True)
         return json.dumps(chosen, sort_keys=True)
 
+    def only_evaluation(self, name: str) -> str:
+        """What an evaluation uses of `downstream`, as `only` has it."""
+        chosen = self.model_dump(include={"downstream": {"seeds", name}}, exclude_defaults=True)
+        return json.dumps(chosen, sort_keys=True)
+
     def for_round(self, number: int) -> Self:
         """This configuration with `pretrain.epochs` resolved for round ``number``."""
         return self.model_copy(update={"pretrain": self.pretrain.for_round(number)})

@@ -111,7 +111,7 @@ def run(
     }
     with atomic_write(out) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n")
-    say(text([result]))
+    say(aligned(rows_of([result])))
     return result
 
 
@@ -138,8 +138,33 @@ def _crops(images: Path, index: Index, truth: GroundTruth, settings: Objects) ->
     )
 
 
-def text(results: list[Result]) -> str:
-    """The figures for people, in percent: a line a backbone, mean and deviation over seeds."""
+def table(paths: list[Path], out: Path | None) -> str:
+    """The figures of several backbones as text.
+
+    Args:
+        paths: what `run` wrote.
+        out: file for the same as tab-separated values, with settings and hashes behind each line.
+
+    Raises:
+        InputError: a file that is missing or is none of them.
+    """
+    results = read_results(paths)
+    rows = rows_of(results)
+    if out is not None:
+        roles = ("backbone", "index", "annotations")
+        header = [*rows[0], *(f"{role} (SHA-256)" for role in roles), "settings"]
+        lines = [header]
+        for row, result in zip(rows[1:], results, strict=True):
+            record = result["provenance"]
+            hashes = [record["inputs"].get(role, "-") for role in roles]
+            lines.append([*row, *hashes, json.dumps(record["config"], sort_keys=True)])
+        with atomic_write(out) as temporary:
+            temporary.write_text("".join("\t".join(line) + "\n" for line in lines))
+    return aligned(rows)
+
+
+def rows_of(results: list[Result]) -> list[list[str]]:
+    """A heading, and a row for each backbone: percent, mean and deviation over seeds."""
     header = ["backbone", "network", *COLUMNS.values(), "seeds", "objects, test", "chance"]
     rows = [
         [
@@ -152,7 +177,7 @@ def text(results: list[Result]) -> str:
         ]
         for r in results
     ]
-    return aligned([header, *rows])
+    return [header, *rows]
 
 
 def read_results(paths: list[Path]) -> list[Result]:
@@ -164,7 +189,7 @@ def read_results(paths: list[Path]) -> list[Result]:
             result = json.loads(path.read_text())
             if result["evaluation"] != "objects":
                 raise ValueError("of another evaluation")
-            text([result])
+            rows_of([result])
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise InputError(f"result {path} is damaged ({error}); make it again") from None
         results.append(result)

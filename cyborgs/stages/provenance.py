@@ -18,7 +18,7 @@ VERSIONS = {
     "import-masks": 1,
     "quality": 2,
     "evaluate-objects": 1,
-    "report": 1,
+    "report": 2,
 }
 
 # Libraries whose version can change a result.

@@ -32,6 +32,7 @@ from cyborgs.report.sections import (
     training_table,
 )
 from cyborgs.seeding import generator
+from cyborgs.stages import evaluate_objects
 from cyborgs.stages.masks import info
 from cyborgs.stages.masks.sources import Sources, title_of
 from cyborgs.stages.quality import COLUMNS, read_figures, rows_of
@@ -80,6 +81,7 @@ def run(folder: Path, out: Path) -> None:
         "dashed line is the seed masks that the run began with. As made are the masks that were "
         "trained on, with a K drawn anew for each group.",
         quality_charts=_quality_charts(measured) if measured else [],
+        objects=_objects_table(files),
         training=training_table(trained) if trained else None,
         training_charts=training_charts(trained) if trained else [],
         cost=cost_table(paid) if paid else None,
@@ -154,6 +156,20 @@ def _quality_table(measured: Measured) -> Table:
         rows,
         "The matched mIoU compares only rows of one K: it is easier to reach with more masks, and "
         "easiest for seed masks, which are matched to classes image by image.",
+    )
+
+
+def _objects_table(files: Run) -> Table | None:
+    results = evaluate_objects.read_results(files.evaluations("objects"))
+    if not results:
+        return None
+    header, *rows = evaluate_objects.rows_of(results)
+    return Table(
+        header,
+        rows,
+        "Percent of annotated objects that are classified right from frozen features of their "
+        "crops, by their nearest neighbours and linearly; mean and standard deviation over seeds, "
+        "each with another split of the images (and other random weights).",
     )
 
 

@@ -7,6 +7,7 @@ import torch
 import torchvision
 
 from cyborgs.cli import main
+from cyborgs.files import sha256
 
 SETTINGS = '{"downstream": {"seeds": 2, "objects": {"size": 32, "smallest": 8, "neighbours": 3}}}'
 
@@ -51,11 +52,16 @@ def test_random_weights_and_the_table(tiny, trained, tmp_path, capsys):
     assert evaluate(tiny, chance, "random", "--architecture", "resnet18") == 0
     assert evaluate(tiny, learned, trained) == 0
     capsys.readouterr()
-    assert main(["evaluate", "table", str(chance), str(learned)]) == 0
+    out = tmp_path / "table.tsv"
+    assert main(["evaluate", "table", str(chance), str(learned), "--out", str(out)]) == 0
     header, first, second = capsys.readouterr().out.splitlines()
     assert header.split()[:2] == ["backbone", "network"]
     assert first.startswith("random (resnet18)")
     assert f"{100 * read(learned)['mean']['knn']:.1f} ± " in second
+    cells = [line.split("\t") for line in out.read_text().splitlines()]
+    assert cells[2][cells[0].index("backbone (SHA-256)")] == sha256(trained)
+    assert cells[1][cells[0].index("backbone (SHA-256)")] == "-"
+    assert json.loads(cells[1][-1])["seeds"] == 2
 
 
 def test_imagenet_weights_come_from_the_cache_of_torchvision(tiny, tmp_path, monkeypatch, capsys):
@@ -108,3 +114,17 @@ def test_a_damaged_result(tmp_path, capsys):
     path.write_text('{"evaluation": "objects"}')
     assert main(["evaluate", "table", str(path)]) == 2
     assert "x.json is damaged" in capsys.readouterr().err
+
+
+def test_the_report_shows_it(tiny, trained, copy, tmp_path):
+    page = tmp_path / "report.html"
+    assert main(["report", str(copy), "--out", str(page)]) == 0
+    assert "What the backbone is worth" not in page.read_text()
+    for name, backbone in (("random", "random"), ("round-01", trained)):
+        out = copy / f"downstream/objects/{name}.json"
+        extra = ["--architecture", "resnet18"] if backbone == "random" else []
+        assert evaluate(tiny, out, backbone, *extra) == 0
+    assert main(["report", str(copy), "--out", str(page)]) == 0
+    html = page.read_text()
+    assert "What the backbone is worth" in html
+    assert html.index("<td>random (resnet18)</td>") < html.index(f"<td>{trained} (resnet18)</td>")

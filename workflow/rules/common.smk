@@ -33,6 +33,7 @@ RUN = f"results/{CONFIG.run}"
 INDEX = f"{RUN}/index.jsonl"
 RUN_CONFIG = f"{RUN}/config.yaml"
 QUALITY = f"{RUN}/quality.tsv"
+DOWNSTREAM = f"{RUN}/downstream.tsv"
 LABELLED = CONFIG.data.labelled
 COMPUTE = CONFIG.compute
 # GPUs of a process, for executors that hand them out.
@@ -58,6 +59,18 @@ elif CONFIG.data.short_side is not None:
     ANNOTATIONS = f"{SMALL}/annotations.json" if LABELLED else None
 else:
     IMAGES, ANNOTATIONS = CONFIG.data.images, CONFIG.data.annotations
+
+# Backbones that are evaluated: random weights, those that training began with where they are not
+# random, and each round's.
+FIRST = 1 if CONFIG.model.weights is None else 0
+EVALUATED = [
+    f"{RUN}/downstream/{name}/{backbone}.json"
+    for name in CONFIG.downstream.evaluations
+    for backbone in [
+        "random",
+        *(f"round-{number:02d}" for number in range(FIRST, CONFIG.rounds + 1)),
+    ]
+]
 
 # What a job needs.  Jobs run in the environment that Snakemake was started in (the package
 # itself is on no conda channel); this tells readers, and Snakemake's linter, what is in it.

@@ -16,6 +16,7 @@ rule report:
         masks=[shards_of(number) for number in range(CONFIG.rounds)],
         trained=state_of(CONFIG.rounds),
         quality=QUALITY if LABELLED else [],
+        downstream=EVALUATED,
     output:
         f"{RUN}/report.html",
     log:
