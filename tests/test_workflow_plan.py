@@ -81,3 +81,10 @@ def test_evaluations_need_annotations(tmp_path):
     result = snakemake(tmp_path, config=config, check=False)
     assert result.returncode != 0
     assert "downstream.evaluations: objects needs data.annotations" in result.stdout
+
+
+def test_an_evaluation_is_named_once(tmp_path):
+    config = changed() | {"downstream": {"evaluations": ["objects", "objects"]}}
+    result = snakemake(tmp_path, config=config, check=False)
+    assert result.returncode != 0
+    assert "config: downstream: 'evaluations' names one twice" in result.stdout

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from cyborgs.checkpoints.reading import read_tensors
 from cyborgs.config.schema import BLOCKS
 from cyborgs.errors import InputError
-from cyborgs.models.backbones import Backbone, describe_mismatch
+from cyborgs.models.backbones import Backbone, backbone_of, describe_mismatch
 from cyborgs.training.state import FORMAT, load_state
 
 
@@ -28,9 +29,23 @@ class _Program:
     target: str = ""
 
 
+# Parts of the networks, and what the published program calls them.
+_PUBLISHED_ONLINE = {
+    "backbone.": "online_encoder.net.",
+    "projector.": "online_encoder.projector.net.",
+    "predictor.": "online_predictor.net.",
+}
+_PUBLISHED_TARGET = {
+    "backbone.": "target_encoder.net.",
+    "projector.": "target_encoder.projector.net.",
+}
+_PUBLISHED = _Program(
+    "the published CYBORGS program", _PUBLISHED_ONLINE["backbone."], _PUBLISHED_TARGET["backbone."]
+)
+
 # Names are without the `module.` that distributed training puts in front of them.
 _PROGRAMS = (
-    _Program("the published CYBORGS program", "online_encoder.net.", "target_encoder.net."),
+    _PUBLISHED,
     _Program("DetCon-PyTorch", "online_network.encoder.", "target_network.encoder."),
     _Program("DetCon-PyTorch (Lightning)", "network.encoder."),
     _Program("MoCo", "encoder_q.", "encoder_k."),
@@ -61,11 +76,9 @@ class Checkpoint:
     online: dict[str, Tensor]
     target: dict[str, Tensor] = field(default_factory=dict)
 
-    def backbone(self, network: str = "online") -> dict[str, Tensor]:
+    def backbone(self, network: Literal["online", "target"] = "online") -> dict[str, Tensor]:
         """State dict of a network's backbone, by torchvision's names."""
-        weights = self.target if network == "target" else self.online
-        prefix = "backbone."
-        return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        return backbone_of(self.online if network == "online" else self.target)
 
 
 def read_checkpoint(path: Path, label: str = "checkpoint") -> Checkpoint:
@@ -79,13 +92,15 @@ def read_checkpoint(path: Path, label: str = "checkpoint") -> Checkpoint:
         InputError: it cannot be read, or holds no ResNet that this program trains; the message
             says what it looks like, and what is missing, unexpected or of another shape.
     """
-    tensors, notes = read_tensors(path, label) if not _is_state(path) else ({}, {})
-    if not tensors:
+    if _is_state(path):
         state = load_state(path)
         return Checkpoint(
             f"a state after round {state.round}", state.architecture, state.online, state.target
         )
-    named = {k.removeprefix("module.").removeprefix("_orig_mod."): v for k, v in tensors.items()}
+    named = {
+        k.removeprefix("module.").removeprefix("_orig_mod."): v
+        for k, v in read_tensors(path, label).items()
+    }
     program = _recognise(named)
     if program is None:
         raise InputError(f"{label}: {path} holds no ResNet; {_looks_like(named)}")
@@ -100,13 +115,12 @@ def read_checkpoint(path: Path, label: str = "checkpoint") -> Checkpoint:
     target = {}
     if program.target and _starts(named, program.target):
         target = _fit(_backbone(named, program.target), architecture, path, label)
-    if program is _PROGRAMS[0]:
-        online |= _renamed(named, "online_encoder.projector.net.", "projector.")
-        online |= _renamed(named, "online_predictor.net.", "predictor.")
-        target |= _renamed(named, "target_encoder.projector.net.", "projector.") if target else {}
+    if program is _PUBLISHED:
+        for part in ("projector.", "predictor."):
+            online |= _renamed(named, _PUBLISHED_ONLINE[part], part)
+        if target:
+            target |= _renamed(named, _PUBLISHED_TARGET["projector."], "projector.")
     name = "Detectron2" if f"{program.online}stem.conv1.weight" in named else program.name
-    if notes.get("provenance") or "architecture" in notes:
-        name = "this program's export"
     return Checkpoint(name, architecture, online, target)
 
 
@@ -118,23 +132,15 @@ def published_names(
     ``net.*`` and ``online_encoder.net.*`` are one network there.  Its classifier ``fc``, which it
     has and never uses, is zero.
     """
-    named: dict[str, Tensor] = {}
-    for prefix in ("net.", "online_encoder.net."):
-        named |= _renamed(online, "backbone.", prefix)
-        named |= _unused_classifier(online, prefix)
-    named |= _renamed(online, "projector.", "online_encoder.projector.net.")
-    named |= _renamed(target, "backbone.", "target_encoder.net.")
-    named |= _unused_classifier(target, "target_encoder.net.")
-    named |= _renamed(target, "projector.", "target_encoder.projector.net.")
-    named |= _renamed(online, "predictor.", "online_predictor.net.")
+    named = _renamed(online, "backbone.", "net.")
+    for weights, parts in ((online, _PUBLISHED_ONLINE), (target, _PUBLISHED_TARGET)):
+        for ours, theirs in parts.items():
+            named |= _renamed(weights, ours, theirs)
+    width = online["backbone.layer4.0.downsample.0.weight"].shape[0]
+    for prefix in ("net.", _PUBLISHED.online, _PUBLISHED.target):
+        named[f"{prefix}fc.weight"] = torch.zeros(1000, width)
+        named[f"{prefix}fc.bias"] = torch.zeros(1000)
     return named
-
-
-def _unused_classifier(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    width = sum(
-        v.shape[0] for k, v in weights.items() if k == "backbone.layer4.0.downsample.0.weight"
-    )
-    return {f"{prefix}fc.weight": torch.zeros(1000, width), f"{prefix}fc.bias": torch.zeros(1000)}
 
 
 def _renamed(weights: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:

@@ -1,9 +1,7 @@
 """Tensors of a checkpoint file, whoever wrote it; no code of a file is ever run."""
 
 import io
-import json
 import pickle
-import struct
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,9 +16,6 @@ from torch import Tensor
 from cyborgs.errors import InputError
 from cyborgs.files import require_file
 
-# What a file says of itself, beside its tensors.
-Notes = dict[str, Any]
-
 # Where programs put their weights in a checkpoint, those that are asked first in front.
 _CONTAINERS = ("state_dict", "model", "model_state_dict", "network", "module", "weights")
 
@@ -28,8 +23,8 @@ _CONTAINERS = ("state_dict", "model", "model_state_dict", "network", "module", "
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
 
-def read_tensors(path: Path, label: str = "checkpoint") -> tuple[dict[str, Tensor], Notes]:
-    """The tensors of a checkpoint by name, and its plain values (format, architecture, …).
+def read_tensors(path: Path, label: str = "checkpoint") -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name.
 
     Reads torch's files (also those of before 2020), safetensors, and pickles of NumPy arrays
     (Detectron2's ``.pkl``).
@@ -60,8 +55,7 @@ def read_tensors(path: Path, label: str = "checkpoint") -> tuple[dict[str, Tenso
     if not tensors:
         held = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content)
         raise InputError(f"{label}: {path} holds no tensors with names ({str(held)[:120]})")
-    notes = {k: v for k, v in content.items() if isinstance(v, str | int | bool)}
-    return tensors, notes
+    return tensors
 
 
 def _read_torch(path: Path, label: str) -> Any:
@@ -89,14 +83,10 @@ def _unsafe(path: Path) -> list[str]:
 
 
 def _read_safetensors(path: Path, label: str) -> Any:
-    content = path.read_bytes()
     try:
-        tensors = load_safetensors(content)
-        length = struct.unpack("<Q", content[:8])[0]
-        notes = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        return load_safetensors(path.read_bytes())
     except (SafetensorError, ValueError) as error:
         raise _damaged(path, label, error) from None
-    return {"state_dict": tensors, **notes}
 
 
 class _Arrays(pickle.Unpickler):

@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 
 from cyborgs.cli import options as o
-from cyborgs.config import BLOCKS, load
-from cyborgs.errors import InputError
+from cyborgs.config import load
 from cyborgs.gpus import claimed
 
 
@@ -43,8 +42,6 @@ def add(commands: o.Commands) -> None:
 def _objects(options: argparse.Namespace) -> None:
     config = load(options.config)
     compute = o.compute(options, config.compute)
-    if options.architecture is not None and options.architecture not in BLOCKS:
-        raise InputError(f"--architecture: {options.architecture} is none of {', '.join(BLOCKS)}")
     with claimed(compute.device, 1):
         from cyborgs.stages import evaluate_objects
 

@@ -1,8 +1,8 @@
 """The section `downstream`: evaluating backbones by what they do elsewhere."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from cyborgs.config.section import Section, number
 
@@ -36,3 +36,9 @@ class Downstream(Section):
         3, ge=1, description="repetitions, each with another split; tables give mean and spread"
     )
     objects: Objects = Objects()
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        if len(set(self.evaluations)) != len(self.evaluations):
+            raise ValueError("'evaluations' names one twice")
+        return self

@@ -2,15 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torchvision
+from torch import Tensor
 
 from cyborgs.checkpoints.layouts import read_checkpoint
+from cyborgs.config import BLOCKS
 from cyborgs.errors import InputError
 from cyborgs.files import sha256
 from cyborgs.models.backbones import Backbone
 from cyborgs.seeding import derive
+
+Network = Literal["online", "target"]
 
 # Sources that are no files.
 RANDOM, IMAGENET = "random", "imagenet"
@@ -26,26 +31,26 @@ class Source:
         layout: what wrote it, for people.
         digest: SHA-256 of the file; empty for random weights.
         network: "online" or "target".
+        weights: by torchvision's names; None for random ones.
     """
 
     name: str
     architecture: str
     layout: str
     digest: str
-    network: str
+    network: Network
+    weights: dict[str, Tensor] | None
 
     def load(self, seed: int) -> Backbone:
         """The backbone in eval mode on the CPU; random weights are those of ``seed``."""
-        if self.name == RANDOM:
-            torch.manual_seed(derive(seed, "weights"))
-            return Backbone(self.architecture).eval()
+        torch.manual_seed(derive(seed, "weights"))
         backbone = Backbone(self.architecture)
-        checkpoint = read_checkpoint(_path(self.name, self.architecture), "--backbone")
-        backbone.load_state_dict(checkpoint.backbone(self.network))
+        if self.weights is not None:
+            backbone.load_state_dict(self.weights)
         return backbone.eval()
 
 
-def find_source(name: str, architecture: str | None = None, network: str = "online") -> Source:
+def find_source(name: str, architecture: str | None = None, network: Network = "online") -> Source:
     """Look at what a user names.
 
     Args:
@@ -55,13 +60,16 @@ def find_source(name: str, architecture: str | None = None, network: str = "onli
         network: the one that learns, or "target", its moving average.
 
     Raises:
-        InputError: no such file or network, a file that cannot be used, or no architecture given.
+        InputError: no such file, network or architecture, a file that cannot be used, or no
+            architecture given.
     """
+    if architecture is not None and architecture not in BLOCKS:
+        raise InputError(f"--architecture: {architecture} is none of {', '.join(BLOCKS)}")
     if name in (RANDOM, IMAGENET) and architecture is None:
         raise InputError(f"--backbone {name}: give --architecture, such as resnet50")
     if name == RANDOM:
         assert architecture is not None
-        return Source(name, architecture, "random weights", "", "online")
+        return Source(name, architecture, "random weights", "", "online", None)
     path = _path(name, architecture)
     checkpoint = read_checkpoint(path, "--backbone")
     if architecture not in (None, checkpoint.architecture):
@@ -70,7 +78,14 @@ def find_source(name: str, architecture: str | None = None, network: str = "onli
         )
     if network == "target" and not checkpoint.target:
         raise InputError(f"--network: {path} ({checkpoint.layout}) holds no moving average")
-    return Source(name, checkpoint.architecture, checkpoint.layout, sha256(path), network)
+    return Source(
+        name,
+        checkpoint.architecture,
+        checkpoint.layout,
+        sha256(path),
+        network,
+        checkpoint.backbone(network),
+    )
 
 
 def _path(name: str, architecture: str | None) -> Path:

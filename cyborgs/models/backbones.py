@@ -1,5 +1,7 @@
 """ResNet backbones whose intermediate features have names; no hooks, no classifier."""
 
+from collections.abc import Mapping
+
 import torchvision
 from torch import Tensor, nn
 
@@ -67,6 +69,12 @@ class Backbone(nn.Module):
 def block_stride(block: str) -> int:
     """Pixels between two locations of a block's output: 4, 8, 16 or 32."""
     return 4 << LAYERS.index(block.split(".")[0])
+
+
+def backbone_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State dict of the backbone in that of an encoder, by torchvision's names."""
+    prefix = "backbone."
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
 
 def describe_mismatch(expected: dict[str, Tensor], given: dict[str, Tensor]) -> str:

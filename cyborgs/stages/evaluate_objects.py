@@ -16,7 +16,7 @@ from cyborgs.data.index import Index, read_index
 from cyborgs.distributed import choose_device
 from cyborgs.errors import InputError
 from cyborgs.evaluation.objects import Crops, classify, crop, features, split
-from cyborgs.evaluation.sources import RANDOM, find_source
+from cyborgs.evaluation.sources import RANDOM, Network, find_source
 from cyborgs.files import atomic_write, require_file, sha256
 from cyborgs.progress import say, track
 from cyborgs.seeding import generator
@@ -43,7 +43,7 @@ def run(
     compute: Compute,
     out: Path,
     architecture: str | None = None,
-    network: str = "online",
+    network: Network = "online",
 ) -> Result:
     """Measure a backbone and write the figures as JSON.
 
@@ -107,6 +107,7 @@ def run(
                 "annotations": sha256(annotations),
                 **({"backbone": source.digest} if source.digest else {}),
             },
+            ("scikit-learn",),
         ),
     }
     with atomic_write(out) as temporary:

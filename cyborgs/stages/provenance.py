@@ -1,7 +1,7 @@
 """The record of where an artifact came from."""
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Raised when a stage's results change for the same inputs, so that runs are made again from
@@ -25,18 +25,24 @@ VERSIONS = {
 _LIBRARIES = ("cyborgs", "torch", "torchvision", "numpy", "pillow", "opencv-python-headless")
 
 
-def provenance(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
+def provenance(
+    stage: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    libraries: Sequence[str] = (),
+) -> dict[str, Any]:
     """What made an artifact: stage and its version, settings, hashes of inputs, libraries.
 
     Holds no time, host or path, so that the same inputs give the same bytes.  ``inputs``
-    maps a role ("index", "state", "masks") to a hexadecimal digest.
+    maps a role ("index", "state", "masks") to a hexadecimal digest; ``libraries`` are those that
+    this stage alone uses.
     """
     return {
         "stage": stage,
         "stage_version": VERSIONS[stage],
         "config": dict(config),
         "inputs": dict(inputs),
-        "libraries": {name: _version(name) for name in (*_LIBRARIES, *_faiss())},
+        "libraries": {name: _version(name) for name in (*_LIBRARIES, *_faiss(), *libraries)},
     }
 
 

@@ -6,6 +6,7 @@ import torch
 
 from cyborgs.checkpoints.layouts import Checkpoint, read_checkpoint
 from cyborgs.config import Config
+from cyborgs.config.schema import Model
 from cyborgs.errors import InputError
 from cyborgs.files import sha256
 from cyborgs.models.backbones import describe_mismatch
@@ -50,7 +51,7 @@ def import_checkpoint(path: Path, out: Path, config: Config | None) -> None:
         run(config.model_copy(update={"model": model}), out)
         return
     given = read_checkpoint(path)
-    model = Config().model.model_copy(update={"architecture": given.architecture})
+    model = Model().model_copy(update={"architecture": given.architecture})
     sizes = given.online.get("projector.0.weight"), given.online.get("projector.3.weight")
     if sizes[0] is not None and sizes[1] is not None:
         heads = {"hidden": sizes[0].shape[0], "projection": sizes[1].shape[0]}

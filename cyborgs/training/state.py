@@ -18,6 +18,7 @@ from torch import Tensor
 
 from cyborgs.errors import InputError
 from cyborgs.files import atomic_write, require_file
+from cyborgs.models.backbones import backbone_of
 
 FORMAT = "cyborgs-state"
 VERSION = 2
@@ -56,9 +57,7 @@ class TrainingState:
 
     def backbone(self, network: Literal["online", "target"] = "online") -> dict[str, Tensor]:
         """State dict of a network's backbone, by torchvision's names."""
-        weights = self.online if network == "online" else self.target
-        prefix = "backbone."
-        return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        return backbone_of(self.online if network == "online" else self.target)
 
 
 def save_state(path: Path, state: TrainingState) -> None:

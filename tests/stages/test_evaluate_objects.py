@@ -39,6 +39,7 @@ def test_a_state_and_its_export_are_one(tiny, trained, tmp_path):
     difference = state["seeds"][0]["knn"] - state["seeds"][1]["knn"]
     assert state["deviation"]["knn"] == pytest.approx(abs(difference) / 2**0.5)
     assert set(state["provenance"]["inputs"]) == {"index", "annotations", "backbone"}
+    assert "scikit-learn" in state["provenance"]["libraries"]
 
 
 def test_the_same_again_gives_the_same_bytes(tiny, trained, tmp_path):
@@ -66,7 +67,6 @@ def test_random_weights_and_the_table(tiny, trained, tmp_path, capsys):
 
 def test_imagenet_weights_come_from_the_cache_of_torchvision(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    torch.hub.set_dir(tmp_path / "home/hub")
     out = tmp_path / "out.json"
     assert evaluate(tiny, out, "imagenet", "--architecture", "resnet18") == 2
     assert "fetch https://download.pytorch.org" in capsys.readouterr().err

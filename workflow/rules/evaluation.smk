@@ -109,7 +109,7 @@ rule evaluate_objects:
         state=lambda wildcards: (
             []
             if wildcards.backbone == "random"
-            else state_of(int(wildcards.backbone[6:]))
+            else f"{RUN}/states/{wildcards.backbone}.pt"
         ),
     output:
         f"{RUN}/downstream/objects/{{backbone}}.json",
