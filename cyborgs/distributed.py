@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -35,6 +36,15 @@ def gather(tensor: torch.Tensor) -> torch.Tensor:
         return tensor[None]
     gathered = tensor.new_empty(size(), *tensor.shape)
     dist.all_gather(list(gathered), tensor.contiguous())
+    return gathered
+
+
+def gather_objects(one: Any) -> list[Any]:
+    """Every rank's object, in the order of ranks.  They must be picklable."""
+    if size() == 1:
+        return [one]
+    gathered: list[Any] = [None] * size()
+    dist.all_gather_object(gathered, one)
     return gathered
 
 

@@ -76,9 +76,9 @@ class Run:
         """Quality of a round's masks (JSON): ``kind`` is "made", or "k-8" for K = 8."""
         return self.folder / f"quality/{kind}/round-{number:02d}.json"
 
-    def evaluations(self, name: str) -> list[Path]:
-        """What an evaluation found: random weights first, then by round."""
-        return sorted(self.folder.glob(f"downstream/{name}/*.json"))
+    def evaluations(self) -> list[Path]:
+        """What evaluations found, by their names: random weights come before rounds."""
+        return sorted(self.folder.glob("downstream/**/*.json"))
 
     def rounds(self) -> list[int]:
         """Rounds that have masks, in order."""

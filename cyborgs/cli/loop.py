@@ -6,7 +6,6 @@ from pathlib import Path
 from cyborgs.cli import options as o
 from cyborgs.config import load
 from cyborgs.gpus import claimed
-from cyborgs.launch import launch, process_number
 
 
 def add(commands: o.Commands) -> None:
@@ -47,30 +46,10 @@ def add(commands: o.Commands) -> None:
     c.add_argument("--state", type=Path, required=True, help="state of the round before")
     o.add_masks(c, "masks of the round before")
     o.add_out(c, "state to write (.pt)")
-    c.add_argument(
-        "--work", type=Path, help="folder for rolling checkpoints (default: work/ beside --out)"
-    )
-    c.add_argument("--metrics", type=Path, help="file for the figures of each epoch (JSON lines)")
     o.add_compute(c)
-    c.add_argument(
-        "--processes", type=o.count, help="one a GPU, on each node (default: compute.processes)"
-    )
-    c.add_argument(
-        "--nodes", type=o.count, help="of this SLURM job, by srun (default: compute.nodes)"
-    )
-    c.add_argument("--workers", type=int, help="loader processes (default: compute.workers)")
+    o.add_training(c)
     c.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, help="default: compute.compile"
-    )
-    c.add_argument(
-        "--checkpoint-minutes",
-        type=float,
-        help="minutes between rolling checkpoints (default: compute.checkpoint_minutes)",
-    )
-    c.add_argument(
-        "--leave-minutes",
-        type=float,
-        help="minutes before a SLURM job's time limit (default: compute.leave_minutes)",
     )
 
     c = o.command(commands, "bootstrap", _bootstrap, "cluster features into a shard of masks")
@@ -178,10 +157,8 @@ def _seed_masks(options: argparse.Namespace) -> None:
 def _pretrain(options: argparse.Namespace) -> int | None:
     config = load(options.config)
     compute = o.compute(options, config.compute)
-    with claimed(compute.device, compute.processes):
-        if compute.nodes * compute.processes > 1 and process_number() is None:
-            return launch(compute.nodes, compute.processes, compute.threads, options.given)
 
+    def run() -> None:
         from cyborgs.stages import pretrain
 
         pretrain.run(
@@ -192,11 +169,12 @@ def _pretrain(options: argparse.Namespace) -> int | None:
             options.state,
             options.masks,
             options.out,
-            options.work or options.out.parent / "work",
+            o.work(options),
             compute,
             options.metrics,
         )
-    return None
+
+    return o.in_processes(options, compute, run)
 
 
 def _bootstrap(options: argparse.Namespace) -> None:

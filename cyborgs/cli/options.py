@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from cyborgs.config import Compute, Config, parse
+from cyborgs.gpus import claimed
+from cyborgs.launch import launch, process_number
 
 Command = Callable[[argparse.Namespace], int | None]
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -79,6 +81,52 @@ def add_compute(parser: argparse.ArgumentParser) -> None:
     """Add what says where and how fast."""
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: compute.device")
     parser.add_argument("--threads", type=count, help="default: compute.threads")
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Add what says in how many processes to train, and when to save."""
+    parser.add_argument(
+        "--processes", type=count, help="one a GPU, on each node (default: compute.processes)"
+    )
+    parser.add_argument(
+        "--nodes", type=count, help="of this SLURM job, by srun (default: compute.nodes)"
+    )
+    parser.add_argument("--workers", type=int, help="loader processes (default: compute.workers)")
+    parser.add_argument(
+        "--checkpoint-minutes",
+        type=float,
+        help="minutes between rolling checkpoints (default: compute.checkpoint_minutes)",
+    )
+    parser.add_argument(
+        "--leave-minutes",
+        type=float,
+        help="minutes before a SLURM job's time limit (default: compute.leave_minutes)",
+    )
+    parser.add_argument(
+        "--work", type=Path, help="folder for rolling checkpoints (default: work/ beside --out)"
+    )
+    parser.add_argument(
+        "--metrics", type=Path, help="file for the figures of each epoch (JSON lines)"
+    )
+
+
+def work(options: argparse.Namespace) -> Path:
+    """Folder for rolling checkpoints."""
+    return options.work or options.out.parent / "work"
+
+
+def in_processes(
+    options: argparse.Namespace, compute: Compute, run: Callable[[], object]
+) -> int | None:
+    """Run a training with the GPUs that it needs: here, or in as many processes as are asked for.
+
+    Returns the exit status of those, or None.
+    """
+    with claimed(compute.device, compute.processes):
+        if compute.nodes * compute.processes > 1 and process_number() is None:
+            return launch(compute.nodes, compute.processes, compute.threads, options.given)
+        run()
+    return None
 
 
 def add_on_bad_image(parser: argparse.ArgumentParser, default: str | None = None) -> None:

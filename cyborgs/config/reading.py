@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from cyborgs.config.downstream import PROBES
 from cyborgs.config.schema import BLOCKS, Config
 from cyborgs.errors import InputError
 
@@ -106,8 +107,10 @@ def _conflicts(config: Config) -> list[str]:
         )
     if config.seed_masks.kind == "ground-truth" and not config.data.labelled:
         found.append("seed_masks.kind: ground-truth needs data.annotations")
-    if config.downstream.evaluations and not config.data.labelled:
-        found.append("downstream.evaluations: objects needs data.annotations")
+    if not config.data.labelled:
+        for name in config.downstream.evaluations:
+            if name in PROBES:
+                found.append(f"downstream.evaluations: {name} needs data.annotations")
     if config.data.scenes is not None:
         found += _too_few(config, config.data.scenes.images, "data.scenes.images")
     return found

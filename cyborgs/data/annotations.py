@@ -166,11 +166,32 @@ class GroundTruth:
                 f"{image['width']} pixels (height x width) there, but its file has {height} x "
                 f"{width}; use the annotations of these very images"
             )
-        # Asked for with a default: the index would remember every image it is asked about.
-        annotations = self._coco.imgToAnns.get(identity, [])
-        for annotation in sorted(annotations, key=lambda a: a["id"]):
+        for annotation in self.raw(name):
             mask = self._mask(annotation, name, height, width)
             yield annotation, upright(mask, orientation)
+
+    def raw(self, name: str) -> list[dict[str, Any]]:
+        """The annotations of an image as the file has them, in the order of their ids."""
+        # Asked for with a default: the index would remember every image it is asked about.
+        return sorted(self._coco.imgToAnns.get(self._ids[name], []), key=lambda a: a["id"])
+
+    def raw_masks(self, name: str) -> NDArray[np.bool_]:
+        """Their masks, bool ``(n, height, width)``, of the size that the file gives the image.
+
+        Raises `InputError` where one cannot be decoded.
+        """
+        image = self._coco.imgs[self._ids[name]]
+        height, width = image["height"], image["width"]
+        annotations = self.raw(name)
+        masks = np.zeros((len(annotations), height, width), dtype=bool)
+        for number, annotation in enumerate(annotations):
+            masks[number] = self._mask(annotation, name, height, width)
+        return masks
+
+    @property
+    def coco(self) -> COCO:
+        """The file, as pycocotools scores against it."""
+        return self._coco
 
     def _mask(
         self, annotation: dict[str, Any], name: str, height: int, width: int

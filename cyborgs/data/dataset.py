@@ -4,7 +4,8 @@ A sample depends on the seed, the epoch and the image alone; which samples make 
 on the seed, the epoch and the step alone.  Ranks and workers only share out the work.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,13 +123,29 @@ class Steps(Sampler[list[tuple[int, int]]]):
             yield [(epoch, int(position)) for position in order[begin : begin + share]]
 
 
-def load_batches(dataset: TwoViews, steps: Steps, workers: int, pin: bool) -> Iterator[Batch]:
-    """One batch a step, in order.  Raises the `InputError` that a sample came back as."""
+def load_batches(
+    dataset: Dataset[Any],
+    steps: Iterable[list[Any]],
+    workers: int,
+    pin: bool,
+    collate: Callable[[list[Any]], Any] = default_collate,
+) -> Iterator[Any]:
+    """One batch a step, in order.
+
+    Args:
+        dataset: gives samples by key.
+        steps: the keys of each batch.
+        workers: loader processes.
+        pin: whether batches go to a GPU.
+        collate: makes a batch of samples.
+
+    Raises the `InputError` that a sample came back as.
+    """
     loader = DataLoader(
         dataset,
         batch_sampler=steps,
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=partial(_collate, collate),
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
         worker_init_fn=leave_signals_to_parent,
@@ -139,9 +156,8 @@ def load_batches(dataset: TwoViews, steps: Steps, workers: int, pin: bool) -> It
         yield batch
 
 
-def _collate(samples: Sequence[dict[str, Any] | InputError]) -> Batch | InputError:
+def _collate(collate: Callable[[list[Any]], Any], samples: Sequence[Any]) -> Any:
     for sample in samples:
         if isinstance(sample, InputError):
             return sample
-    batch: Batch = default_collate(list(samples))
-    return batch
+    return collate(list(samples))

@@ -124,6 +124,21 @@ def pixels_of(content: bytes) -> NDArray[np.uint8] | None:
     return None if pixels is None else np.asarray(pixels, dtype=np.uint8)
 
 
+def read_pixels(path: Path) -> NDArray[np.uint8]:
+    """Pixels of an image that no index lists: RGB ``(height, width, 3)``, upright.
+
+    Raises `InputError` where the file cannot be read or decoded.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"image {path} cannot be read: {error.strerror}") from None
+    pixels = pixels_of(content) if content else None
+    if pixels is None:
+        raise InputError(f"image {path} cannot be decoded; restore it")
+    return pixels
+
+
 def format_of(content: bytes) -> str:
     """Name of an encoded image's format, such as JPEG, from its header alone."""
     with Image.open(io.BytesIO(content)) as image:

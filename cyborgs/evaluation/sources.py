@@ -41,6 +41,11 @@ class Source:
     network: Network
     weights: dict[str, Tensor] | None
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """The hash of the file, by its role among a result's inputs; nothing for random weights."""
+        return {"backbone": self.digest} if self.digest else {}
+
     def load(self, seed: int) -> Backbone:
         """The backbone in eval mode on the CPU; random weights are those of ``seed``."""
         torch.manual_seed(derive(seed, "weights"))

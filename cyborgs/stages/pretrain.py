@@ -1,7 +1,5 @@
 """Stage `pretrain`: a round of training, from one state to the next."""
 
-import hashlib
-import json
 from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
@@ -15,16 +13,14 @@ from cyborgs.data.dataset import Steps, TwoViews, load_batches
 from cyborgs.data.index import Index, read_index
 from cyborgs.errors import InputError
 from cyborgs.files import exclusive, sha256
-from cyborgs.launch import process_number
 from cyborgs.masks.shards import Masks
 from cyborgs.memory import keep_freed_memory
 from cyborgs.progress import say, track
-from cyborgs.signals import note_signals
-from cyborgs.slurm import seconds_left
-from cyborgs.stages.provenance import provenance
-from cyborgs.training.loop import Trainer, train
-from cyborgs.training.metrics import MetricsLog, Row
+from cyborgs.stages.provenance import key_of, provenance
+from cyborgs.training.loop import Trainer
+from cyborgs.training.metrics import Row
 from cyborgs.training.rolling import Rolling
+from cyborgs.training.session import leads, run_steps
 from cyborgs.training.state import load_state, require_model, save_state
 
 
@@ -90,8 +86,8 @@ def run(
     steps_per_epoch = _steps_per_epoch(index, settings.batch_size)
     assert isinstance(settings.epochs, int)
     last = state.step + settings.epochs * steps_per_epoch
-    rolling = Rolling(work, _key(record))
-    lead = process_number() in (None, "0")
+    rolling = Rolling(work, f"pretrain-{key_of(record)}", save_state, load_state)
+    lead = leads()
     if lead and masks.skipped:
         say(f"pretrain: {len(masks.skipped)} images have no mask and are not drawn")
 
@@ -125,25 +121,10 @@ def run(
         )
 
         def checkpoint() -> None:
-            if distributed.rank() == 0:
-                rolling.save(trainer.state(number, record))
-
-        rows: list[Row] = []
-        log = MetricsLog(metrics, trainer.step) if metrics and distributed.rank() == 0 else None
-
-        def note(row: Row) -> None:
-            rows.append(row)
-            if log is not None:
-                log.write(row)
+            rolling.save(trainer.state(number, record))
 
         batches = load_batches(dataset, steps, compute.workers, device.type == "cuda")
-        every = 60 * compute.checkpoint_minutes
-        # One process asks: the others leave with it.
-        left = seconds_left() if lead else None
-        if left is not None:
-            left -= min(60 * compute.leave_minutes, left / 2)
-        with note_signals(left) as stop:
-            train(trainer, batches, len(steps), checkpoint, every, note, stop)
+        rows = run_steps(trainer, batches, len(steps), checkpoint, compute, metrics, "pretrain")
         if distributed.rank() == 0:
             save_state(out, trainer.state(number, record))
             rolling.remove()
@@ -151,7 +132,7 @@ def run(
 
 
 def _is_made(out: Path, record: dict[str, Any]) -> bool:
-    return out.exists() and _key(load_state(out).provenance) == _key(record)
+    return out.exists() and key_of(load_state(out).provenance) == key_of(record)
 
 
 def _read_all(masks: Masks) -> None:
@@ -192,9 +173,3 @@ def _steps_per_epoch(index: Index, batch_size: int) -> int:
             f"pretrain.batch_size: {batch_size} images a step, but the index has {len(index)}"
         )
     return len(index) // batch_size
-
-
-def _key(record: dict[str, Any]) -> str:
-    """A name for the work of one round with these settings and inputs."""
-    content = {k: v for k, v in record.items() if k != "libraries"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,6 +1,8 @@
 """The record of where an artifact came from."""
 
+import hashlib
 import importlib.metadata
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,8 +19,14 @@ VERSIONS = {
     "export": 1,
     "import-masks": 1,
     "quality": 2,
-    "evaluate-objects": 1,
-    "report": 2,
+    "evaluate-objects": 2,
+    "evaluate-segmentation": 1,
+    "evaluate-voc-svm": 1,
+    "evaluate-voc-detection": 1,
+    "evaluate-imagenet-linear": 1,
+    "evaluate-coco-instances": 1,
+    "evaluate-table": 1,
+    "report": 3,
 }
 
 # Libraries whose version can change a result.
@@ -44,6 +52,12 @@ def provenance(
         "inputs": dict(inputs),
         "libraries": {name: _version(name) for name in (*_LIBRARIES, *_faiss(), *libraries)},
     }
+
+
+def key_of(record: Mapping[str, Any]) -> str:
+    """A name for work with the settings and inputs of a `provenance`, whatever the libraries."""
+    content = {k: v for k, v in record.items() if k != "libraries"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _version(distribution: str) -> str:

@@ -14,6 +14,7 @@ from cyborgs.data.annotations import GroundTruth
 from cyborgs.data.decoding import decode
 from cyborgs.data.index import Index, read_index
 from cyborgs.errors import InputError
+from cyborgs.evaluation.results import read_results, tables
 from cyborgs.files import atomic_write
 from cyborgs.layout import Run
 from cyborgs.masks.shards import Masks
@@ -32,7 +33,6 @@ from cyborgs.report.sections import (
     training_table,
 )
 from cyborgs.seeding import generator
-from cyborgs.stages import evaluate_objects
 from cyborgs.stages.masks import info
 from cyborgs.stages.masks.sources import Sources, title_of
 from cyborgs.stages.quality import COLUMNS, read_figures, rows_of
@@ -81,7 +81,7 @@ def run(folder: Path, out: Path) -> None:
         "dashed line is the seed masks that the run began with. As made are the masks that were "
         "trained on, with a K drawn anew for each group.",
         quality_charts=_quality_charts(measured) if measured else [],
-        objects=_objects_table(files),
+        downstream=_downstream(files),
         training=training_table(trained) if trained else None,
         training_charts=training_charts(trained) if trained else [],
         cost=cost_table(paid) if paid else None,
@@ -159,18 +159,10 @@ def _quality_table(measured: Measured) -> Table:
     )
 
 
-def _objects_table(files: Run) -> Table | None:
-    results = evaluate_objects.read_results(files.evaluations("objects"))
-    if not results:
-        return None
-    header, *rows = evaluate_objects.rows_of(results)
-    return Table(
-        header,
-        rows,
-        "Percent of annotated objects that are classified right from frozen features of their "
-        "crops, by their nearest neighbours and linearly; mean and standard deviation over seeds, "
-        "each with another split of the images (and other random weights).",
-    )
+def _downstream(files: Run) -> list[tuple[str, Table]]:
+    """A title and a table for each evaluation that was made."""
+    found = tables(read_results(files.evaluations()))
+    return [(title, Table(rows[0], rows[1:])) for title, rows in found.items()]
 
 
 def _quality_charts(measured: Measured) -> list[Any]:

@@ -1,10 +1,10 @@
-"""A pretraining round: DetCon-B steps from one state to the next."""
+"""Training: DetCon-B steps from one state to the next, and the loop that takes steps."""
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -132,15 +132,7 @@ class Trainer:
         rate = self.rate()
         self.optimiser.zero_grad(set_to_none=True)
         loss = self._backward(batch)
-        told = torch.stack([loss, loss.new_tensor(float(leave))])
-        everywhere = distributed.gather(told)  # (ranks, 2)
-        mean = float(everywhere[:, 0].mean())
-        if not math.isfinite(mean):
-            shown = ", ".join(map(str, positions[:8])) + (" …" if len(positions) > 8 else "")
-            raise InputError(
-                f"loss is {mean} at step {self.step}, learning rate {rate:.3g}, images {shown} of "
-                "the index: training has diverged; lower pretrain.base_rate or lengthen the warm-up"
-            )
+        mean, leave = share_loss(loss, leave, self.step, rate, positions, "pretrain.base_rate")
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self._scaler.step(self.optimiser)
@@ -154,7 +146,7 @@ class Trainer:
             )
         )
         self.step += 1
-        return mean, bool(everywhere[:, 1].any())
+        return mean, leave
 
     def _backward(self, batch: Batch) -> Tensor:
         """Leave the gradients of a step in the online network; returns this rank's loss."""
@@ -224,14 +216,64 @@ class Trainer:
         )
 
 
+class Training(Protocol):
+    """What `train` needs of who takes the steps.
+
+    Attributes:
+        step: steps taken so far.
+        steps_per_epoch: optimiser steps an epoch.
+        batch_size: images of a step, over all processes.
+    """
+
+    step: int
+    steps_per_epoch: int
+    batch_size: int
+
+    def train_step(self, batch: Any, leave: bool = False) -> tuple[float, bool]:
+        """Take one step: the mean loss, and whether any process was asked to leave."""
+
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+
+    def health(self) -> Row:
+        """Figures of the steps since this was last asked."""
+
+
+def share_loss(
+    loss: Tensor, leave: bool, step: int, rate: float, positions: Sequence[int], key: str
+) -> tuple[float, bool]:
+    """The mean loss over all ranks, and whether any of them was asked to leave.
+
+    Args:
+        loss: of this rank, a scalar without gradient.
+        leave: whether this rank was asked to leave.
+        step, rate, positions: the step, its learning rate, and its images in this rank.
+        key: of the setting to lower where training diverges.
+
+    Raises:
+        InputError: a loss that is not finite.
+    """
+    told = torch.stack([loss, loss.new_tensor(float(leave))])
+    everywhere = distributed.gather(told)  # (ranks, 2)
+    mean = float(everywhere[:, 0].mean())
+    if not math.isfinite(mean):
+        shown = ", ".join(map(str, positions[:8])) + (" …" if len(positions) > 8 else "")
+        raise InputError(
+            f"loss is {mean} at step {step}, learning rate {rate:.3g}, images {shown} of "
+            f"the index: training has diverged; lower {key} or lengthen the warm-up"
+        )
+    return mean, bool(everywhere[:, 1].any())
+
+
 def train(
-    trainer: Trainer,
-    batches: Iterable[Batch],
+    trainer: Training,
+    batches: Iterable[Any],
     steps: int,
     checkpoint: Callable[[], None],
     every: float,
     log: Callable[[Row], None],
     stop: Stop,
+    label: str = "pretrain",
 ) -> None:
     """Take a step on every batch; save about every ``every`` seconds and at each epoch's end.
 
@@ -244,9 +286,10 @@ def train(
         log: called at the end of an epoch, by the first process alone, with ``epoch`` and
             ``step`` (counted over all rounds), ``steps`` (of this epoch, in this process),
             ``loss`` (their mean), ``learning_rate``, ``seconds``, ``images_per_second``,
-            ``waiting`` (the share of the time that was spent waiting for samples), and the
-            figures of `cyborgs.training.watch.health` over this process's steps.
+            ``waiting`` (the share of the time that was spent waiting for samples), and those of
+            the trainer's ``health`` over this process's steps.
         stop: asks to leave after the step under way.
+        label: of the progress.
 
     Raises:
         ResumeLaterError: a process was asked to leave, and the state is saved.
@@ -255,15 +298,15 @@ def train(
     saved = begin = time.monotonic()
     waited = 0.0
     losses: list[float] = []
-    label = "pretrain" if distributed.rank() == 0 else None
+    leading = distributed.rank() == 0
     waiting = Waiting(batches)
-    for batch in track(waiting, steps, label, "steps"):
+    for batch in track(waiting, steps, label if leading else None, "steps"):
         loss, leave = trainer.train_step(batch, stop.asked is not None)
         losses.append(loss)
         epoch, within = divmod(trainer.step, trainer.steps_per_epoch)
         now = time.monotonic()
         figures = trainer.health() if within == 0 else {}
-        if within == 0 and label:
+        if within == 0 and leading:
             row = {
                 "epoch": epoch,
                 "step": trainer.step,
@@ -297,11 +340,11 @@ def train(
 class Waiting:
     """Passes batches on, and counts the seconds that they were waited for."""
 
-    def __init__(self, batches: Iterable[Batch]) -> None:
+    def __init__(self, batches: Iterable[Any]) -> None:
         self._batches = batches
         self.seconds = 0.0
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         batches = iter(self._batches)
         while True:
             begin = time.monotonic()

@@ -1,41 +1,61 @@
-"""Rolling checkpoints: what an interrupted round continues from."""
+"""Rolling checkpoints: what an interrupted training continues from."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 from cyborgs.errors import InputError
 from cyborgs.progress import say
-from cyborgs.training.state import TrainingState, load_state, save_state
 
 # The last one, and the one before it in case the last cannot be read.
 KEPT = 2
 
 
-class Rolling:
-    """The checkpoints of one round of training, in a folder that other rounds may share.
+class _Counted(Protocol):
+    """A state of training: it knows how many steps were taken."""
+
+    step: int
+
+
+State = TypeVar("State", bound=_Counted)
+
+
+class Rolling(Generic[State]):
+    """The checkpoints of one training, in a folder that others may share.
 
     Args:
         folder: where they lie; made when it is needed.
-        key: names the round, its settings and its inputs; checkpoints of others are left alone.
+        key: names the training, its settings and its inputs; checkpoints of others are left
+            alone.
+        save, load: write and read a state; they raise `InputError` where that cannot be done.
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        key: str,
+        save: Callable[[Path, State], None],
+        load: Callable[[Path], State],
+    ) -> None:
         self._folder = folder
         self._key = key
+        self._save = save
+        self._load = load
 
-    def save(self, state: TrainingState) -> None:
+    def save(self, state: State) -> None:
         """Write a checkpoint, then remove all but the last two.
 
         Raises `InputError` where it cannot be written; the earlier ones are then still there.
         """
-        save_state(self._folder / f"pretrain-{self._key}-{state.step:09d}.pt", state)
+        self._save(self._folder / f"{self._key}-{state.step:09d}.pt", state)
         for path in self._paths()[:-KEPT]:
             path.unlink(missing_ok=True)
 
-    def load(self) -> TrainingState | None:
+    def load(self) -> State | None:
         """The last checkpoint that can be read, or None; says which, and what cannot be read."""
         for path in reversed(self._paths()):
             try:
-                state = load_state(path)
+                state = self._load(path)
             except InputError as error:
                 say(f"{error}; going back to the one before")
                 continue
@@ -48,10 +68,10 @@ class Rolling:
         return bool(self._paths())
 
     def remove(self) -> None:
-        """Remove all of them, when the round is done."""
+        """Remove all of them, when the training is done."""
         for path in self._paths():
             path.unlink(missing_ok=True)
 
     def _paths(self) -> list[Path]:
         """Oldest first."""
-        return sorted(self._folder.glob(f"pretrain-{self._key}-*.pt"))
+        return sorted(self._folder.glob(f"{self._key}-*.pt"))

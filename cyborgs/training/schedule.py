@@ -15,17 +15,18 @@ def learning_rate(
     gamma: float = 0.1,
     horizon_epochs: int | None = None,
     final_rate: float = 1e-6,
+    warmup_divisor: float = 100,
 ) -> float:
     """Learning rate at an optimiser step, counted from 0 over all rounds.
 
-    Linear from ``base_rate / 100`` over the warm-up; then ``base_rate`` times ``gamma`` for
-    each milestone passed, or, where ``horizon_epochs`` is given, half a cosine from
-    ``base_rate`` to ``final_rate``, which it keeps from then on.  Milestones and horizon are
-    epochs.
+    Linear from ``base_rate / warmup_divisor`` over the warm-up; then ``base_rate`` times
+    ``gamma`` for each milestone passed, or, where ``horizon_epochs`` is given, half a cosine
+    from ``base_rate`` to ``final_rate``, which it keeps from then on.  Milestones and horizon
+    are epochs.
     """
     warmup = warmup_epochs * steps_per_epoch
     if step < warmup:
-        first = base_rate / 100
+        first = base_rate / warmup_divisor
         return first + (base_rate - first) * step / warmup
     if horizon_epochs is None:
         return base_rate * gamma ** bisect_right(milestones, step / steps_per_epoch)

@@ -5,20 +5,15 @@ velocities, and the global step.  There is no random-number state to keep: every
 from the seed and the item it is for (`cyborgs.seeding`).
 """
 
-import json
-import pickle
-import sys
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from cyborgs.errors import InputError
-from cyborgs.files import atomic_write, require_file
 from cyborgs.models.backbones import backbone_of
+from cyborgs.training.containers import read_container, write_container
 
 FORMAT = "cyborgs-state"
 VERSION = 2
@@ -65,27 +60,9 @@ def save_state(path: Path, state: TrainingState) -> None:
 
     Raises `InputError` where it cannot be written; an older file of that name stays.
     """
-    content: dict[str, Any] = {
-        "format": FORMAT,
-        "version": VERSION,
-        # As one text: pickle writes an object that occurs twice as a reference, so equal
-        # dictionaries could give different bytes.
-        "header": json.dumps({name: getattr(state, name) for name in _HEADER}, sort_keys=True),
-    }
-    for name in _TENSORS:
-        content[name] = {
-            sys.intern(k): v.detach().cpu().contiguous().clone()
-            for k, v in getattr(state, name).items()
-        }
-    try:
-        with atomic_write(path) as temporary, open(temporary, "wb") as stream:
-            # Through a stream: torch.save would put the file's own name into the file.
-            torch.save(content, stream)
-    except (OSError, RuntimeError) as error:
-        # torch turns a full disk into a RuntimeError of its own.
-        cause = error.__context__ if isinstance(error.__context__, OSError) else error
-        reason = " ".join((getattr(cause, "strerror", None) or str(cause)).split())[:120]
-        raise InputError(f"state {path} cannot be written ({reason}); make room") from None
+    header = {name: getattr(state, name) for name in _HEADER}
+    tensors = {name: getattr(state, name) for name in _TENSORS}
+    write_container(path, FORMAT, VERSION, header, tensors)
 
 
 def load_state(path: Path) -> TrainingState:
@@ -93,28 +70,13 @@ def load_state(path: Path) -> TrainingState:
 
     Raises `InputError` where the file is missing, damaged, foreign or of another version.
     """
-    require_file(path, "state")
-    try:
-        # torch.load does not look at the checksums that the file carries.
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-        if broken is not None:
-            raise zipfile.BadZipFile(f"wrong checksum of {broken}")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-        raise InputError(
-            f"state {path} is damaged or no checkpoint of this program "
-            f"({' '.join(str(error).split())[:120]})"
-        ) from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"state {path} is a checkpoint of another program")
-    if content["version"] != VERSION:
-        raise InputError(
-            f"state {path} has format version {content['version']}, this program reads "
-            f"version {VERSION}"
-        )
-    tensors = {name: content[name] for name in _TENSORS}
-    return TrainingState(**json.loads(content["header"]), **tensors)
+    header, tensors = read_container(path, FORMAT, VERSION)
+    return TrainingState(
+        **header,
+        online=tensors["online"],
+        target=tensors["target"],
+        velocities=tensors["velocities"],
+    )
 
 
 def require_model(path: Path, state: TrainingState, model: dict[str, Any]) -> None:

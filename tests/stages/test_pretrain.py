@@ -13,7 +13,6 @@ import torch
 from cyborgs.data.index import read_index
 from cyborgs.errors import InputError
 from cyborgs.stages import bootstrap, index, pretrain, seed_masks
-from cyborgs.training import rolling
 from cyborgs.training.loop import Trainer
 from cyborgs.training.metrics import read_metrics
 from cyborgs.training.state import load_state
@@ -84,7 +83,7 @@ def test_figures_of_epochs_survive_an_interruption(tiny, trained, tmp_path, monk
 
     always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
     with monkeypatch.context() as patch:
-        patch.setattr(rolling, "save_state", interrupt_after(rolling.save_state, 5))
+        patch.setattr(pretrain, "save_state", interrupt_after(pretrain.save_state, 5))
         with pytest.raises(KeyboardInterrupt):
             train(tiny, tmp_path / "b.pt", compute=always, metrics=tmp_path / "b.jsonl")
     train(tiny, tmp_path / "b.pt", metrics=tmp_path / "b.jsonl")
@@ -102,7 +101,7 @@ def test_a_damaged_rolling_checkpoint_falls_back(
     """To the one before it, or to the beginning of the round; and ends in the same bytes."""
     always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
     with monkeypatch.context() as patch:
-        patch.setattr(rolling, "save_state", interrupt_after(rolling.save_state, 3))
+        patch.setattr(pretrain, "save_state", interrupt_after(pretrain.save_state, 3))
         with pytest.raises(KeyboardInterrupt):
             train(tiny, tmp_path / "s.pt", compute=always)
     checkpoints = sorted((tmp_path / "work").iterdir())
@@ -135,7 +134,7 @@ def test_a_rolling_checkpoint_of_other_settings_is_left_alone(tiny, trained, tmp
     always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
     other = tiny.config(pretrain=tiny.config().pretrain.model_dump() | {"base_rate": 0.1})
     with monkeypatch.context() as patch:
-        patch.setattr(rolling, "save_state", interrupt_after(rolling.save_state, 2))
+        patch.setattr(pretrain, "save_state", interrupt_after(pretrain.save_state, 2))
         with pytest.raises(KeyboardInterrupt):
             train(tiny, tmp_path / "s.pt", config=other, compute=always)
     assert train(tiny, tmp_path / "s.pt") == trained.read_bytes()
@@ -199,7 +198,7 @@ def test_a_loss_that_is_not_finite_stops_the_step(tiny, tmp_path):
 def test_a_full_disk_keeps_the_last_checkpoint(tiny, trained, tmp_path, monkeypatch, refused):
     """The third checkpoint does not fit: one line, and the round continues from the second."""
     always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
-    save = rolling.save_state
+    save = pretrain.save_state
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill(path, state):
@@ -208,14 +207,14 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny, trained, tmp_path, monkeypa
         save(path, state)
 
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    monkeypatch.setattr(rolling, "save_state", fill)
+    monkeypatch.setattr(pretrain, "save_state", fill)
     try:
         with refused("000000003.pt cannot be written", "make room"):
             train(tiny, tmp_path / "s.pt", compute=always)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
-    monkeypatch.setattr(rolling, "save_state", save)
+    monkeypatch.setattr(pretrain, "save_state", save)
     names = sorted(p.name.split("-")[-1] for p in (tmp_path / "work").iterdir())
     assert names == ["000000001.pt", "000000002.pt"]
     assert train(tiny, tmp_path / "s.pt") == trained.read_bytes()

@@ -1,0 +1,155 @@
+"""ImageNet's layout: a folder a class, and examples of its images."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from cyborgs.config import Views
+from cyborgs.data.decoding import SUFFIXES, read_pixels
+from cyborgs.data.views import draw_view, render
+from cyborgs.errors import InputError
+from cyborgs.seeding import generator
+
+Pixels = NDArray[np.uint8]
+
+# ``image`` uint8 (crop, crop, 3), ``label``, and ``position``
+Example = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Classified:
+    """Images of classes.
+
+    Attributes:
+        folder: of the classes.
+        names: of the images, ``<class>/<file>``, in order.
+        labels: number of each one's class, from 0.
+        classes: names of the classes, in order.
+        digest: SHA-256 of the names.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    digest: str
+
+
+def find_classified(folder: Path, most: int | None = None) -> Classified:
+    """The images below ``folder/<class>/``.
+
+    Args:
+        folder: of the classes.
+        most: images of a class, drawn at random; None: all.
+
+    Raises:
+        InputError: the folder cannot be read, or holds fewer than two classes with images.
+    """
+    try:
+        classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        names: list[str] = []
+        labels: list[int] = []
+        for label, name in enumerate(classes):
+            files = sorted(
+                f for f in os.listdir(folder / name) if Path(f).suffix.lower() in SUFFIXES
+            )
+            if most is not None and len(files) > most:
+                chosen = generator(0, "classes", name).permutation(len(files))[:most]
+                files = [files[i] for i in sorted(chosen)]
+            names += [f"{name}/{f}" for f in files]
+            labels += [label] * len(files)
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from None
+    if len(set(labels)) < 2:
+        raise InputError(f"{folder} holds no two folders with images: a class has a folder there")
+    digest = hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
+    return Classified(folder, tuple(names), np.array(labels), tuple(classes), digest)
+
+
+def central_crop(image: Pixels, short_side: int, crop: int) -> Pixels:
+    """An image resized to a short side, and its central square, ``(crop, crop, 3)``, in pixels."""
+    height, width = image.shape[:2]
+    scale = short_side / min(height, width)
+    size = (max(short_side, round(width * scale)), max(short_side, round(height * scale)))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(image, size, interpolation=way)
+    top, left = (resized.shape[0] - crop) // 2, (resized.shape[1] - crop) // 2
+    return np.asarray(resized[top : top + crop, left : left + crop], np.uint8)
+
+
+class ClassifiedExamples(Dataset[Example | InputError]):
+    """Examples by ``(epoch, position)``: random resized crop and mirroring, as for pretraining.
+
+    Bad input comes back as the `InputError` itself.
+
+    Args:
+        images: the images.
+        crop: side in pixels.
+        seed: of the crops.
+    """
+
+    def __init__(self, images: Classified, crop: int, seed: int) -> None:
+        self._images = images
+        self._seed = seed
+        self._views = Views(
+            crop=crop, jitter=0.0, greyscale=0.0, blur=[0.0, 0.0], solarise=[0.0, 0.0]
+        )
+
+    def __getitem__(self, key: tuple[int, int]) -> Example | InputError:
+        epoch, position = key
+        try:
+            image = read_pixels(self._images.folder / self._images.names[position])
+        except InputError as error:
+            return error
+        rng = generator(self._seed, "crop", epoch, position)
+        view = draw_view(rng, self._views, 0, *image.shape[:2])
+        pixels = np.ascontiguousarray(render(image, view, self._views))
+        return _example(pixels, int(self._images.labels[position]), position)
+
+
+class CentralCrops(Dataset[Example | InputError]):
+    """Central crops of images, in order.
+
+    Bad input comes back as the `InputError` itself.
+
+    Args:
+        paths: of the images.
+        labels: of each.
+        short_side: to which they are resized, in pixels.
+        crop: side in pixels.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], labels: NDArray[np.int64], short_side: int, crop: int
+    ) -> None:
+        self._paths = paths
+        self._labels = labels
+        self._sides = short_side, crop
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, position: int) -> Example | InputError:
+        try:
+            image = read_pixels(self._paths[position])
+        except InputError as error:
+            return error
+        pixels = np.ascontiguousarray(central_crop(image, *self._sides))
+        return _example(pixels, int(self._labels[position]), position)
+
+
+def _example(pixels: Pixels, label: int, position: int) -> Example:
+    return {
+        "image": torch.from_numpy(pixels),
+        "label": torch.tensor(label),
+        "position": position,
+    }

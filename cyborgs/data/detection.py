@@ -1,0 +1,203 @@
+"""Images with boxes and masks of objects: what detectors are trained and scored on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from cyborgs.data.annotations import GroundTruth
+from cyborgs.data.decoding import read_pixels
+from cyborgs.errors import InputError
+from cyborgs.files import require_file, sha256
+from cyborgs.seeding import generator
+
+Masks = NDArray[np.bool_]
+
+# An image and its objects as torchvision's detectors take them, and the image's position.
+Example = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Annotated:
+    """An image file and its objects.
+
+    Attributes:
+        path: the file.
+        identity: number of the image, for scoring.
+        boxes: float32 ``(n, 4)``: left, top, right and bottom edge, in pixels from the top left.
+        labels: int64 ``(n,)``, from 1.
+        ignored: bool ``(n,)``: VOC's difficult objects, COCO's crowds.
+        masks: gives bool ``(n, height, width)``, where objects have masks.
+    """
+
+    path: Path
+    identity: int
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    ignored: NDArray[np.bool_]
+    masks: Callable[[], Masks] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionSet:
+    """Annotated images.
+
+    Attributes:
+        images: in a fixed order.
+        classes: names; label 1 is the first.
+        digest: SHA-256 of the annotations.
+        truth: where they come from a COCO JSON, that file's content.
+    """
+
+    images: tuple[Annotated, ...]
+    classes: tuple[str, ...]
+    digest: str
+    truth: GroundTruth | None = None
+
+
+def coco_objects(images: Path, annotations: Path) -> DetectionSet:
+    """The annotated objects of a COCO instances JSON, all of whose images must be there.
+
+    Raises `InputError` where a file is missing or damaged, or a box lies outside of its image.
+    """
+    truth = GroundTruth(annotations)
+    numbers = {c["id"]: number for number, c in enumerate(truth.categories, start=1)}
+    found = []
+    for name in sorted(truth.names):
+        path = require_file(images / name, f"image (of {annotations})")
+        boxes, labels, ignored = [], [], []
+        for annotation in truth.raw(name):
+            box = annotation.get("bbox")
+            if (
+                not isinstance(box, list)
+                or len(box) != 4
+                or annotation["category_id"] not in numbers
+            ):
+                raise InputError(
+                    f"annotations {annotations}: annotation {annotation['id']} has no 'bbox' of "
+                    "four numbers, or a category that 'categories' does not have"
+                )
+            left, top, width, height = map(float, box)
+            boxes.append((left, top, left + width, top + height))
+            labels.append(numbers[annotation["category_id"]])
+            ignored.append(bool(annotation.get("iscrowd", 0)))
+        found.append(
+            Annotated(
+                path=path,
+                identity=int(truth.image_id(name)),
+                boxes=np.array(boxes, np.float32).reshape(-1, 4),
+                labels=np.array(labels, np.int64),
+                ignored=np.array(ignored, bool),
+                masks=_Masks(truth, name),
+            )
+        )
+    classes = tuple(str(c.get("name", c["id"])) for c in truth.categories)
+    return DetectionSet(tuple(found), classes, sha256(annotations), truth)
+
+
+@dataclass(frozen=True, eq=False)
+class _Masks:
+    """Decodes an image's masks when they are asked for."""
+
+    truth: GroundTruth
+    name: str
+
+    def __call__(self) -> Masks:
+        return self.truth.raw_masks(self.name)
+
+
+class TrainingExamples(Dataset[Example | InputError]):
+    """Examples by ``(epoch, position)``, each mirrored or not by the seed, epoch and position.
+
+    An example is a dict: ``image`` uint8 ``(height, width, 3)``, ``boxes`` float32 ``(n, 4)``,
+    ``labels`` int64 ``(n,)``, ``masks`` uint8 ``(n, height, width)`` where there are any, and
+    ``position``.  Bad input comes back as the `InputError` itself.
+
+    Args:
+        images: annotated images.
+        seed: of the mirroring.
+        crowds: whether ignored objects are trained on too, as is usual for VOC's difficult ones.
+    """
+
+    def __init__(self, images: DetectionSet, seed: int, crowds: bool) -> None:
+        self._crowds = crowds
+        self._seed = seed
+        kept = [image for image in images.images if self._chosen(image).any()]
+        if not kept:
+            raise InputError("no image for training has an object; is this the right data set?")
+        self._images = kept
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def _chosen(self, image: Annotated) -> NDArray[np.bool_]:
+        width, height = (image.boxes[:, 2:] - image.boxes[:, :2]).T
+        chosen = (width > 0) & (height > 0)
+        return chosen if self._crowds else chosen & ~image.ignored
+
+    def __getitem__(self, key: tuple[int, int]) -> Example | InputError:
+        try:
+            return self._example(*key)
+        except InputError as error:
+            return error
+
+    def _example(self, epoch: int, position: int) -> Example:
+        image = self._images[position]
+        pixels = read_pixels(image.path)
+        chosen = self._chosen(image)
+        boxes = image.boxes[chosen]
+        masks = None if image.masks is None else image.masks()[chosen]
+        if masks is not None and masks.shape[1:] != pixels.shape[:2]:
+            raise InputError(
+                f"image {image.path} has {pixels.shape[0]} x {pixels.shape[1]} pixels (height x "
+                f"width), its annotations {masks.shape[1]} x {masks.shape[2]}; use the "
+                "annotations of these very images"
+            )
+        if generator(self._seed, "mirror", epoch, position).random() < 0.5:
+            pixels = pixels[:, ::-1]
+            boxes = np.stack(
+                [
+                    pixels.shape[1] - boxes[:, 2],
+                    boxes[:, 1],
+                    pixels.shape[1] - boxes[:, 0],
+                    boxes[:, 3],
+                ],
+                axis=1,
+            )
+            masks = None if masks is None else masks[:, :, ::-1]
+        example = {
+            "image": torch.from_numpy(np.ascontiguousarray(pixels)),
+            "boxes": torch.from_numpy(np.ascontiguousarray(boxes)),
+            "labels": torch.from_numpy(image.labels[chosen]),
+            "position": position,
+        }
+        if masks is not None:
+            example["masks"] = torch.from_numpy(np.ascontiguousarray(masks)).to(torch.uint8)
+        return example
+
+
+class TestImages(Dataset[Example | InputError]):
+    """Every so many-th image: ``image`` uint8 ``(height, width, 3)`` and ``position``."""
+
+    # Not a class of tests, whatever pytest takes it for.
+    __test__ = False
+
+    def __init__(self, images: DetectionSet, rank: int, ranks: int) -> None:
+        self._images = images.images
+        self._positions = range(rank, len(images.images), ranks)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, number: int) -> Example | InputError:
+        position = self._positions[number]
+        try:
+            pixels = read_pixels(self._images[position].path)
+        except InputError as error:
+            return error
+        return {"image": torch.from_numpy(pixels), "position": position}

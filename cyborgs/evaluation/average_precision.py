@@ -1,0 +1,182 @@
+"""Average precision of detections: COCO's, by pycocotools, and PASCAL VOC's own."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from cyborgs.data.detection import Annotated, DetectionSet
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What a detector found in an image.
+
+    Attributes:
+        boxes: float ``(n, 4)``: left, top, right and bottom edge, in pixels.
+        scores: float ``(n,)``.
+        labels: integer ``(n,)``, from 1.
+        masks: run lengths as pycocotools has them, one each, where there are any.
+    """
+
+    boxes: NDArray[np.floating[Any]]
+    scores: NDArray[np.floating[Any]]
+    labels: NDArray[np.integer[Any]]
+    masks: Sequence[dict[str, Any]] | None = None
+
+
+def coco_ap(images: DetectionSet, found: Sequence[Detections]) -> dict[str, float]:
+    """COCO's average precision in 0 … 1: ``ap``, ``ap50`` and ``ap75`` of boxes; of masks, where
+    there are any, as ``mask_ap`` and so on.
+
+    Objects that are ignored count neither way.
+
+    Args:
+        images: what is there.
+        found: for each image, in the same order.
+    """
+    # pycocotools reports its progress on standard output.
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = _coco(images) if images.truth is None else images.truth.coco
+        scores = _coco_scores(truth, images, found, "bbox", "")
+        if images.truth is not None:
+            scores |= _coco_scores(truth, images, found, "segm", "mask_")
+    return scores
+
+
+def _coco_scores(
+    truth: COCO, images: DetectionSet, found: Sequence[Detections], kind: str, prefix: str
+) -> dict[str, float]:
+    names = [f"{prefix}{name}" for name in ("ap", "ap50", "ap75")]
+    categories = [c["id"] for c in truth.dataset["categories"]]
+    results = [
+        {
+            "image_id": image.identity,
+            "category_id": categories[label - 1],
+            "score": float(score),
+            **_shape(detections, number, kind),
+        }
+        for image, detections in zip(images.images, found, strict=True)
+        for number, (score, label) in enumerate(
+            zip(detections.scores, detections.labels, strict=True)
+        )
+    ]
+    if not results:
+        # pycocotools cannot read an empty list.
+        return dict.fromkeys(names, 0.0)
+    evaluation = COCOeval(truth, truth.loadRes(results), kind)
+    evaluation.params.imgIds = [image.identity for image in images.images]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    # -1 where no category has an object.
+    return {name: max(0.0, float(evaluation.stats[i])) for i, name in enumerate(names)}
+
+
+def _shape(detections: Detections, number: int, kind: str) -> dict[str, Any]:
+    if kind == "segm":
+        assert detections.masks is not None
+        return {"segmentation": detections.masks[number]}
+    left, top, right, bottom = map(float, detections.boxes[number])
+    return {"bbox": [left, top, right - left, bottom - top]}
+
+
+def _coco(images: DetectionSet) -> COCO:
+    """Annotated boxes as a COCO data set; what is ignored is a crowd there."""
+    truth = COCO()
+    annotations: list[dict[str, Any]] = []
+    for image in images.images:
+        for box, label, ignored in zip(image.boxes, image.labels, image.ignored, strict=True):
+            left, top, right, bottom = map(float, box)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image.identity,
+                    "category_id": int(label),
+                    "bbox": [left, top, right - left, bottom - top],
+                    "area": (right - left) * (bottom - top),
+                    "iscrowd": int(ignored),
+                }
+            )
+    truth.dataset = {
+        "images": [{"id": image.identity} for image in images.images],
+        "annotations": annotations,
+        "categories": [{"id": i, "name": n} for i, n in enumerate(images.classes, start=1)],
+    }
+    truth.createIndex()
+    return truth
+
+
+def voc_ap(images: DetectionSet, found: Sequence[Detections]) -> dict[str, float]:
+    """PASCAL VOC 2007's average precision in 0 … 1: ``voc_ap50``, ``voc_ap75``, and ``voc_ap``,
+    the mean over IoU 0.5, 0.55 … 0.95, as Detectron2's evaluator has it.
+
+    Means over the classes that have an object which is not difficult.
+
+    Args:
+        images: what is there; ``ignored`` are the difficult objects.
+        found: for each image, in the same order.
+    """
+    thresholds = [number / 100 for number in range(50, 100, 5)]
+    by_class = [
+        [voc_class_ap(images.images, found, label, iou) for iou in thresholds]
+        for label in range(1, len(images.classes) + 1)
+        if any(((i.labels == label) & ~i.ignored).any() for i in images.images)
+    ]
+    means = np.mean(by_class, axis=0)
+    return {
+        "voc_ap": float(means.mean()),
+        "voc_ap50": float(means[0]),
+        "voc_ap75": float(means[5]),
+    }
+
+
+def voc_class_ap(
+    images: Sequence[Annotated], found: Sequence[Detections], label: int, threshold: float
+) -> float:
+    """Average precision of a class (development kit of VOC 2007, `VOCevaldet.m`).
+
+    Detections in the order of their scores each take the object of their image that they overlap
+    most.  It is right where the IoU reaches the threshold and no earlier one took the object;
+    where the object is difficult, the detection does not count.  Precision is interpolated at
+    eleven recalls.
+    """
+    objects = 0
+    scores, right, counted = [], [], []
+    for image, detections in zip(images, found, strict=True):
+        own = image.labels == label
+        boxes, difficult = image.boxes[own], image.ignored[own]
+        objects += int((~difficult).sum())
+        chosen = detections.labels == label
+        taken = np.zeros(len(boxes), bool)
+        for number in np.argsort(-detections.scores[chosen], kind="stable"):
+            scores.append(float(detections.scores[chosen][number]))
+            overlaps = iou(detections.boxes[chosen][number], boxes)
+            best = int(overlaps.argmax()) if len(boxes) else -1
+            hit = best >= 0 and bool(overlaps[best] >= threshold)
+            counted.append(not (hit and difficult[best]))
+            right.append(hit and not difficult[best] and not taken[best])
+            if hit:
+                taken[best] = True
+    order = np.argsort(-np.array(scores), kind="stable")
+    hits = np.array(right, bool)[order][np.array(counted, bool)[order]]
+    reached = np.cumsum(hits)
+    recall = reached / max(objects, 1)
+    precision = reached / np.arange(1, len(hits) + 1)
+    levels = [precision[recall >= level / 10] for level in range(11)]
+    return sum(float(p.max()) if len(p) else 0.0 for p in levels) / 11
+
+
+def iou(box: NDArray[Any], boxes: NDArray[Any]) -> NDArray[np.float64]:
+    """Intersection over union of a box ``(4,)`` with each of others ``(n, 4)``: ``(n,)``."""
+    box, boxes = box.astype(np.float64), boxes.astype(np.float64)
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return np.asarray(shared / (np.prod(box[2:] - box[:2]) + areas - shared))

@@ -1,0 +1,202 @@
+"""Detectors on a pretrained backbone, of torchvision's parts.
+
+Faster R-CNN (Ren et al., 2015) on layer3's output, with layer4 as its head, and Mask R-CNN (He et
+al., 2017) on a feature pyramid (Lin et al., 2017): as Detectron2's R50-C4 and R50-FPN are, with the
+normalisation that MoCo (He et al., 2020, section 4.2) adds.  The loss of boxes is torchvision's:
+smooth L1 from 1/9, where Detectron2 has L1.
+"""
+
+from collections import OrderedDict
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN, MaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign, roi_align
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from cyborgs.config.downstream import Detection
+from cyborgs.data.detection import Example
+from cyborgs.models.backbones import LAYERS, Backbone
+from cyborgs.models.normalise import DEVIATION, MEAN
+
+# Detections of an image that are kept, and the least score of one (Detectron2's defaults).
+KEPT, LEAST = 100, 0.05
+
+
+class Detector(nn.Module):
+    """One of torchvision's detectors, by examples.
+
+    Args:
+        network: the detector.
+    """
+
+    def __init__(self, network: GeneralizedRCNN) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: list[Example]) -> dict[str, Tensor]:
+        """Losses by name.  ``batch``: as `cyborgs.data.detection.TrainingExamples` has it."""
+        targets = [
+            {name: example[name] for name in ("boxes", "labels", "masks") if name in example}
+            for example in batch
+        ]
+        losses: dict[str, Tensor] = self.network([_floats(e["image"]) for e in batch], targets)
+        return losses
+
+    def detect(self, batch: list[Example]) -> list[dict[str, Tensor]]:
+        """``boxes``, ``scores``, ``labels`` and ``masks`` of each image, in its own pixels."""
+        found: list[dict[str, Tensor]] = self.network([_floats(e["image"]) for e in batch])
+        return found
+
+
+def _floats(image: Tensor) -> Tensor:
+    """uint8 ``(height, width, 3)`` to float32 ``(3, height, width)`` in 0 … 1."""
+    return image.permute(2, 0, 1).float() / 255
+
+
+def faster_rcnn(backbone: Backbone, classes: int, settings: Detection) -> Detector:
+    """Faster R-CNN R50-C4 with an extra BatchNorm behind layer4.
+
+    Args:
+        backbone: all of whose layers will be trained.
+        classes: number of classes, without background.
+        settings: sizes of images.
+    """
+    width = backbone.channels["layer4"]
+    network = FasterRCNN(
+        _UpToLayer3(backbone),
+        rpn_anchor_generator=AnchorGenerator(((32, 64, 128, 256, 512),), ((0.5, 1.0, 2.0),)),
+        box_roi_pool=_Align(14, 16),
+        box_head=_Layer4Head(backbone.layer4, width),
+        box_predictor=FastRCNNPredictor(width, classes + 1),
+        rpn_pre_nms_top_n_train=12000,
+        rpn_pre_nms_top_n_test=6000,
+        rpn_post_nms_top_n_train=2000,
+        rpn_post_nms_top_n_test=1000,
+        **_common(settings),
+    )
+    return Detector(network)
+
+
+def mask_rcnn(backbone: Backbone, classes: int, settings: Detection) -> Detector:
+    """Mask R-CNN R50-FPN, with BatchNorm in the pyramid; arguments as `faster_rcnn`."""
+    network = MaskRCNN(
+        _Pyramid(backbone),
+        num_classes=classes + 1,
+        rpn_pre_nms_top_n_train=2000,
+        rpn_pre_nms_top_n_test=1000,
+        rpn_post_nms_top_n_train=1000,
+        rpn_post_nms_top_n_test=1000,
+        **_common(settings),
+    )
+    return Detector(network)
+
+
+def _common(settings: Detection) -> dict[str, Any]:
+    return {
+        "min_size": tuple(settings.sides),
+        "max_size": settings.longest,
+        "image_mean": [value / 255 for value in MEAN],
+        "image_std": [value / 255 for value in DEVIATION],
+        "box_score_thresh": LEAST,
+        "box_detections_per_img": KEPT,
+    }
+
+
+def use_test_side(detector: Detector, side: int) -> None:
+    """Give images this short side from now on: torchvision would take the largest for training."""
+    detector.network.transform.min_size = (side,)
+
+
+class _UpToLayer3(nn.Module):
+    """A backbone without its last layer."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.out_channels = backbone.channels["layer3"]
+        self.stem = nn.Sequential(
+            OrderedDict(
+                (name, getattr(backbone, name)) for name in ("conv1", "bn1", "relu", "maxpool")
+            )
+        )
+        self.layers = nn.Sequential(
+            OrderedDict((name, getattr(backbone, name)) for name in LAYERS[:3])
+        )
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {"0": self.layers(self.stem(images))}
+
+
+class _Align(MultiScaleRoIAlign):  # type: ignore[misc]
+    """RoIAlign of one level, its samples aligned to pixels (`ROIAlignV2` of Detectron2)."""
+
+    def __init__(self, side: int, stride: int) -> None:
+        super().__init__(["0"], side, sampling_ratio=0)
+        self.stride = stride
+
+    def forward(
+        self, features: dict[str, Tensor], boxes: list[Tensor], _: list[tuple[int, int]]
+    ) -> Tensor:
+        return roi_align(
+            features["0"],
+            boxes,
+            self.output_size,
+            1 / self.stride,
+            sampling_ratio=self.sampling_ratio,
+            aligned=True,
+        )
+
+
+class _Layer4Head(nn.Module):
+    """layer4, the extra BatchNorm, and the mean: ``(n, channels, 14, 14)`` to ``(n, width)``."""
+
+    def __init__(self, layer4: nn.Module, width: int) -> None:
+        super().__init__()
+        self.layer4 = layer4
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.norm(self.layer4(x)).mean((2, 3))
+        return out
+
+
+class _Pyramid(nn.Module):
+    """A backbone and a feature pyramid on its four layers, of 256 channels each."""
+
+    out_channels = 256
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pyramid = FeaturePyramidNetwork(
+            [backbone.channels[name] for name in LAYERS],
+            self.out_channels,
+            extra_blocks=LastLevelMaxPool(),
+            norm_layer=nn.BatchNorm2d,
+        )
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        features = OrderedDict(enumerate(self.backbone(images).values()))
+        # Names that torchvision's RoIAlign of several levels looks for.
+        levels: dict[str, Tensor] = self.pyramid(
+            OrderedDict((str(number), value) for number, value in features.items())
+        )
+        return levels
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameters for SGD: no weight decay on BatchNorm, as Detectron2 has it."""
+    norms = {
+        id(parameter)
+        for module in network.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for parameter in module.parameters(recurse=False)
+    }
+    trained = [p for p in network.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if id(p) not in norms], "weight_decay": weight_decay},
+        {"params": [p for p in trained if id(p) in norms], "weight_decay": 0.0},
+    ]

@@ -1,0 +1,50 @@
+"""A linear layer behind a frozen backbone."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cyborgs.models.backbones import Backbone
+from cyborgs.models.normalise import normalise
+
+
+class LinearClassifier(nn.Module):
+    """A backbone that stays as it is, in eval mode, and a linear layer on its mean features.
+
+    Args:
+        backbone: the backbone.
+        classes: outputs of the layer.
+    """
+
+    def __init__(self, backbone: Backbone, classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False)
+        self.layer = nn.Linear(backbone.channels["layer4"], classes)
+        nn.init.normal_(self.layer.weight, std=0.01)
+        nn.init.zeros_(self.layer.bias)
+
+    def train(self, mode: bool = True) -> "LinearClassifier":
+        """Set the mode of all but the backbone."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def forward(self, batch: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """The loss ``loss_classifier``, of examples with ``image`` and ``label``."""
+        labels = torch.stack([example["label"] for example in batch])
+        return {"loss_classifier": F.cross_entropy(self.scores(batch), labels)}
+
+    def scores(self, batch: list[dict[str, Any]]) -> Tensor:
+        """Score of every class, ``(batch, classes)``."""
+        scores: Tensor = self.layer(pooled(self.backbone, batch))
+        return scores
+
+
+def pooled(backbone: Backbone, batch: list[dict[str, Any]]) -> Tensor:
+    """Mean of layer4's output over its grid, of equally large images: ``(batch, channels)``."""
+    images = torch.stack([example["image"] for example in batch])
+    with torch.no_grad():
+        features: Tensor = backbone(normalise(images))["layer4"].mean((2, 3))
+    return features

@@ -1,0 +1,209 @@
+"""What evaluations write: figures of each seed, with what is behind them; and tables of those."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, pstdev, stdev
+from typing import Any
+
+from cyborgs.errors import InputError
+from cyborgs.evaluation.sources import Source
+from cyborgs.files import atomic_write, require_file
+
+Result = dict[str, Any]
+
+# Evaluations in the order of tables, and what readers call them.
+TITLES = {
+    "objects": "Objects: classification of crops, frozen features",
+    "segmentation": "Segmentation: linear classification of pixels, frozen features",
+    "voc_svm": "VOC07 classification: linear SVMs, frozen features",
+    "voc_detection": "VOC07+12 detection: Faster R-CNN",
+    "imagenet_linear": "ImageNet linear classification, frozen features",
+    "coco_instances": "COCO instance segmentation: Mask R-CNN",
+}
+
+# Figures of each, which are shares in 0 … 1, and their headings; tables show them in percent.
+FIGURES = {
+    "objects": {
+        "knn": "k-NN",
+        "knn_classes": "k-NN, mean of classes",
+        "linear": "linear",
+        "linear_classes": "linear, mean of classes",
+    },
+    "segmentation": {"miou": "mIoU", "accuracy": "pixels"},
+    "voc_svm": {"map": "mAP"},
+    "voc_detection": {
+        "ap": "AP",
+        "ap50": "AP50",
+        "ap75": "AP75",
+        "voc_ap": "AP (VOC)",
+        "voc_ap50": "AP50 (VOC)",
+        "voc_ap75": "AP75 (VOC)",
+    },
+    "imagenet_linear": {"top1": "top-1", "top5": "top-5"},
+    "coco_instances": {
+        "ap": "box AP",
+        "ap50": "box AP50",
+        "ap75": "box AP75",
+        "mask_ap": "mask AP",
+        "mask_ap50": "mask AP50",
+        "mask_ap75": "mask AP75",
+    },
+}
+
+
+def write_result(
+    out: Path,
+    evaluation: str,
+    source: Source,
+    seeds: Sequence[Mapping[str, Any]],
+    command: str,
+    provenance: Mapping[str, Any],
+    chance: float | None = None,
+) -> Result:
+    """Write the figures of a backbone as JSON, and return them.
+
+    Args:
+        out: the file.
+        evaluation: one of `TITLES`.
+        source: the backbone.
+        seeds: a row for each: ``seed``, ``test`` (how many were tested), and the figures.
+        command: that makes the file again.
+        provenance: settings and hashes, without the seed.
+        chance: what guessing would reach, 0 … 1, where that is known.
+    """
+    result = _summed_up(
+        {
+            "evaluation": evaluation,
+            "backbone": {
+                "name": source.name,
+                "architecture": source.architecture,
+                "layout": source.layout,
+                "network": source.network,
+            },
+            "chance": chance,
+            "commands": [command],
+            "seeds": list(seeds),
+            "provenance": provenance,
+        }
+    )
+    with atomic_write(out) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def _summed_up(result: Result) -> Result:
+    """With ``mean`` and ``deviation`` (of the sample; 0 for one seed) over the seeds."""
+    rows, names = result["seeds"], FIGURES[result["evaluation"]]
+    spread = stdev if len(rows) > 1 else pstdev
+    return result | {
+        "mean": {name: mean(row[name] for row in rows) for name in names},
+        "deviation": {name: spread([row[name] for row in rows]) for name in names},
+    }
+
+
+def read_results(paths: Sequence[Path]) -> list[Result]:
+    """What `write_result` wrote, those of one backbone's seeds joined, by evaluation.
+
+    Raises `InputError` where a file is missing or is none of them, or has a seed that another one
+    has too.
+    """
+    joined: dict[str, Result] = {}
+    for path in paths:
+        require_file(path, "result")
+        try:
+            result = json.loads(path.read_text())
+            key = json.dumps(
+                [result["evaluation"], result["backbone"], _behind(result)], sort_keys=True
+            )
+            _summed_up(result)
+            seeds = {row["seed"] for row in result["seeds"]}
+            rows_of([result])
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            raise InputError(f"result {path} is damaged ({error}); make it again") from None
+        if key not in joined:
+            joined[key] = result
+            continue
+        other = joined[key]
+        again = seeds & {row["seed"] for row in other["seeds"]}
+        if again:
+            raise InputError(
+                f"result {path}: seed {min(again)} of {result['backbone']['name']} is in another "
+                "file too; give each once"
+            )
+        joined[key] = _summed_up(
+            other
+            | {
+                "seeds": sorted(other["seeds"] + result["seeds"], key=lambda row: row["seed"]),
+                "commands": other["commands"] + result["commands"],
+            }
+        )
+    order = list(TITLES)
+    return sorted(joined.values(), key=lambda result: order.index(result["evaluation"]))
+
+
+def _behind(result: Result) -> Any:
+    record = result["provenance"]
+    return record["stage_version"], record["config"], record["inputs"]
+
+
+def tables(results: Sequence[Result]) -> dict[str, list[list[str]]]:
+    """Title of each evaluation to its table, as `rows_of` has it."""
+    return {
+        title: rows_of([r for r in results if r["evaluation"] == name])
+        for name, title in TITLES.items()
+        if any(r["evaluation"] == name for r in results)
+    }
+
+
+def rows_of(results: Sequence[Result]) -> list[list[str]]:
+    """A heading, and a row for each result of one evaluation: percent, mean ± deviation."""
+    names = FIGURES[results[0]["evaluation"]]
+    header = ["backbone", "network", *names.values(), "seeds", "tested"]
+    rows = [
+        [
+            f"{r['backbone']['name']} ({r['backbone']['architecture']})",
+            r["backbone"]["network"],
+            *(f"{100 * r['mean'][k]:.1f} ± {100 * r['deviation'][k]:.1f}" for k in names),
+            str(len(r["seeds"])),
+            str(r["seeds"][0]["test"]),
+        ]
+        for r in results
+    ]
+    if any(r["chance"] is not None for r in results):
+        header.append("chance")
+        for row, r in zip(rows, results, strict=True):
+            row.append("-" if r["chance"] is None else f"{100 * r['chance']:.1f}")
+    return [header, *rows]
+
+
+# Columns of `long_rows`.
+LONG = (
+    "evaluation", "backbone", "architecture", "network", "figure", "mean", "deviation", "seeds",
+    "command", "settings", "inputs (SHA-256)", "libraries",
+)  # fmt: skip
+
+
+def long_rows(results: Sequence[Result]) -> list[list[str]]:
+    """A heading, and a row for each figure, with the commands, settings and hashes behind it."""
+    rows = [list(LONG)]
+    for r in results:
+        record = r["provenance"]
+        for name in FIGURES[r["evaluation"]]:
+            rows.append(
+                [
+                    r["evaluation"],
+                    r["backbone"]["name"],
+                    r["backbone"]["architecture"],
+                    r["backbone"]["network"],
+                    name,
+                    f"{r['mean'][name]:.6f}",
+                    f"{r['deviation'][name]:.6f}",
+                    ",".join(str(row["seed"]) for row in r["seeds"]),
+                    "; ".join(r["commands"]),
+                    json.dumps(record["config"], sort_keys=True),
+                    json.dumps(record["inputs"], sort_keys=True),
+                    json.dumps(record["libraries"], sort_keys=True),
+                ]
+            )
+    return rows

@@ -1,0 +1,194 @@
+"""Classifying pixels by a linear layer on frozen features: a cheap probe of a backbone.
+
+The layer sees the outputs of several layers on one grid, each channel of unit variance; what it
+says at the grid's locations is interpolated to pixels, and scored by the mean IoU of the
+categories, as PASCAL VOC has it (background is one of them).  The classifier is scikit-learn's.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from cyborgs.config.downstream import Segmentation
+from cyborgs.errors import InputError
+from cyborgs.models.backbones import Backbone, block_stride
+from cyborgs.models.normalise import normalise
+from cyborgs.seeding import generator
+
+Pixels = NDArray[np.uint8]
+Labels = NDArray[np.int32]
+
+# What no measurement counts.
+IGNORED = -1
+
+
+def shrink(image: Pixels, short_side: int) -> Pixels:
+    """An image with this short side, in pixels; a smaller one as it is."""
+    height, width = image.shape[:2]
+    scale = short_side / min(height, width)
+    if scale >= 1:
+        return image
+    size = (round(width * scale), round(height * scale))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+@torch.inference_mode()
+def features(
+    backbone: Backbone, image: Pixels, layers: Sequence[str], device: torch.device
+) -> Tensor:
+    """Outputs of some layers, joined on the grid of the first: ``(channels, rows, cols)``.
+
+    Deeper ones are interpolated.  A location ``i`` of any grid with stride ``s`` lies on pixel
+    ``s i``.
+    """
+    batch = normalise(torch.from_numpy(image)[None].to(device))
+    outputs = backbone(batch)
+    first = outputs[layers[0]]
+    stride = block_stride(f"{layers[0]}.0")
+    rows = stride * torch.arange(first.shape[-2], device=device)
+    cols = stride * torch.arange(first.shape[-1], device=device)
+    joined = [
+        first[0],
+        *(
+            interpolate(outputs[name][0], rows, cols, block_stride(f"{name}.0"))
+            for name in layers[1:]
+        ),
+    ]
+    return torch.cat(joined)
+
+
+def interpolate(values: Tensor, rows: Tensor, cols: Tensor, stride: float) -> Tensor:
+    """Values of a grid at pixels, bilinear: ``(channels, len(rows), len(cols))``.
+
+    Args:
+        values: ``(channels, grid rows, grid cols)``; a location ``i`` lies on pixel ``stride i``.
+        rows, cols: of the pixels; those beyond the last location take its value.
+        stride: in pixels.
+    """
+    height, width = values.shape[-2:]
+    y = 2 * (rows / stride).clamp(max=height - 1) / max(height - 1, 1) - 1
+    x = 2 * (cols / stride).clamp(max=width - 1) / max(width - 1, 1) - 1
+    at = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
+    return F.grid_sample(values[None], at[None].to(values.dtype), align_corners=True)[0]
+
+
+def split(positions: NDArray[np.int64], share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Images for training and for testing, at least one each."""
+    order = generator(seed, "segmentation").permutation(positions)
+    test = min(max(1, round(share * len(order))), len(order) - 1)
+    return [int(p) for p in order[test:]], [int(p) for p in order[:test]]
+
+
+def evaluate(
+    backbone: Backbone,
+    read: Callable[[int], tuple[Pixels, Labels]],
+    train: Sequence[int],
+    test: Sequence[int],
+    settings: Segmentation,
+    seed: int,
+    device: torch.device,
+) -> dict[str, float]:
+    """Fit on some images, score on others.
+
+    Args:
+        backbone: in eval mode.
+        read: image and label of every pixel (`IGNORED` or a category, 0 for background) of a
+            position.
+        train, test: positions.
+        settings: layers, sizes, and how strongly to fit.
+        seed: of the locations that are drawn.
+        device: of the backbone.
+
+    Returns:
+        ``miou``, the mean over categories that occur in the test images, and ``accuracy``, the
+        share of right pixels, in 0 … 1.
+
+    Raises:
+        InputError: the training images show less than two categories, or the test images have no
+            labelled pixel.
+    """
+    backbone = backbone.to(device).to(memory_format=torch.channels_last)
+    vectors: list[NDArray[Any]] = []
+    categories: list[Labels] = []
+    for position in train:
+        image, labels = read(position)
+        image = shrink(image, settings.short_side)
+        found = features(backbone, image, settings.layers, device)
+        stride = block_stride(f"{settings.layers[0]}.0")
+        labels = _at_locations(labels, image, stride, (found.shape[1], found.shape[2]))
+        chosen = np.flatnonzero(labels.ravel() != IGNORED)
+        rng = generator(seed, "locations", position)
+        chosen = np.sort(rng.permutation(chosen)[: settings.locations])
+        vectors.append(found.flatten(1).T.cpu().numpy()[chosen])
+        categories.append(labels.ravel()[chosen])
+    known = np.concatenate(categories)
+    if len(np.unique(known)) < 2:
+        raise InputError(
+            f"downstream.segmentation: the {len(train)} images for training show less than two "
+            "categories; annotate more images"
+        )
+    classifier = make_pipeline(
+        StandardScaler(), LogisticRegression(C=settings.cost, max_iter=200, tol=1e-3)
+    )
+    classifier.fit(np.concatenate(vectors), known)
+    return _score(classifier, backbone, read, test, settings, device)
+
+
+def _at_locations(labels: Labels, image: Pixels, stride: int, grid: tuple[int, int]) -> Labels:
+    """The label of every location of a grid over a shrunk image."""
+    rows, cols = (
+        np.minimum(np.arange(n) * stride * full // small, full - 1)
+        for n, full, small in zip(grid, labels.shape, image.shape[:2], strict=True)
+    )
+    return labels[rows[:, None], cols]
+
+
+def _score(
+    classifier: Any,
+    backbone: Backbone,
+    read: Callable[[int], tuple[Pixels, Labels]],
+    test: Sequence[int],
+    settings: Segmentation,
+    device: torch.device,
+) -> dict[str, float]:
+    stride = block_stride(f"{settings.layers[0]}.0")
+    truths, guesses = [], []
+    for position in test:
+        image, labels = read(position)
+        small = shrink(image, settings.short_side)
+        found = features(backbone, small, settings.layers, device)
+        scores = classifier.decision_function(found.flatten(1).T.cpu().numpy())
+        # Of two categories, scikit-learn gives the second's alone.
+        if scores.ndim == 1:
+            scores = np.stack([-scores, scores], axis=1)
+        grid = torch.from_numpy(scores).T.reshape(-1, *found.shape[1:]).float()
+        height, width = labels.shape
+        rows = torch.arange(height) * (small.shape[0] / height)
+        cols = torch.arange(width) * (small.shape[1] / width)
+        guess = classifier.classes_[interpolate(grid, rows, cols, stride).argmax(0).numpy()]
+        counted = labels != IGNORED
+        truths.append(labels[counted])
+        guesses.append(guess[counted])
+    truth, guess = np.concatenate(truths), np.concatenate(guesses)
+    if not len(truth):
+        raise InputError("downstream.segmentation: the images for testing have no labelled pixel")
+    return miou(truth, guess)
+
+
+def miou(truth: Labels, guess: Labels) -> dict[str, float]:
+    """Mean IoU over the categories of ``truth``, and share of right pixels, of flat labels."""
+    names = np.union1d(truth, guess)
+    counts = confusion_matrix(truth, guess, labels=names)
+    right, own, given = counts.diagonal(), counts.sum(1), counts.sum(0)
+    ious = right[own > 0] / (own + given - right)[own > 0]
+    return {"miou": float(ious.mean()), "accuracy": float(right.sum() / counts.sum())}

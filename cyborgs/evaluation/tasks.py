@@ -1,0 +1,291 @@
+"""The evaluations that train: what each one trains, on what, and how it is scored."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pycocotools import mask as run_lengths
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from cyborgs import distributed
+from cyborgs.config.downstream import (
+    Detection,
+    Downstream,
+    ImagenetLinear,
+)
+from cyborgs.data.classes import CentralCrops, ClassifiedExamples, find_classified
+from cyborgs.data.dataset import load_batches
+from cyborgs.data.detection import DetectionSet, TestImages, TrainingExamples, coco_objects
+from cyborgs.data.voc import voc_classes, voc_objects
+from cyborgs.errors import InputError
+from cyborgs.evaluation.average_precision import Detections, coco_ap, voc_ap
+from cyborgs.evaluation.detectors import (
+    Detector,
+    faster_rcnn,
+    mask_rcnn,
+    parameter_groups,
+    use_test_side,
+)
+from cyborgs.evaluation.linear import LinearClassifier
+from cyborgs.models.backbones import Backbone
+from cyborgs.progress import track
+from cyborgs.training.finetune import Recipe, autocast, moved
+from cyborgs.training.schedule import learning_rate
+
+# Of a trained network, a device and a number of loader processes; figures in the first process.
+Score = Callable[[Any, torch.device, int], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an evaluation trains and how it is scored.
+
+    Attributes:
+        name: of the evaluation.
+        config: its settings, as provenance has them.
+        inputs: hashes of its data, by role.
+        network: what is trained, from a backbone; heads are drawn from torch's generator.
+        groups: its parameters, as SGD takes them.
+        recipe: how it is trained.
+        steps: how many.
+        examples: for training, by ``(epoch, position)``, from a seed.
+        count: number of positions.
+        score: figures on the test images.
+        tested: number of test images.
+    """
+
+    name: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    network: Callable[[Backbone], nn.Module]
+    groups: Callable[[nn.Module], list[dict[str, Any]]]
+    recipe: Recipe
+    steps: int
+    examples: Callable[[int], Dataset[Any]]
+    count: int
+    score: Score
+    tested: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps an epoch; what is left over at its end is left out."""
+        return self.count // self.recipe.batch_size
+
+
+def imagenet_linear(config: Downstream, datasets: Path) -> Task:
+    """ImageNet linear classification: ``datasets/imagenet/{train,val}/<class>/``.
+
+    Raises `InputError` where they are missing or do not fit one another.
+    """
+    settings = config.imagenet_linear
+    train = find_classified(datasets / "imagenet/train", settings.images_per_class)
+    test = find_classified(datasets / "imagenet/val")
+    unknown = sorted(set(test.classes) - set(train.classes))
+    if unknown:
+        raise InputError(
+            f"{test.folder}: class {unknown[0]} is not among those of {train.folder}; see "
+            "`cyborgs data imagenet`"
+        )
+    _require_batch(settings.batch_size, len(train.names), "imagenet_linear", train.folder)
+    numbers = {name: number for number, name in enumerate(train.classes)}
+    labels = np.array([numbers[test.classes[label]] for label in test.labels])
+    steps_per_epoch = len(train.names) // settings.batch_size
+
+    def rate(step: int) -> float:
+        return learning_rate(
+            step,
+            base_rate=settings.rate,
+            steps_per_epoch=steps_per_epoch,
+            warmup_epochs=0,
+            horizon_epochs=settings.epochs,
+            final_rate=0.0,
+        )
+
+    def score(network: LinearClassifier, device: torch.device, workers: int) -> dict[str, float]:
+        rank, ranks = distributed.rank(), distributed.size()
+        paths = [test.folder / name for name in test.names[rank::ranks]]
+        crops = CentralCrops(paths, labels[rank::ranks], settings.short_side, settings.crop)
+        return _accuracy(network, crops, settings, device, workers)
+
+    return Task(
+        name="imagenet_linear",
+        config=config.used_by("imagenet_linear"),
+        inputs={"train": train.digest, "test": test.digest},
+        network=lambda backbone: LinearClassifier(backbone, len(train.classes)),
+        groups=lambda network: [
+            {
+                "params": [p for p in network.parameters() if p.requires_grad],
+                "weight_decay": settings.weight_decay,
+            }
+        ],
+        recipe=_recipe(settings, rate, "imagenet_linear"),
+        steps=settings.epochs * steps_per_epoch,
+        examples=lambda seed: ClassifiedExamples(train, settings.crop, seed),
+        count=len(train.names),
+        score=score,
+        tested=len(test.names),
+    )
+
+
+def voc_detection(config: Downstream, datasets: Path) -> Task:
+    """VOC07+12 detection: trained on trainval of 2007 and 2012, scored on test of 2007.
+
+    Raises `InputError` where ``datasets/VOC2007`` or ``VOC2012`` is missing or damaged.
+    """
+    years = [datasets / "VOC2007", datasets / "VOC2012"]
+    classes = voc_classes(years[0], "trainval")
+    return _detection(
+        "voc_detection",
+        config,
+        config.voc_detection,
+        voc_objects(years, "trainval", classes),
+        voc_objects(years[:1], "test", classes),
+        faster_rcnn,
+    )
+
+
+def coco_instances(config: Downstream, datasets: Path) -> Task:
+    """COCO instance segmentation: trained on train2017, scored on val2017.
+
+    Raises `InputError` where ``datasets/coco`` is missing or damaged.
+    """
+    coco = datasets / "coco"
+    train, test = (
+        coco_objects(coco / split, coco / f"annotations/instances_{split}.json")
+        for split in ("train2017", "val2017")
+    )
+    if train.classes != test.classes:
+        raise InputError(
+            f"{coco / 'annotations'}: the categories of train2017 and val2017 are not the same"
+        )
+    return _detection("coco_instances", config, config.coco_instances, train, test, mask_rcnn)
+
+
+def _detection(
+    name: str,
+    config: Downstream,
+    settings: Detection,
+    train: DetectionSet,
+    test: DetectionSet,
+    build: Callable[[Backbone, int, Detection], Detector],
+) -> Task:
+    # Detectron2 trains on VOC's difficult objects, and not on COCO's crowds.
+    crowds = train.truth is None
+    count = len(TrainingExamples(train, 0, crowds))
+    _require_batch(settings.batch_size, count, name, train.images[0].path.parent)
+
+    def rate(step: int) -> float:
+        return learning_rate(
+            step,
+            base_rate=settings.rate,
+            steps_per_epoch=1,
+            warmup_epochs=settings.warmup,
+            milestones=settings.milestones,
+            warmup_divisor=1000,
+        )
+
+    def score(network: Detector, device: torch.device, workers: int) -> dict[str, float]:
+        found = detect(network, test, settings, device, workers)
+        if distributed.rank() != 0:
+            return {}
+        scores = coco_ap(test, found)
+        return scores | voc_ap(test, found) if test.truth is None else scores
+
+    return Task(
+        name=name,
+        config=config.used_by(name),
+        inputs={"train": train.digest, "test": test.digest},
+        network=lambda backbone: build(backbone, len(train.classes), settings),
+        groups=lambda network: parameter_groups(network, settings.weight_decay),
+        recipe=_recipe(settings, rate, name),
+        steps=settings.iterations,
+        examples=lambda seed: TrainingExamples(train, seed, crowds),
+        count=count,
+        score=score,
+        tested=len(test.images),
+    )
+
+
+def _recipe(
+    settings: Detection | ImagenetLinear, rate: Callable[[int], float], name: str
+) -> Recipe:
+    return Recipe(
+        batch_size=settings.batch_size,
+        rate=rate,
+        momentum=settings.momentum,
+        precision=settings.precision,
+        key=f"downstream.{name}.rate",
+    )
+
+
+def _require_batch(batch_size: int, images: int, name: str, folder: Path) -> None:
+    if images < batch_size:
+        raise InputError(
+            f"downstream.{name}.batch_size: {batch_size} images a step, but {folder} has only "
+            f"{images} to train on"
+        )
+
+
+@torch.inference_mode()
+def _accuracy(
+    network: LinearClassifier,
+    crops: CentralCrops,
+    settings: ImagenetLinear,
+    device: torch.device,
+    workers: int,
+) -> dict[str, float]:
+    right = torch.zeros(3, dtype=torch.float64, device=device)  # first, among five, all
+    label = "imagenet_linear, test" if distributed.rank() == 0 else None
+    size = settings.batch_size
+    keys = [list(range(i, min(i + size, len(crops)))) for i in range(0, len(crops), size)]
+    batches = load_batches(crops, keys, workers, device.type == "cuda", list)
+    for batch in track(batches, len(keys), label, "batches"):
+        examples = moved(batch, device)
+        with autocast(device, settings.precision):
+            scores = network.scores(examples)
+        truth = torch.stack([example["label"] for example in examples])
+        best = scores.topk(min(5, scores.shape[1]), dim=1).indices
+        hits = best == truth[:, None]
+        right[0] += hits[:, 0].sum()
+        right[1] += hits.sum()
+        right[2] += len(hits)
+    first, among, count = distributed.gather(right).sum(0).tolist()
+    return {"top1": first / count, "top5": among / count}
+
+
+@torch.inference_mode()
+def detect(
+    network: Detector, images: DetectionSet, settings: Detection, device: torch.device, workers: int
+) -> list[Detections]:
+    """What a trained detector finds in every image, in their order, in every process."""
+    network.eval()
+    use_test_side(network, settings.test_side)
+    own = TestImages(images, distributed.rank(), distributed.size())
+    label = "detect" if distributed.rank() == 0 else None
+    keys = [[number] for number in range(len(own))]
+    batches = load_batches(own, keys, workers, device.type == "cuda", list)
+    found: dict[int, Detections] = {}
+    for batch in track(batches, len(keys), label, "images"):
+        with autocast(device, settings.precision):
+            (result,) = network.detect(moved(batch, device))
+        found[int(batch[0]["position"])] = detections(result)
+    everywhere = {k: v for part in distributed.gather_objects(found) for k, v in part.items()}
+    return [everywhere[position] for position in range(len(images.images))]
+
+
+def detections(result: dict[str, Tensor]) -> Detections:
+    """What torchvision's detectors give for an image; masks are those of a half or more."""
+    masks = None
+    if "masks" in result:
+        bits = (result["masks"][:, 0] >= 0.5).permute(1, 2, 0).to(torch.uint8).cpu().numpy()
+        masks = run_lengths.encode(np.asfortranarray(bits))
+    return Detections(
+        boxes=result["boxes"].float().cpu().numpy(),
+        scores=result["scores"].float().cpu().numpy(),
+        labels=result["labels"].cpu().numpy(),
+        masks=masks,
+    )

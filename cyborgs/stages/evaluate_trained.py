@@ -1,0 +1,132 @@
+"""Stages `evaluate voc-detection`, `imagenet-linear`, `coco-instances`: train, then score."""
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cyborgs import distributed
+from cyborgs.config import Compute
+from cyborgs.data.dataset import Steps, load_batches
+from cyborgs.errors import InputError
+from cyborgs.evaluation.results import read_results, rows_of, write_result
+from cyborgs.evaluation.sources import Source
+from cyborgs.evaluation.tasks import Task
+from cyborgs.files import exclusive
+from cyborgs.memory import keep_freed_memory
+from cyborgs.progress import say
+from cyborgs.seeding import derive
+from cyborgs.stages.provenance import key_of, provenance
+from cyborgs.tables import aligned
+from cyborgs.training.finetune import Finetuner, load_finetuning, save_finetuning
+from cyborgs.training.rolling import Rolling
+from cyborgs.training.session import leads, run_steps
+
+
+def run(
+    task: Task,
+    source: Source,
+    seed: int,
+    compute: Compute,
+    out: Path,
+    work: Path,
+    metrics: Path | None,
+    command: str,
+) -> None:
+    """Train from a backbone, score, and write the figures as JSON.
+
+    Interrupted, the same call continues from the last rolling checkpoint and comes to the same
+    figures.
+
+    Args:
+        task: what is trained, and how it is scored.
+        source: the backbone.
+        seed: of what is drawn: heads, order and mirroring of images, and random weights.
+        compute: device, threads, processes, workers, and how often to save.
+        out: the JSON file to write.
+        work: folder for rolling checkpoints.
+        metrics: file for the figures of each epoch, or None.
+        command: that makes the file again.
+
+    Raises:
+        InputError: input that is missing, damaged or does not fit together.
+        ResumeLaterError: this job must leave, and the state is saved.
+    """
+    torch.set_num_threads(compute.threads)
+    device = distributed.choose_device(compute.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    record = provenance(
+        f"evaluate-{task.name.replace('_', '-')}",
+        task.config,
+        {**task.inputs, **source.digests},
+    )
+    identity = {"seed": seed, "architecture": source.architecture, "network": source.network}
+    rolling = Rolling(
+        work, f"{task.name}-{key_of(record | identity)}", save_finetuning, load_finetuning
+    )
+    lead = leads()
+    # A Snakemake that was killed leaves its jobs alive, and the next one starts them again.
+    name = "-".join(out.with_suffix(".lock").parts[-4:])
+    lock = exclusive(work / name, str(out)) if lead else nullcontext(False)
+    with lock as waited, distributed.process_group(device):
+        if distributed.agree(waited and _is_made(out, record), device):
+            if lead:
+                say(f"{task.name}: {out} was made meanwhile")
+            return
+        ranks = distributed.size()
+        if task.recipe.batch_size % ranks:
+            raise InputError(
+                f"downstream.{task.name}.batch_size: {task.recipe.batch_size} is not a multiple of "
+                f"{ranks} processes"
+            )
+        trainer = _trainer(task, source, seed, device, rolling)
+        steps = Steps(
+            task.count,
+            np.arange(task.count),
+            task.recipe.batch_size,
+            trainer.step,
+            task.steps,
+            seed,
+            distributed.rank(),
+            ranks,
+        )
+        if len(steps):
+            examples = task.examples(seed)
+            batches = load_batches(examples, steps, compute.workers, device.type == "cuda", list)
+
+            def checkpoint() -> None:
+                rolling.save(trainer.state(record))
+
+            run_steps(trainer, batches, len(steps), checkpoint, compute, metrics, task.name)
+            # Scoring may take long, too.
+            if lead:
+                checkpoint()
+        figures = task.score(trainer.network.eval(), device, compute.workers)
+        if lead:
+            row = {"seed": seed, "train": task.count, "test": task.tested, **figures}
+            result = write_result(out, task.name, source, [row], command, record)
+            rolling.remove()
+            say(aligned(rows_of([result])))
+
+
+def _trainer(
+    task: Task, source: Source, seed: int, device: torch.device, rolling: Rolling[Any]
+) -> Finetuner:
+    backbone = source.load(seed)
+    torch.manual_seed(derive(seed, "heads"))
+    network = task.network(backbone)
+    return Finetuner(
+        network, task.groups, task.recipe, task.steps_per_epoch, seed, device, rolling.load()
+    )
+
+
+def _is_made(out: Path, record: dict[str, Any]) -> bool:
+    if not out.exists():
+        return False
+    (result,) = read_results([out])
+    # As JSON has it.
+    return bool(key_of(result["provenance"]) == key_of(json.loads(json.dumps(record))))

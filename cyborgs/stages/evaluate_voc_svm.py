@@ -1,0 +1,144 @@
+"""Stage `evaluate voc-svm`: VOC07 classification by linear SVMs on frozen features."""
+
+import hashlib
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from cyborgs.ahead import in_order
+from cyborgs.config import Compute
+from cyborgs.config.downstream import Downstream, VocSvm
+from cyborgs.data.classes import CentralCrops
+from cyborgs.data.dataset import load_batches
+from cyborgs.data.voc import voc_classes, voc_labels
+from cyborgs.distributed import choose_device
+from cyborgs.evaluation.linear import pooled
+from cyborgs.evaluation.results import Result, rows_of, write_result
+from cyborgs.evaluation.sources import RANDOM, Source
+from cyborgs.evaluation.svm import class_ap, require_enough
+from cyborgs.models.backbones import Backbone
+from cyborgs.progress import say, track
+from cyborgs.stages.provenance import provenance
+from cyborgs.tables import aligned
+from cyborgs.training.finetune import moved
+
+# Images that go through the network together.
+_BATCH = 32
+
+
+def run(
+    config: Downstream,
+    source: Source,
+    datasets: Path,
+    compute: Compute,
+    out: Path,
+    command: str,
+) -> Result:
+    """Measure a backbone and write the figures as JSON.
+
+    Args:
+        config: how.
+        source: the backbone.
+        datasets: folder with ``VOC2007``.
+        compute: device, threads and loader processes.
+        out: the JSON file to write.
+        command: that makes it again.
+
+    Returns:
+        The figures, as `write_result` has them; a row also has ``classes``, the average precision
+        of each, and ``costs``, the C of each.
+
+    Raises:
+        InputError: data that is missing, damaged, or too little.
+    """
+    torch.set_num_threads(compute.threads)
+    device = choose_device(compute.device)
+    settings, root = config.voc_svm, datasets / "VOC2007"
+    classes = voc_classes(root, "trainval")
+    splits = {split: voc_labels(root, split, classes) for split in ("trainval", "test")}
+    (_, train), (_, test) = splits["trainval"], splits["test"]
+    for column, name in enumerate(classes):
+        require_enough(name, train[:, column], test[:, column], settings.folds)
+    vectors: dict[str, NDArray[np.float32]] = {}
+    seeds: list[dict[str, Any]] = []
+    for seed in range(config.seeds):
+        # Only random weights are others for each seed.
+        if not vectors or source.name == RANDOM:
+            backbone = source.load(seed)
+            vectors = {
+                split: _features(backbone, root, split, names, settings, compute, device)
+                for split, (names, _) in splits.items()
+            }
+
+        measure = partial(_measure, vectors, splits, settings, seed)
+        # The solver lets other threads run while it works.
+        found = in_order(measure, range(len(classes)), compute.threads)
+        scores = list(track(found, len(classes), f"voc_svm, seed {seed}", "classes"))
+        seeds.append(
+            {
+                "seed": seed,
+                "train": len(train),
+                "test": len(test),
+                "map": float(np.mean([ap for ap, _ in scores])),
+                "classes": {n: ap for n, (ap, _) in zip(classes, scores, strict=True)},
+                "costs": {n: c for n, (_, c) in zip(classes, scores, strict=True)},
+            }
+        )
+    result = write_result(
+        out,
+        "voc_svm",
+        source,
+        seeds,
+        command,
+        provenance(
+            "evaluate-voc-svm",
+            config.used_by("voc_svm"),
+            {**{split: _digest(*part) for split, part in splits.items()}, **source.digests},
+            ("scikit-learn",),
+        ),
+    )
+    say(aligned(rows_of([result])))
+    return result
+
+
+def _measure(
+    vectors: Mapping[str, NDArray[np.float32]],
+    splits: Mapping[str, tuple[list[str], NDArray[np.int64]]],
+    settings: VocSvm,
+    seed: int,
+    column: int,
+) -> tuple[float, float]:
+    own, truth = (splits[split][1][:, column] for split in ("trainval", "test"))
+    return class_ap(vectors["trainval"], own, vectors["test"], truth, settings, seed)
+
+
+@torch.inference_mode()
+def _features(
+    backbone: Backbone,
+    root: Path,
+    split: str,
+    names: list[str],
+    settings: VocSvm,
+    compute: Compute,
+    device: torch.device,
+) -> NDArray[np.float32]:
+    """Mean features of central crops, l2-normalised: float32 ``(images, channels)``."""
+    backbone = backbone.to(device).to(memory_format=torch.channels_last)
+    paths = [root / f"JPEGImages/{name}.jpg" for name in names]
+    crops = CentralCrops(paths, np.zeros(len(paths), np.int64), settings.short_side, settings.crop)
+    keys = [list(range(i, min(i + _BATCH, len(paths)))) for i in range(0, len(paths), _BATCH)]
+    found = []
+    batches = load_batches(crops, keys, compute.workers, device.type == "cuda", list)
+    for batch in track(batches, len(keys), f"voc_svm, {split}", "batches"):
+        found.append(F.normalize(pooled(backbone, moved(batch, device)), dim=-1).cpu())
+    return torch.cat(found).numpy()
+
+
+def _digest(names: list[str], labels: NDArray[np.int64]) -> str:
+    return hashlib.sha256("\n".join(names).encode() + labels.tobytes()).hexdigest()

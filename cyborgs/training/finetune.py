@@ -1,0 +1,210 @@
+"""Training a network on labels: what evaluations do to a backbone, or to a layer behind it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from cyborgs import distributed
+from cyborgs.seeding import derive
+from cyborgs.training.containers import read_container, write_container
+from cyborgs.training.loop import share_loss
+from cyborgs.training.metrics import Row
+
+FORMAT = "cyborgs-finetuning"
+VERSION = 1
+
+
+@dataclass
+class FinetuningState:
+    """What an interrupted training continues from.
+
+    Attributes:
+        step: optimiser steps taken.
+        scaler: state of the loss scaling that float16 needs; empty for other precisions.
+        provenance: what made it.
+        weights: state dict of the network.
+        velocities: momentum of each trained parameter by name; empty before the first step.
+    """
+
+    step: int
+    scaler: dict[str, Any]
+    provenance: dict[str, Any]
+    weights: dict[str, Tensor]
+    velocities: dict[str, Tensor]
+
+
+def save_finetuning(path: Path, state: FinetuningState) -> None:
+    """Write a state, as `write_container` does."""
+    header = {name: getattr(state, name) for name in ("step", "scaler", "provenance")}
+    tensors = {"weights": state.weights, "velocities": state.velocities}
+    write_container(path, FORMAT, VERSION, header, tensors)
+
+
+def load_finetuning(path: Path) -> FinetuningState:
+    """Read a state, as `read_container` does."""
+    header, tensors = read_container(path, FORMAT, VERSION)
+    return FinetuningState(**header, weights=tensors["weights"], velocities=tensors["velocities"])
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        batch_size: images of a step, over all processes.
+        rate: learning rate at a step.
+        momentum: of SGD.
+        precision: "float32", "bfloat16" or "float16".
+        key: of the setting to lower where training diverges.
+    """
+
+    batch_size: int
+    rate: Callable[[int], float]
+    momentum: float
+    precision: str
+    key: str
+
+
+class Finetuner:
+    """A network, SGD and a step counter on a device.
+
+    All random numbers of a step depend on the seed, the step and the process alone, so that a
+    training that was interrupted takes the steps of one that was not.
+
+    Args:
+        network: gives losses by name for a batch, to be added up.  A batch is a list of examples,
+            dicts with ``position`` (of the image) and tensors.
+        groups: its parameters, as SGD takes them.
+        recipe: how.
+        steps_per_epoch: optimiser steps an epoch.
+        seed: of what is drawn while training.
+        device: of this process.
+        state: where to continue, or None.
+
+    Attributes:
+        step: steps taken so far.
+        steps_per_epoch: as given.
+        batch_size: of the recipe.
+        network: as given, with BatchNorm synchronised over GPUs.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        groups: Callable[[nn.Module], list[dict[str, Any]]],
+        recipe: Recipe,
+        steps_per_epoch: int,
+        seed: int,
+        device: torch.device,
+        state: FinetuningState | None,
+    ) -> None:
+        self.step = 0 if state is None else state.step
+        self.steps_per_epoch = steps_per_epoch
+        self.batch_size = recipe.batch_size
+        self._recipe = recipe
+        self._seed = seed
+        self._device = device
+        self._losses: list[dict[str, float]] = []
+        if state is not None:
+            network.load_state_dict(state.weights)
+        network.to(device).to(memory_format=torch.channels_last)
+        several = distributed.size() > 1
+        if several and device.type == "cuda":
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        self.network = network.train()
+        self._distributed: nn.Module = network
+        if several:
+            self._distributed = DistributedDataParallel(
+                network, forward_sync_buffers=False, gradient_as_bucket_view=True
+            )
+        self._optimiser = torch.optim.SGD(groups(network), lr=0.0, momentum=recipe.momentum)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
+        self._parameters = {k: p for k, p in network.named_parameters() if p.requires_grad}
+        if state is not None:
+            if state.scaler:
+                self._scaler.load_state_dict(state.scaler)
+            for name, velocity in state.velocities.items():
+                parameter = self._parameters[name]
+                self._optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(
+                    parameter
+                ).copy_(velocity)
+
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        return self._recipe.rate(self.step)
+
+    def train_step(
+        self, batch: Sequence[dict[str, Any]], leave: bool = False
+    ) -> tuple[float, bool]:
+        """Take one step.
+
+        Args:
+            batch: examples of this process.
+            leave: whether this process was asked to leave.
+
+        Returns:
+            The mean loss over all ranks, and whether any of them was asked to leave.
+
+        Raises:
+            InputError: a loss that is not finite, before any weight is changed.
+        """
+        torch.manual_seed(derive(self._seed, "step", self.step, distributed.rank()))
+        rate = self.rate()
+        self._optimiser.zero_grad(set_to_none=True)
+        with autocast(self._device, self._recipe.precision):
+            losses: dict[str, Tensor] = self._distributed(moved(batch, self._device))
+        total = torch.stack([loss.float() for loss in losses.values()]).sum()
+        self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        positions = [int(example["position"]) for example in batch]
+        mean, leave = share_loss(
+            total.detach(), leave, self.step, rate, positions, self._recipe.key
+        )
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
+        self._losses.append({name: float(loss.detach()) for name, loss in losses.items()})
+        self.step += 1
+        return mean, leave
+
+    def health(self) -> Row:
+        """Mean of each loss over this process's steps since this was last asked."""
+        names = self._losses[0]
+        means = {name: sum(row[name] for row in self._losses) / len(self._losses) for name in names}
+        self._losses.clear()
+        return means
+
+    def state(self, provenance: dict[str, Any]) -> FinetuningState:
+        """The state after the steps taken so far."""
+        return FinetuningState(
+            step=self.step,
+            scaler=self._scaler.state_dict(),
+            provenance=provenance,
+            weights=self.network.state_dict(),
+            velocities={
+                name: self._optimiser.state[parameter]["momentum_buffer"]
+                for name, parameter in self._parameters.items()
+                if "momentum_buffer" in self._optimiser.state[parameter]
+            },
+        )
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context in which a network computes in a precision."""
+    return torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
+
+
+def moved(batch: Sequence[dict[str, Any]], device: torch.device) -> list[dict[str, Any]]:
+    """Examples with their tensors on a device."""
+    return [
+        {
+            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for name, value in example.items()
+        }
+        for example in batch
+    ]

@@ -1,0 +1,107 @@
+"""Data sets in the layouts of VirTex, derived from annotated images: for tests alone.
+
+``coco`` as it is, ``VOC2007`` and ``VOC2012`` with the boxes of the commonest categories, and
+``imagenet`` with crops of their objects.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import cv2
+
+# A folder of images, and a COCO instances JSON of them.
+Source = tuple[Path, Path]
+
+
+def derive(train: Source, test: Source, out: Path, categories: int = 3) -> None:
+    """Write all layouts below ``out``.
+
+    Objects whose id is a multiple of 7 are difficult in VOC.  VOC2012 has the second half of the
+    images for training.
+    """
+    sources = {"train2017": train, "val2017": test}
+    contents = {split: json.loads(path.read_text()) for split, (_, path) in sources.items()}
+    for split, (images, annotations) in sources.items():
+        (out / "coco/annotations").mkdir(parents=True, exist_ok=True)
+        (out / f"coco/{split}").symlink_to(images.resolve())
+        target = out / f"coco/annotations/instances_{split}.json"
+        target.symlink_to(annotations.resolve())
+    names = _commonest(contents["train2017"], categories)
+    half = len(contents["train2017"]["images"]) // 2
+    for year, split, which, part in (
+        ("VOC2007", "trainval", "train2017", slice(0, half)),
+        ("VOC2012", "trainval", "train2017", slice(half, None)),
+        ("VOC2007", "test", "val2017", slice(None)),
+    ):
+        _voc(out / year, split, contents[which], sources[which][0], part, names)
+    for split, which in (("train", "train2017"), ("val", "val2017")):
+        _crops(out / "imagenet" / split, contents[which], sources[which][0], names)
+
+
+def _commonest(content: dict, number: int) -> dict[int, str]:
+    """Ids and names of the categories that most images show."""
+    shown = Counter(c for _, c in {(a["image_id"], a["category_id"]) for a in _objects(content)})
+    called = {c["id"]: c["name"].replace(" ", "") for c in content["categories"]}
+    return {identity: called[identity] for identity, _ in shown.most_common(number)}
+
+
+def _objects(content: dict) -> list[dict]:
+    return [a for a in content["annotations"] if not a.get("iscrowd")]
+
+
+def _voc(
+    root: Path, split: str, content: dict, images: Path, part: slice, names: dict[int, str]
+) -> None:
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    shown = []
+    for image in content["images"][part]:
+        own = [
+            a
+            for a in _objects(content)
+            if a["image_id"] == image["id"] and a["category_id"] in names
+        ]
+        name = Path(image["file_name"]).stem
+        shown.append((name, own))
+        (root / f"JPEGImages/{name}.jpg").symlink_to((images / image["file_name"]).resolve())
+        (root / f"Annotations/{name}.xml").write_text(_xml(image, own, names))
+    lists = root / "ImageSets/Main"
+    (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name, _ in shown))
+    for identity, called in names.items():
+        lines = []
+        for name, own in shown:
+            easy = [a["id"] % 7 != 0 for a in own if a["category_id"] == identity]
+            label = -1 if not easy else int(any(easy))
+            lines.append(f"{name} {label:2d}\n")
+        (lists / f"{called}_{split}.txt").write_text("".join(lines))
+
+
+def _xml(image: dict, own: list[dict], names: dict[int, str]) -> str:
+    things = []
+    for a in own:
+        left, top, width, height = a["bbox"]
+        right, bottom = min(left + width, image["width"]), min(top + height, image["height"])
+        # Pixels from 1, the last one inside.
+        corners = {"xmin": int(left) + 1, "ymin": int(top) + 1}
+        corners |= {"xmax": max(int(right), int(left) + 1), "ymax": max(int(bottom), int(top) + 1)}
+        box = "".join(f"<{k}>{v}</{k}>" for k, v in corners.items())
+        things.append(
+            f"<object><name>{escape(names[a['category_id']])}</name>"
+            f"<difficult>{int(a['id'] % 7 == 0)}</difficult><bndbox>{box}</bndbox></object>"
+        )
+    return f"<annotation>{''.join(things)}</annotation>"
+
+
+def _crops(folder: Path, content: dict, images: Path, names: dict[int, str]) -> None:
+    for called in names.values():
+        (folder / called).mkdir(parents=True)
+    files = {image["id"]: image["file_name"] for image in content["images"]}
+    for a in _objects(content):
+        left, top, width, height = (round(value) for value in a["bbox"])
+        if a["category_id"] not in names or min(width, height) < 16:
+            continue
+        pixels = cv2.imread(str(images / files[a["image_id"]]))
+        crop = pixels[top : top + height, left : left + width]
+        cv2.imwrite(str(folder / names[a["category_id"]] / f"{a['id']}.JPEG"), crop)
