@@ -1,10 +1,12 @@
 """Names of the files of a run, for the workflow that makes them and the commands that read them."""
 
 import glob
+import hashlib
 from functools import cached_property
 from pathlib import Path
 
 from cyborgs.config import Config, load
+from cyborgs.config.downstream import TRAINED
 from cyborgs.files import require_file
 
 
@@ -76,9 +78,37 @@ class Run:
         """Quality of a round's masks (JSON): ``kind`` is "made", or "k-8" for K = 8."""
         return self.folder / f"quality/{kind}/round-{number:02d}.json"
 
-    def evaluations(self) -> list[Path]:
-        """What evaluations found, by their names: random weights come before rounds."""
-        return sorted(self.folder.glob("downstream/**/*.json"))
+    def backbones(self, name: str, config: Config) -> dict[str, str]:
+        """Each backbone that an evaluation measures: what its results are called, and what it is:
+        "random", "imagenet" or a file.
+        """
+        first = 1 if config.model.weights is None else 0
+        found: dict[str, str] = {}
+        for backbone in getattr(config.downstream, name).backbones:
+            if backbone in ("random", "imagenet"):
+                found[backbone] = backbone
+            elif backbone in ("rounds", "last"):
+                start = first if backbone == "rounds" else config.rounds
+                for number in range(start, config.rounds + 1):
+                    found[f"round-{number:02d}"] = str(self.state(number))
+            else:
+                # Files of one name lie in different folders.
+                digest = hashlib.sha256(backbone.encode()).hexdigest()[:8]
+                found[f"{Path(backbone).stem}-{digest}"] = backbone
+        return found
+
+    def evaluations(self, config: Config) -> list[Path]:
+        """What the evaluations of a configuration leave, in the order of tables."""
+        files = []
+        for name in config.downstream.evaluations:
+            for backbone in self.backbones(name, config):
+                where = self.folder / f"downstream/{name}"
+                if name in TRAINED:
+                    seeds = range(config.downstream.seeds)
+                    files += [where / f"{backbone}/seed-{seed}.json" for seed in seeds]
+                else:
+                    files.append(where / f"{backbone}.json")
+        return files
 
     def rounds(self) -> list[int]:
         """Rounds that have masks, in order."""

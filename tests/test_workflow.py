@@ -1,9 +1,12 @@
 """The whole pipeline under Snakemake: what runs, what does not run again, and what it leaves."""
 
+import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,9 +16,11 @@ import torchvision
 from playwright.sync_api import sync_playwright
 
 from cyborgs.data.index import read_index
+from cyborgs.data.scenes import write_scenes
 from cyborgs.layout import Run
 from cyborgs.masks.shards import Masks
 from cyborgs.training.metrics import read_metrics
+from tests.evaluation.layouts import derive
 from tests.runs import TINY, changed, commands, planned, snakemake, start
 
 # How addresses begin that no network is asked for.
@@ -316,16 +321,71 @@ def test_the_report_opens_offline_in_a_browser(finished, tmp_path, browser, widt
 def test_evaluations_of_random_weights_and_of_each_round(finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "copy")
     settings = {"size": 32, "smallest": 8, "neighbours": 3}
-    downstream = {"evaluations": ["objects"], "seeds": 2, "objects": settings}
+    downstream = {"evaluations": ["objects", "segmentation"], "seeds": 2, "objects": settings}
     config = TINY | {"downstream": downstream}
     snakemake(folder, "downstream", config=config)
-    lines = (folder / "results/tiny/downstream.tsv").read_text().splitlines()
-    first = [line.split("\t")[0] for line in lines[1:]]
-    assert first == [
-        "random (resnet18)",
-        "results/tiny/states/round-01.pt (resnet18)",
-        "results/tiny/states/round-02.pt (resnet18)",
+    rows = table_of(folder)
+    assert list(dict.fromkeys(row["backbone"] for row in rows)) == [
+        "random",
+        "results/tiny/states/round-01.pt",
+        "results/tiny/states/round-02.pt",
     ]
+    assert {row["figure"] for row in rows} >= {"knn", "linear", "miou"}
     assert planned(folder, "downstream", config=config) == {}
     # The page shows them; nothing that was there is made again.
     assert planned(folder, config=config) == {"configuration": 1, "report": 1}
+    # Other settings of one evaluation leave the others.
+    downstream["segmentation"] = {"locations": 8}
+    assert planned(folder, "downstream", config=config) == {
+        "evaluate_segmentation": 3,
+        "downstream_table": 1,
+    }
+
+
+@pytest.mark.slow
+def test_every_published_evaluation_is_a_rule(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    for seed, name in enumerate(("train", "test")):
+        write_scenes(folder / name, images=24, size=(64, 96), seed=seed)
+    sources = [(folder / n / "images", folder / n / "annotations.json") for n in ("train", "test")]
+    derive(*sources, folder / "sets", images=16)
+    backbone = folder / "a backbone.pth"
+    shutil.copy(folder / "results/tiny/backbone.pth", backbone)
+    detection = {
+        "iterations": 1, "milestones": [], "batch_size": 1, "sides": [64], "test_side": 64,
+        "longest": 96,
+    }  # fmt: skip
+    sizes = {"short_side": 40, "crop": 32}
+    downstream = {
+        "evaluations": ["voc_svm", "imagenet_linear", "voc_detection", "coco_instances"],
+        "datasets": "sets",
+        "seeds": 2,
+        "voc_svm": sizes | {"folds": 2, "backbones": ["random", "rounds", backbone.name]},
+        "imagenet_linear": sizes | {"epochs": 1, "batch_size": 4},
+        "voc_detection": detection,
+        "coco_instances": detection,
+    }
+    config = TINY | {"downstream": downstream}
+    snakemake(folder, "downstream", config=config)
+    rows = table_of(folder)
+    seeds = {(row["evaluation"], row["backbone"]): row["seeds"] for row in rows}
+    last = "results/tiny/states/round-02.pt"
+    assert seeds[("voc_svm", backbone.name)] == "0,1"
+    assert {key[0] for key in seeds if key[1] == last} == set(downstream["evaluations"])
+    assert set(seeds.values()) == {"0,1"}
+    joined = json.loads((folder / "results/tiny/downstream.json").read_text())
+    assert len(joined) == len(seeds)
+    # The commands make the same figures by hand, wherever they are started.
+    result = next(r for r in joined if r["evaluation"] == "imagenet_linear")
+    words = shlex.split(result["commands"][1])
+    words[words.index("--out") + 1] = "again.json"
+    subprocess.run([Path(sys.executable).parent / words[0], *words[1:]], cwd=folder, check=True)
+    again = json.loads((folder / "again.json").read_text())
+    assert again["seeds"] == result["seeds"][1:]
+    assert planned(folder, "downstream", config=config) == {}
+
+
+def table_of(folder):
+    lines = (folder / "results/tiny/downstream.tsv").read_text().splitlines()
+    header, *rows = (line.split("\t") for line in lines)
+    return [dict(zip(header, row, strict=True)) for row in rows]

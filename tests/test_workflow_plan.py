@@ -88,3 +88,13 @@ def test_an_evaluation_is_named_once(tmp_path):
     result = snakemake(tmp_path, config=config, check=False)
     assert result.returncode != 0
     assert "config: downstream: 'evaluations' names one twice" in result.stdout
+
+
+def test_data_sets_of_evaluations_must_be_there(tmp_path):
+    names = ["voc_svm", "coco_instances"]
+    config = changed() | {"downstream": {"evaluations": names, "datasets": "sets"}}
+    result = snakemake(tmp_path, config=config, check=False)
+    assert result.returncode != 0
+    assert "downstream.voc_svm: folder sets/VOC2007/ImageSets/Main does not" in result.stdout
+    assert "`cyborgs data download coco` fetches it" in result.stdout
+    assert not (tmp_path / "results").exists()

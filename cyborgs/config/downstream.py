@@ -35,8 +35,8 @@ class _Evaluation(Section):
 class _Scheduled(_Evaluation):
     """An evaluation with a published schedule and a short one.
 
-    `schedule` only chooses the values of keys that are not given: what counts is these, so that
-    it is left out where a configuration is written.
+    `schedule` only chooses the values of keys that are not given.  What counts is these, so it is
+    taken out when it has done so.
     """
 
     SHORT: ClassVar[dict[str, Any]]
@@ -51,7 +51,7 @@ class _Scheduled(_Evaluation):
     @classmethod
     def _fill(cls, given: Any) -> Any:
         if isinstance(given, dict) and given.get("schedule") == "short":
-            return cls.SHORT | given
+            return cls.SHORT | {key: value for key, value in given.items() if key != "schedule"}
         return given
 
 
@@ -87,7 +87,7 @@ class Segmentation(_Evaluation):
         description="whose outputs are joined, on the grid of the first of them",
     )
     locations: int = Field(
-        128, ge=1, description="of an image for training, drawn at random from its grid, at most"
+        64, ge=1, description="of an image for training, drawn at random from its grid, at most"
     )
     test: Share = Field(0.3, description="share of the images that are for testing")
     cost: Positive = Field(
@@ -278,4 +278,4 @@ class Downstream(Section):
         keys = {name} if name in TRAINED else {name, "seeds"}
         used = self.model_dump(include=keys, exclude_defaults=exclude_defaults)
         used.get(name, {}).pop("backbones", None)
-        return used
+        return {key: value for key, value in used.items() if value != {}}

@@ -408,7 +408,7 @@ class Config(Section):
     def only_evaluation(self, name: str) -> str:
         """What an evaluation uses of `downstream`, as `only` has it."""
         chosen = self.downstream.used_by(name, exclude_defaults=True)
-        return json.dumps({"downstream": chosen}, sort_keys=True)
+        return json.dumps({"downstream": chosen} if chosen else {}, sort_keys=True)
 
     def for_round(self, number: int) -> Self:
         """This configuration with `pretrain.epochs` resolved for round ``number``."""

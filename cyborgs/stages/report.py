@@ -81,7 +81,7 @@ def run(folder: Path, out: Path) -> None:
         "dashed line is the seed masks that the run began with. As made are the masks that were "
         "trained on, with a K drawn anew for each group.",
         quality_charts=_quality_charts(measured) if measured else [],
-        downstream=_downstream(files),
+        downstream=_downstream(files, config),
         training=training_table(trained) if trained else None,
         training_charts=training_charts(trained) if trained else [],
         cost=cost_table(paid) if paid else None,
@@ -159,10 +159,10 @@ def _quality_table(measured: Measured) -> Table:
     )
 
 
-def _downstream(files: Run) -> list[tuple[str, Table]]:
+def _downstream(files: Run, config: Config) -> list[tuple[str, Table]]:
     """A title and a table for each evaluation that was made."""
-    found = tables(read_results(files.evaluations()))
-    return [(title, Table(rows[0], rows[1:])) for title, rows in found.items()]
+    found = read_results([path for path in files.evaluations(config) if path.exists()])
+    return [(title, Table(rows[0], rows[1:])) for title, rows in tables(found).items()]
 
 
 def _quality_charts(measured: Measured) -> list[Any]:

@@ -15,29 +15,46 @@ import cv2
 Source = tuple[Path, Path]
 
 
-def derive(train: Source, test: Source, out: Path, categories: int = 3) -> None:
-    """Write all layouts below ``out``.
+def derive(train: Source, test: Source, out: Path, images: int, categories: int = 2) -> None:
+    """Write all layouts below ``out``: so many images for training, half as many for testing.
 
-    Objects whose id is a multiple of 7 are difficult in VOC.  VOC2012 has the second half of the
-    images for training.
+    The first that show one of the commonest categories are taken.  Objects whose id is a multiple
+    of 7 are difficult in VOC.  VOC2012 has the last quarter of the images for
+    training.
     """
-    sources = {"train2017": train, "val2017": test}
-    contents = {split: json.loads(path.read_text()) for split, (_, path) in sources.items()}
-    for split, (images, annotations) in sources.items():
-        (out / "coco/annotations").mkdir(parents=True, exist_ok=True)
-        (out / f"coco/{split}").symlink_to(images.resolve())
+    (out / "coco/annotations").mkdir(parents=True)
+    folders, contents = {}, {}
+    for split, (folder, annotations), most in (
+        ("train2017", train, images),
+        ("val2017", test, images // 2),
+    ):
+        content = json.loads(annotations.read_text())
+        if split == "train2017":
+            names = _commonest(content, categories)
+        contents[split], folders[split] = _some(content, most, names), folder
+        (out / f"coco/{split}").symlink_to(folder.resolve())
         target = out / f"coco/annotations/instances_{split}.json"
-        target.symlink_to(annotations.resolve())
-    names = _commonest(contents["train2017"], categories)
-    half = len(contents["train2017"]["images"]) // 2
+        target.write_text(json.dumps(contents[split]))
+    most = 3 * images // 4
     for year, split, which, part in (
-        ("VOC2007", "trainval", "train2017", slice(0, half)),
-        ("VOC2012", "trainval", "train2017", slice(half, None)),
+        ("VOC2007", "trainval", "train2017", slice(0, most)),
+        ("VOC2012", "trainval", "train2017", slice(most, None)),
         ("VOC2007", "test", "val2017", slice(None)),
     ):
-        _voc(out / year, split, contents[which], sources[which][0], part, names)
+        _voc(out / year, split, contents[which], folders[which], part, names)
     for split, which in (("train", "train2017"), ("val", "val2017")):
-        _crops(out / "imagenet" / split, contents[which], sources[which][0], names)
+        _crops(out / "imagenet" / split, contents[which], folders[which], names)
+
+
+def _some(content: dict, most: int, names: dict[int, str]) -> dict:
+    """The first images that show one of some categories, and their annotations."""
+    shown = {a["image_id"] for a in _objects(content) if a["category_id"] in names}
+    images = [image for image in content["images"] if image["id"] in shown][:most]
+    kept = {image["id"] for image in images}
+    return content | {
+        "images": images,
+        "annotations": [a for a in content["annotations"] if a["image_id"] in kept],
+    }
 
 
 def _commonest(content: dict, number: int) -> dict[int, str]:
@@ -63,7 +80,7 @@ def _voc(
             for a in _objects(content)
             if a["image_id"] == image["id"] and a["category_id"] in names
         ]
-        name = Path(image["file_name"]).stem
+        name = f"{split}_{Path(image['file_name']).stem}"
         shown.append((name, own))
         (root / f"JPEGImages/{name}.jpg").symlink_to((images / image["file_name"]).resolve())
         (root / f"Annotations/{name}.xml").write_text(_xml(image, own, names))
@@ -100,7 +117,7 @@ def _crops(folder: Path, content: dict, images: Path, names: dict[int, str]) -> 
     files = {image["id"]: image["file_name"] for image in content["images"]}
     for a in _objects(content):
         left, top, width, height = (round(value) for value in a["bbox"])
-        if a["category_id"] not in names or min(width, height) < 16:
+        if a["category_id"] not in names or min(width, height) < 8:
             continue
         pixels = cv2.imread(str(images / files[a["image_id"]]))
         crop = pixels[top : top + height, left : left + width]

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 import torchvision
+import yaml
 
 from cyborgs.cli import main
 from cyborgs.files import sha256
@@ -12,8 +13,8 @@ from cyborgs.files import sha256
 SETTINGS = '{"downstream": {"seeds": 2, "objects": {"size": 32, "smallest": 8, "neighbours": 3}}}'
 
 
-def evaluate(tiny, out, backbone, *extra, config=SETTINGS):
-    command = ["evaluate", "objects", "--backbone", str(backbone), "--config", config]
+def evaluate(tiny, out, backbone, *extra, config=SETTINGS, kind="objects"):
+    command = ["evaluate", kind, "--backbone", str(backbone), "--config", config]
     command += ["--images", str(tiny.images), "--index", str(tiny.index)]
     command += ["--annotations", str(tiny.annotations), "--out", str(out)]
     return main([*command, "--device", "cpu", "--threads", "1", *extra])
@@ -43,9 +44,13 @@ def test_a_state_and_its_export_are_one(tiny, trained, tmp_path):
 
 
 def test_the_same_again_gives_the_same_bytes(tiny, trained, tmp_path):
-    for name in ("a.json", "b.json"):
-        assert evaluate(tiny, tmp_path / name, trained, "--network", "target") == 0
-    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    out = tmp_path / "a.json"
+    contents = []
+    for threads in ("1", "2"):
+        arguments = ("--network", "target", "--threads", threads)
+        assert evaluate(tiny, out, trained, *arguments) == 0
+        contents.append(out.read_bytes())
+    assert contents[0] == contents[1]
 
 
 def test_random_weights_and_the_table(tiny, trained, tmp_path, capsys):
@@ -55,14 +60,32 @@ def test_random_weights_and_the_table(tiny, trained, tmp_path, capsys):
     capsys.readouterr()
     out = tmp_path / "table.tsv"
     assert main(["evaluate", "table", str(chance), str(learned), "--out", str(out)]) == 0
-    header, first, second = capsys.readouterr().out.splitlines()
+    title, header, first, second = capsys.readouterr().out.splitlines()
+    assert title.startswith("Objects")
     assert header.split()[:2] == ["backbone", "network"]
     assert first.startswith("random (resnet18)")
     assert f"{100 * read(learned)['mean']['knn']:.1f} ± " in second
-    cells = [line.split("\t") for line in out.read_text().splitlines()]
-    assert cells[2][cells[0].index("backbone (SHA-256)")] == sha256(trained)
-    assert cells[1][cells[0].index("backbone (SHA-256)")] == "-"
-    assert json.loads(cells[1][-1])["seeds"] == 2
+    header, *rows = (line.split("\t") for line in out.read_text().splitlines())
+    inputs = [json.loads(row[header.index("inputs (SHA-256)")]) for row in rows]
+    assert "backbone" not in inputs[0]
+    assert inputs[-1]["backbone"] == sha256(trained)
+    assert json.loads(rows[0][header.index("settings")])["seeds"] == 2
+    assert rows[-1][header.index("command")].startswith("cyborgs evaluate objects --backbone")
+
+
+@pytest.mark.parametrize("backbone", ["random", "STATE"])
+def test_pixels_are_classified_on_the_same_inputs(backbone, tiny, trained, tmp_path):
+    settings = '{"downstream": {"seeds": 2, "segmentation": {"layers": ["layer1"]}}}'
+    name = backbone if backbone == "random" else trained
+    extra = ["--architecture", "resnet18"] if backbone == "random" else []
+    files = tmp_path / "a.json", tmp_path / "b.json"
+    for file in files:
+        assert evaluate(tiny, file, name, *extra, config=settings, kind="segmentation") == 0
+    results = [read(file) for file in files]
+    assert results[0]["seeds"] == results[1]["seeds"]
+    assert 0 < results[0]["mean"]["miou"] < results[0]["mean"]["accuracy"] < 1
+    # Each seed has another split, and random weights are others too.
+    assert results[0]["seeds"][0]["miou"] != results[0]["seeds"][1]["miou"]
 
 
 def test_imagenet_weights_come_from_the_cache_of_torchvision(tiny, tmp_path, monkeypatch, capsys):
@@ -118,6 +141,9 @@ def test_a_damaged_result(tmp_path, capsys):
 
 def test_the_report_shows_it(tiny, trained, copy, tmp_path):
     page = tmp_path / "report.html"
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["downstream"]["evaluations"] = ["objects"]
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
     assert main(["report", str(copy), "--out", str(page)]) == 0
     assert "What the backbone is worth" not in page.read_text()
     for name, backbone in (("random", "random"), ("round-01", trained)):

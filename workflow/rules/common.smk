@@ -9,7 +9,9 @@ from cyborgs.config import parse_run, read_scalars
 from cyborgs.errors import InputError
 from cyborgs.files import require_file
 from cyborgs.masks.shards import find_shards
+from cyborgs.data.datasets import require_datasets
 from cyborgs.data.listing import require_images
+from cyborgs.layout import Run
 from cyborgs.stages.provenance import VERSIONS
 
 update_config(config, read_scalars(dict(workflow.config_settings.config)))
@@ -23,6 +25,7 @@ try:
         )
     if CONFIG.data.annotations is not None:
         require_file(Path(CONFIG.data.annotations), "data.annotations:")
+    require_datasets(Path(CONFIG.downstream.datasets), CONFIG.downstream.evaluations)
     GIVEN_MASKS = (
         find_shards(CONFIG.seed_masks.masks) if CONFIG.seed_masks.kind == "file" else []
     )
@@ -34,6 +37,7 @@ INDEX = f"{RUN}/index.jsonl"
 RUN_CONFIG = f"{RUN}/config.yaml"
 QUALITY = f"{RUN}/quality.tsv"
 DOWNSTREAM = f"{RUN}/downstream.tsv"
+DOWNSTREAM_JSON = f"{RUN}/downstream.json"
 LABELLED = CONFIG.data.labelled
 COMPUTE = CONFIG.compute
 # GPUs of a process, for executors that hand them out.
@@ -60,17 +64,11 @@ elif CONFIG.data.short_side is not None:
 else:
     IMAGES, ANNOTATIONS = CONFIG.data.images, CONFIG.data.annotations
 
-# Backbones that are evaluated: random weights, those that training began with where they are not
-# random, and each round's.
-FIRST = 1 if CONFIG.model.weights is None else 0
-EVALUATED = [
-    f"{RUN}/downstream/{name}/{backbone}.json"
-    for name in CONFIG.downstream.evaluations
-    for backbone in [
-        "random",
-        *(f"round-{number:02d}" for number in range(FIRST, CONFIG.rounds + 1)),
-    ]
-]
+# What evaluations measure: for each, the names of its backbones, and what they are.
+BACKBONES = {
+    name: Run(RUN).backbones(name, CONFIG) for name in CONFIG.downstream.evaluations
+}
+EVALUATED = [str(path) for path in Run(RUN).evaluations(CONFIG)]
 
 # What a job needs.  Jobs run in the environment that Snakemake was started in (the package
 # itself is on no conda channel); this tells readers, and Snakemake's linter, what is in it.
@@ -91,6 +89,26 @@ def shards_of(number):
         f"{RUN}/masks/round-{number:02d}/shard-{shard:04d}-of-{CONFIG.shards:04d}.h5"
         for shard in range(CONFIG.shards)
     ]
+
+
+# The file of a backbone that is evaluated; none where it is random or ImageNet's.
+def backbone_file(name):
+    def file(wildcards):
+        backbone = BACKBONES[name][wildcards.backbone]
+        return [] if backbone in ("random", "imagenet") else backbone
+
+    return file
+
+
+# What the command line calls it.
+def backbone_option(name):
+    def option(wildcards):
+        backbone = BACKBONES[name][wildcards.backbone]
+        if backbone in ("random", "imagenet"):
+            return [backbone, "--architecture", CONFIG.model.architecture]
+        return [backbone]
+
+    return option
 
 
 # A pattern instead of a list: thousands of shards do not fit a command line.

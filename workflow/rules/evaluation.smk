@@ -1,5 +1,4 @@
-# Masks against ground truth: as they were made, and at fixed K so that rounds compare; and what
-# backbones are worth elsewhere.
+# Masks against ground truth: as they were made, and at fixed K so that rounds compare.
 
 
 # Features of a round's state at a fixed K, of some of the images.
@@ -99,60 +98,3 @@ rule quality_table:
         version=VERSIONS["quality"],
     shell:
         "cyborgs masks table {params.rows} --out {output:q} > {log:q} 2>&1"
-
-
-# Of a round's state, or of random weights.
-rule evaluate_objects:
-    input:
-        index=INDEX,
-        annotations=ANNOTATIONS or [],
-        state=lambda wildcards: (
-            []
-            if wildcards.backbone == "random"
-            else f"{RUN}/states/{wildcards.backbone}.pt"
-        ),
-    output:
-        f"{RUN}/downstream/objects/{{backbone}}.json",
-    log:
-        f"{RUN}/logs/downstream/objects/{{backbone}}.log",
-    wildcard_constraints:
-        backbone=r"random|round-\d\d",
-    conda:
-        ENVIRONMENT
-    threads: COMPUTE.threads
-    resources:
-        gpu=GPU,
-        compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
-    params:
-        config=CONFIG.only_evaluation("objects"),
-        version=VERSIONS["evaluate-objects"],
-        images=IMAGES,
-        backbone=lambda wildcards, input: (
-            [input.state]
-            if input.state
-            else ["random", "--architecture", CONFIG.model.architecture]
-        ),
-    shell:
-        "cyborgs evaluate objects --config {params.config:q} --backbone {params.backbone:q}"
-        " --images {params.images:q} --index {input.index:q}"
-        " --annotations {input.annotations:q} --out {output:q} {resources.compute}"
-        " > {log:q} 2>&1"
-
-
-rule downstream_table:
-    input:
-        EVALUATED,
-    output:
-        report(
-            DOWNSTREAM,
-            caption="../report/downstream.rst",
-            category="Downstream",
-        ),
-    log:
-        f"{RUN}/logs/downstream/table.log",
-    conda:
-        ENVIRONMENT
-    params:
-        version=VERSIONS["evaluate-objects"],
-    shell:
-        "cyborgs evaluate table {input:q} --out {output:q} > {log:q} 2>&1"

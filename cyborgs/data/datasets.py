@@ -1,0 +1,34 @@
+"""Data sets of evaluations: what must be where, in the layout that VirTex has too."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from cyborgs.errors import InputError
+
+# Folders that each evaluation reads.
+_NEEDED = {
+    "voc_svm": ("VOC2007/ImageSets/Main", "VOC2007/JPEGImages"),
+    "voc_detection": ("VOC2007/Annotations", "VOC2007/JPEGImages", "VOC2012/Annotations"),
+    "imagenet_linear": ("imagenet/train", "imagenet/val"),
+    "coco_instances": ("coco/train2017", "coco/val2017", "coco/annotations"),
+}
+
+_HOW = {
+    "VOC2007": "`cyborgs data download voc` fetches it",
+    "VOC2012": "`cyborgs data download voc` fetches it",
+    "imagenet": "`cyborgs data imagenet` says how to get it",
+    "coco": "`cyborgs data download coco` fetches it",
+}
+
+
+def require_datasets(datasets: Path, evaluations: Iterable[str]) -> None:
+    """Raise `InputError`, with a line for each folder that one of the evaluations lacks."""
+    missing = [
+        f"downstream.{name}: folder {datasets / folder} does not exist; "
+        f"{_HOW[folder.split('/')[0]]}, or set downstream.datasets"
+        for name in evaluations
+        for folder in _NEEDED.get(name, ())
+        if not (datasets / folder).is_dir()
+    ]
+    if missing:
+        raise InputError("\n".join(missing))

@@ -1,0 +1,443 @@
+"""Average precision: VOC's by its rule in whole pixels, COCO's by pycocotools called on files."""
+
+import contextlib
+import io
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools import mask as run_lengths
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from cyborgs.data.detection import Annotated, DetectionSet, coco_objects
+from cyborgs.errors import InputError
+from cyborgs.evaluation.average_precision import Detections, coco_ap, iou, voc_ap, voc_class_ap
+
+H, W = 60, 80
+COCO_NAMES = ("ap", "ap50", "ap75", "mask_ap", "mask_ap50", "mask_ap75")
+VOC_NAMES = ("voc_ap", "voc_ap50", "voc_ap75")
+
+
+# Boxes of whole pixels, counted from 1, the last one inside: xmin, ymin, xmax, ymax.
+
+
+def pixel_iou(a, b):
+    def area(box):
+        return (box[2] - box[0] + 1) * (box[3] - box[1] + 1)
+
+    width = min(a[2], b[2]) - max(a[0], b[0]) + 1
+    height = min(a[3], b[3]) - max(a[1], b[1]) + 1
+    if width <= 0 or height <= 0:
+        return Fraction(0)
+    shared = width * height
+    return Fraction(shared, area(a) + area(b) - shared)
+
+
+def kit_ap(truths, found, percent):
+    """The rule of the development kit, in exact fractions.
+
+    ``truths``: of each image, pairs of a box and whether it is difficult; ``found``: triples of
+    an image, a score and a box.
+    """
+    objects = sum(not difficult for image in truths for _, difficult in image)
+    detected = set()
+    right = wrong = 0
+    curve = []
+    for image, _, box in sorted(found, key=lambda d: d[1], reverse=True):
+        most, which = Fraction(-1), None
+        for number, (other, _) in enumerate(truths[image]):
+            if pixel_iou(box, other) > most:
+                most, which = pixel_iou(box, other), number
+        if most >= Fraction(percent, 100):
+            if truths[image][which][1]:
+                continue
+            if (image, which) in detected:
+                wrong += 1
+            else:
+                right += 1
+                detected.add((image, which))
+        else:
+            wrong += 1
+        curve.append((Fraction(right, objects), Fraction(right, right + wrong)))
+    levels = [
+        max((p for recall, p in curve if recall >= Fraction(level, 10)), default=Fraction(0))
+        for level in range(11)
+    ]
+    return float(sum(levels) / 11)
+
+
+def random_box(rng, smallest=2, largest=14):
+    width, height = rng.integers(smallest, largest + 1, 2)
+    left, top = rng.integers(1, W - width + 2), rng.integers(1, H - height + 2)
+    return tuple(int(v) for v in (left, top, left + width - 1, top + height - 1))
+
+
+def shaken(rng, box, most=2):
+    left, top, right, bottom = np.array(box) + rng.integers(-most, most + 1, 4)
+    return int(left), int(top), int(max(left, right)), int(max(top, bottom))
+
+
+def edges(boxes):
+    boxes = np.array(boxes, np.float32).reshape(-1, 4)
+    boxes[:, :2] -= 1
+    return boxes
+
+
+def random_case(seed, images=14, classes=3):
+    """Objects ``(class, box, difficult)`` and detections ``(class, score, box)`` of each image."""
+    rng = np.random.default_rng(seed)
+    objects, found = [], []
+    for _ in range(images):
+        own = [
+            (int(rng.integers(1, classes + 1)), random_box(rng), bool(rng.random() < 0.3))
+            for _ in range(rng.integers(0, 7))
+        ]
+        guesses = [
+            (label if rng.random() < 0.9 else int(rng.integers(1, classes + 1)), shaken(rng, box))
+            for label, box, _ in own
+            for _ in range(rng.integers(0, 4))
+        ]
+        guesses += [(int(rng.integers(1, classes + 1)), random_box(rng)) for _ in range(2)]
+        objects.append(own)
+        found.append(guesses)
+    # No score occurs twice.
+    scores = iter(rng.permutation(sum(map(len, found))) / 1000)
+    return objects, [[(label, float(next(scores)), box) for label, box in own] for own in found]
+
+
+def annotated(objects):
+    images = [
+        Annotated(
+            path=Path(f"{number}.jpg"),
+            identity=number,
+            boxes=edges([box for _, box, _ in own]),
+            labels=np.array([label for label, _, _ in own], np.int64),
+            ignored=np.array([difficult for _, _, difficult in own], bool),
+        )
+        for number, own in enumerate(objects, start=1)
+    ]
+    return DetectionSet(tuple(images), ("cat", "dog", "bird"), "")
+
+
+def detections(found):
+    return [
+        Detections(
+            boxes=edges([box for _, _, box in own]),
+            scores=np.array([score for _, score, _ in own]),
+            labels=np.array([label for label, _, _ in own], np.int64),
+        )
+        for own in found
+    ]
+
+
+def of_class(objects, found, label):
+    """As `kit_ap` takes them."""
+    truths = [[(box, difficult) for which, box, difficult in own if which == label]
+              for own in objects]  # fmt: skip
+    return truths, [
+        (image, score, box)
+        for image, own in enumerate(found)
+        for which, score, box in own
+        if which == label
+    ]
+
+
+def perfect(objects, difficult_too=False):
+    """A detection on every object that counts."""
+    score = iter(np.linspace(0.9, 0.1, 1000))
+    return [
+        [
+            (label, float(next(score)), box)
+            for label, box, difficult in own
+            if difficult_too or not difficult
+        ]
+        for own in objects
+    ]
+
+
+class TestVoc:
+    def test_overlaps_are_those_of_whole_pixels(self):
+        rng = np.random.default_rng(0)
+        boxes = [random_box(rng, 1, 40) for _ in range(200)]
+        found = iou(edges(boxes[:1])[0], edges(boxes))
+        np.testing.assert_allclose(found, [float(pixel_iou(boxes[0], b)) for b in boxes], rtol=1e-12)
+        assert found[0] == 1
+        assert (found == 0).any()
+
+    @pytest.mark.parametrize("seed", range(12))
+    def test_a_class_by_the_rule_of_the_kit(self, seed):
+        objects, found = random_case(seed)
+        images, ours = annotated(objects).images, detections(found)
+        for label in (1, 2, 3):
+            theirs = of_class(objects, found, label)
+            for percent in range(50, 100, 5):
+                assert voc_class_ap(images, ours, label, percent / 100) == pytest.approx(
+                    kit_ap(*theirs, percent), abs=1e-12
+                )
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_means_over_classes_and_thresholds(self, seed):
+        objects, found = random_case(seed)
+        expected = np.array(
+            [
+                [kit_ap(*of_class(objects, found, label), p) for p in range(50, 100, 5)]
+                for label in (1, 2, 3)
+            ]
+        )
+        assert 0 < expected.mean() < 1
+        scores = voc_ap(annotated(objects), detections(found))
+        assert set(scores) == set(VOC_NAMES)
+        assert scores["voc_ap"] == pytest.approx(expected.mean(), abs=1e-12)
+        assert scores["voc_ap50"] == pytest.approx(expected[:, 0].mean(), abs=1e-12)
+        assert scores["voc_ap75"] == pytest.approx(expected[:, 5].mean(), abs=1e-12)
+
+    @pytest.mark.parametrize("percent", range(50, 100, 5))
+    def test_an_overlap_that_just_reaches_the_threshold_is_right(self, percent):
+        images = annotated([[(1, (1, 1, 100, 1), False)]]).images
+        reaches, fails = (
+            detections([[(1, 0.5, (1, 1, width, 1))]]) for width in (percent, percent - 1)
+        )
+        assert voc_class_ap(images, reaches, 1, percent / 100) == pytest.approx(1)
+        assert voc_class_ap(images, fails, 1, percent / 100) == 0
+
+    def test_a_class_without_objects_is_left_out_of_the_mean(self):
+        objects = [[(1, (1, 1, 10, 10), False), (3, (20, 20, 30, 30), True)]]
+        found = [[(1, 0.9, (1, 1, 10, 10)), (2, 0.8, (1, 1, 10, 10)), (3, 0.7, (1, 1, 9, 9))]]
+        scores = voc_ap(annotated(objects), detections(found))
+        assert scores == pytest.approx(dict.fromkeys(VOC_NAMES, 1.0))
+
+
+class TestPerfectAndEmpty:
+    def test_boxes(self):
+        objects, _ = random_case(3)
+        images, found = annotated(objects), detections(perfect(objects))
+        assert coco_ap(images, found) == pytest.approx(dict.fromkeys(COCO_NAMES[:3], 1.0))
+        assert voc_ap(images, found) == pytest.approx(dict.fromkeys(VOC_NAMES, 1.0))
+
+    def test_nothing_found(self):
+        objects, _ = random_case(3)
+        images, found = annotated(objects), detections([[] for _ in objects])
+        assert coco_ap(images, found) == dict.fromkeys(COCO_NAMES[:3], 0.0)
+        assert voc_ap(images, found) == dict.fromkeys(VOC_NAMES, 0.0)
+
+    def test_nothing_to_be_found(self):
+        objects = [[(1, (1, 1, 10, 10), True)], []]
+        found = detections([[(1, 0.9, (1, 1, 10, 10))], [(2, 0.8, (5, 5, 9, 9))]])
+        assert coco_ap(annotated(objects), found) == dict.fromkeys(COCO_NAMES[:3], 0.0)
+        assert voc_ap(annotated(objects), found) == dict.fromkeys(VOC_NAMES, 0.0)
+
+    def test_boxes_and_masks_of_a_coco_file(self, tmp_path):
+        images = coco_objects(*write_coco(tmp_path, *random_coco(0)))
+        found = []
+        for image in images.images:
+            counted = ~image.ignored
+            found.append(
+                Detections(
+                    boxes=image.boxes[counted],
+                    scores=np.linspace(0.9, 0.5, counted.sum()),
+                    labels=image.labels[counted],
+                    masks=encoded(image.masks()[counted]),
+                )
+            )
+        assert coco_ap(images, found) == pytest.approx(dict.fromkeys(COCO_NAMES, 1.0))
+        none = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
+        scores = coco_ap(images, [none] * len(images.images))
+        assert scores == dict.fromkeys(COCO_NAMES, 0.0)
+
+
+class TestIgnored:
+    OBJECTS = [
+        [(1, (1, 1, 20, 20), False), (1, (40, 30, 70, 50), True)],
+        [(1, (11, 11, 30, 40), False), (2, (50, 5, 60, 15), False)],
+    ]
+
+    @pytest.mark.parametrize("score", [coco_ap, voc_ap])
+    def test_they_count_neither_way(self, score):
+        images, found = annotated(self.OBJECTS), perfect(self.OBJECTS)
+        without = score(images, detections(found))
+        assert set(without.values()) == {pytest.approx(1.0)}
+        # Ahead of all others, and twice.
+        found[0] += [(1, 0.99, (40, 30, 70, 50)), (1, 0.98, (40, 30, 70, 49))]
+        assert score(images, detections(found))["voc_ap50" if score is voc_ap else "ap50"] == (
+            pytest.approx(1.0)
+        )
+        found[0][-1] = (2, 0.98, (40, 30, 70, 49))  # where no object of its class is
+        wrong = score(images, detections(found))
+        assert max(wrong.values()) < 0.9
+
+
+# A COCO file: category ids with gaps, images in another order than their names'.
+CATEGORIES = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}, {"id": 21, "name": "bird"}]
+
+
+def runs(mask):
+    """Uncompressed run lengths, column by column."""
+    flat = np.concatenate([[False], mask.T.ravel(), [False]])
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
+    bounds = np.concatenate([[0], changes, [mask.size]])
+    if bounds[-1] == bounds[-2]:
+        bounds = bounds[:-1]
+    return {"size": list(mask.shape), "counts": np.diff(bounds).tolist()}
+
+
+def encoded(masks):
+    return run_lengths.encode(np.asfortranarray(masks.transpose(1, 2, 0), np.uint8))
+
+
+def random_coco(seed, images=8):
+    """Content of a COCO file, and results of both kinds, as JSON would have them."""
+    rng = np.random.default_rng(seed)
+    content = {
+        "images": [
+            {"id": 10 * i + 5, "file_name": f"{(5 * i) % images}.jpg", "height": H, "width": W}
+            for i in range(images)
+        ],
+        "annotations": [],
+        "categories": CATEGORIES,
+    }
+    results = []
+    for image in content["images"]:
+        for _ in range(rng.integers(1, 6)):
+            left, top, right, bottom = random_box(rng, 5, 40)
+            mask = np.zeros((H, W), bool)
+            mask[top - 1 : bottom, left - 1 : right] = True
+            box = [left - 1, top - 1, right - left + 1, bottom - top + 1]
+            kind = rng.random()
+            crowd = kind < 0.2
+            if kind > 0.6:
+                x, y, width, height = box
+                segmentation = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+            else:
+                segmentation = runs(mask)
+            content["annotations"].append(
+                {
+                    "id": len(content["annotations"]) + 1,
+                    "image_id": image["id"],
+                    "category_id": int(rng.choice([3, 7, 21])),
+                    "bbox": box,
+                    "area": int(mask.sum()),
+                    "segmentation": segmentation,
+                    "iscrowd": int(crowd),
+                }
+            )
+            for _ in range(rng.integers(0, 3)):
+                results.append(random_result(rng, content["annotations"][-1], mask))
+    assert any(a["iscrowd"] for a in content["annotations"])
+    for result, score in zip(results, rng.permutation(len(results)), strict=True):
+        result["score"] = (int(score) + 1) / 128
+    return content, results
+
+
+def random_result(rng, annotation, mask):
+    shift = rng.integers(-3, 4, 2)
+    guess = np.roll(mask, shift, (0, 1)) & (rng.random(mask.shape) < rng.uniform(0.6, 1))
+    code = run_lengths.encode(np.asfortranarray(guess, np.uint8))
+    x, y, width, height = annotation["bbox"]
+    right = rng.random() < 0.85
+    return {
+        "image_id": annotation["image_id"],
+        "category_id": annotation["category_id"] if right else int(rng.choice([3, 7, 21])),
+        "bbox": [int(x + shift[1]), int(y + shift[0]), int(width + rng.integers(0, 5)), height],
+        "segmentation": {"size": list(mask.shape), "counts": code["counts"].decode()},
+    }
+
+
+def write_coco(folder, content, _=()):
+    """The files, images without content; their folder and that of the annotations."""
+    for image in content["images"]:
+        (folder / image["file_name"]).touch()
+    path = folder / "instances.json"
+    path.write_text(json.dumps(content))
+    return folder, path
+
+
+def as_detections(images, results):
+    """Results as a detector would give them, image by image."""
+    numbers = {c["id"]: number for number, c in enumerate(CATEGORIES, start=1)}
+    found = []
+    for image in images.images:
+        own = [r for r in results if r["image_id"] == image.identity]
+        boxes = np.array([r["bbox"] for r in own], np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        found.append(
+            Detections(
+                boxes=boxes,
+                scores=np.array([r["score"] for r in own], np.float32),
+                labels=np.array([numbers[r["category_id"]] for r in own], np.int64),
+                masks=[r["segmentation"] for r in own],
+            )
+        )
+    return found
+
+
+def by_pycocotools(folder, results, kind):
+    """AP, AP50 and AP75 of files of results, as pycocotools's demo has it."""
+    keys = {"image_id", "category_id", "score", "bbox" if kind == "bbox" else "segmentation"}
+    path = folder / f"{kind}.json"
+    path.write_text(json.dumps([{k: r[k] for k in keys} for r in results]))
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(folder / "instances.json"))
+        evaluation = COCOeval(truth, truth.loadRes(str(path)), kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return list(evaluation.stats[:3])
+
+
+class TestCoco:
+    @pytest.mark.parametrize("seed", range(4))
+    def test_boxes_and_masks_by_pycocotools_on_files(self, seed, tmp_path):
+        content, results = random_coco(seed)
+        images = coco_objects(*write_coco(tmp_path, content))
+        scores = coco_ap(images, as_detections(images, results))
+        expected = [by_pycocotools(tmp_path, results, kind) for kind in ("bbox", "segm")]
+        assert 0.05 < np.min(expected) < np.max(expected) < 1
+        assert scores == pytest.approx(dict(zip(COCO_NAMES, np.ravel(expected), strict=True)))
+
+    def test_boxes_without_a_file_are_scored_as_with_one(self, tmp_path):
+        content, results = random_coco(9)
+        # A box's area decides nothing but AP by sizes, which is not asked for.
+        images = coco_objects(*write_coco(tmp_path, content))
+        bare = DetectionSet(images.images, images.classes, images.digest)
+        found = as_detections(images, results)
+        expected = {name: coco_ap(images, found)[name] for name in COCO_NAMES[:3]}
+        assert coco_ap(bare, found) == pytest.approx(expected)
+
+    def test_it_prints_nothing(self, tmp_path, capfd):
+        content, results = random_coco(1)
+        images = coco_objects(*write_coco(tmp_path, content))
+        coco_ap(images, as_detections(images, results))
+        assert capfd.readouterr() == ("", "")
+
+    def test_scoring_leaves_the_annotations_as_they_were(self, tmp_path):
+        content, results = random_coco(1)
+        images = coco_objects(*write_coco(tmp_path, content))
+        before = [image.masks() for image in images.images]
+        found = as_detections(images, results)
+        assert coco_ap(images, found) == coco_ap(images, found)
+        for image, masks in zip(images.images, before, strict=True):
+            np.testing.assert_array_equal(image.masks(), masks)
+
+    @pytest.mark.parametrize("missing", ["area", "iscrowd"])
+    def test_a_key_that_scoring_needs_is_not_missed_after_training(self, missing, tmp_path):
+        content, results = random_coco(2)
+        for annotation in content["annotations"]:
+            del annotation[missing]
+        try:
+            images = coco_objects(*write_coco(tmp_path, content))
+        except InputError:
+            return
+        assert set(coco_ap(images, as_detections(images, results))) == set(COCO_NAMES)
+
+    @pytest.mark.parametrize("segmentation", [[], [[4, 4]]])
+    def test_a_polygon_without_area_is_scored_as_it_is_read(self, segmentation, tmp_path):
+        """It is an empty mask where masks are read."""
+        content, results = random_coco(2)
+        content["annotations"][0] |= {"segmentation": segmentation, "iscrowd": 0}
+        images = coco_objects(*write_coco(tmp_path, content))
+        first = next(i for i in images.images if i.identity == content["images"][0]["id"])
+        assert not first.masks()[0].any()
+        assert set(coco_ap(images, as_detections(images, results))) == set(COCO_NAMES)

@@ -1,0 +1,264 @@
+"""Detectors: what they hold of the backbone, what they learn, and what they give."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision.ops import RoIAlign
+
+from cyborgs.config.downstream import CocoInstances, VocDetection
+from cyborgs.evaluation.detectors import (
+    _Align,
+    faster_rcnn,
+    mask_rcnn,
+    parameter_groups,
+    use_test_side,
+)
+from cyborgs.models.backbones import Backbone
+from cyborgs.models.normalise import normalise
+
+CLASSES = 4
+BOXES = [[8, 8, 48, 56], [50, 4, 90, 40]]
+LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
+SIZES = {"sides": [64], "test_side": 64, "longest": 256}
+
+
+def build(kind, **changes):
+    """A backbone and the detector on it, with few proposals."""
+    torch.manual_seed(0)
+    backbone = Backbone("resnet18")
+    make, section = {
+        "faster": (faster_rcnn, VocDetection),
+        "mask": (mask_rcnn, CocoInstances),
+    }[kind]
+    detector = make(backbone, CLASSES, section(**SIZES | changes))
+    detector.network.roi_heads.fg_bg_sampler.batch_size_per_image = 8
+    detector.network.roi_heads.detections_per_img = 4
+    detector.network.rpn._post_nms_top_n = {"training": 16, "testing": 16}
+    return backbone, detector
+
+
+def batch(kind, size=(64, 96)):
+    rng = np.random.default_rng(1)
+    example = {
+        "image": torch.from_numpy(rng.integers(0, 256, (*size, 3), np.uint8)),
+        "boxes": torch.tensor(BOXES, dtype=torch.float32),
+        "labels": torch.tensor([1, 4]),
+        "position": 0,
+    }
+    if kind == "mask":
+        masks = torch.zeros((2, *size), dtype=torch.uint8)
+        for mask, (left, top, right, bottom) in zip(masks, BOXES, strict=True):
+            mask[top:bottom, left:right] = 1
+        example["masks"] = masks
+    return [example, example]
+
+
+def seen_by_backbone(detector):
+    """What comes into the backbone from now on."""
+    seen = []
+    detector.network.backbone.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    return seen
+
+
+both = pytest.mark.parametrize("kind", ["faster", "mask"])
+
+
+class TestParts:
+    @both
+    def test_the_very_tensors_of_the_backbone_are_in_it(self, kind):
+        backbone, detector = build(kind)
+        held = {id(t) for t in (*detector.parameters(), *detector.buffers())}
+        for name, tensor in (*backbone.named_parameters(), *backbone.named_buffers()):
+            assert id(tensor) in held, name
+        assert all(p.requires_grad for p in detector.parameters())
+
+    def test_layer4_and_an_extra_norm_are_the_head_of_c4(self):
+        backbone, detector = build("faster")
+        head = detector.network.roi_heads.box_head
+        norms = [m for m in head.modules() if isinstance(m, nn.BatchNorm2d)]
+        inside = [m for m in backbone.layer4.modules() if isinstance(m, nn.BatchNorm2d)]
+        (extra,) = (m for m in norms if all(m is not other for other in inside))
+        assert extra.num_features == 512
+        detector.eval()
+        nn.init.uniform_(extra.weight)
+        nn.init.uniform_(extra.bias)
+        nn.init.uniform_(extra.running_mean)
+        regions = torch.randn(3, 256, 14, 14)
+        with torch.no_grad():
+            x = backbone.layer4(regions).mean((2, 3))
+            expected = (x - extra.running_mean) / (1 + extra.eps) ** 0.5
+            expected = expected * extra.weight + extra.bias
+            torch.testing.assert_close(head(regions), expected, rtol=1e-4, atol=1e-4)
+
+    def test_c4_features_are_layer3_at_stride_16(self):
+        backbone, detector = build("faster")
+        detector.eval()
+        images = torch.randn(1, 3, 64, 96)
+        with torch.no_grad():
+            (features,) = detector.network.backbone(images).values()
+            assert features.shape == (1, 256, 64 // 16, 96 // 16)
+            assert torch.equal(features, backbone(images)["layer3"])
+
+    def test_every_convolution_of_the_pyramid_has_its_norm(self):
+        backbone, detector = build("mask")
+        inside = {id(m) for m in backbone.modules()}
+        kinds = [type(m) for m in detector.network.backbone.modules() if id(m) not in inside]
+        # One for each layer's channels, and one for each level.
+        assert kinds.count(nn.Conv2d) == 8
+        assert kinds.count(nn.BatchNorm2d) == 8
+
+    def test_levels_of_the_pyramid(self):
+        _, detector = build("mask")
+        with torch.no_grad():
+            levels = detector.network.backbone(torch.randn(1, 3, 64, 128))
+        shapes = [tuple(level.shape) for level in levels.values()]
+        assert shapes == [(1, 256, 64 // s, 128 // s) for s in (4, 8, 16, 32, 64)]
+
+    @pytest.mark.parametrize(("kind", "expected"), [("faster", [15]), ("mask", [3] * 5)])
+    def test_anchors_of_a_location(self, kind, expected):
+        _, detector = build(kind)
+        anchors = detector.network.rpn.anchor_generator
+        assert anchors.num_anchors_per_location() == expected
+
+    def test_sizes_and_shapes_of_anchors(self):
+        _, detector = build("faster")
+        (cells,) = detector.network.rpn.anchor_generator.cell_anchors
+        width, height = (cells[:, 2:] - cells[:, :2]).T.double()
+        found = sorted(zip((width * height).sqrt().tolist(), (height / width).tolist()))
+        expected = [(side, ratio) for side in (32, 64, 128, 256, 512) for ratio in (0.5, 1, 2)]
+        # Corners are whole pixels.
+        for (side, ratio), (wanted, wanted_ratio) in zip(found, expected, strict=True):
+            assert side == pytest.approx(wanted, rel=0.02)
+            assert ratio == pytest.approx(wanted_ratio, rel=0.1) or side == pytest.approx(wanted)
+
+
+class TestAlign:
+    BOXES = [[3.2, 5.1, 60.7, 44.0], [0.0, 0.0, 95.0, 63.0], [40.5, 40.5, 41.5, 41.5]]
+
+    def test_agrees_with_torchvision(self):
+        torch.manual_seed(0)
+        features = torch.randn(2, 5, 4, 6)
+        boxes = [torch.tensor(self.BOXES), torch.tensor(self.BOXES[:1]) + 2]
+        expected = RoIAlign(14, 1 / 16, sampling_ratio=0, aligned=True)(features, boxes)
+        found = _Align(14, 16)({"0": features}, boxes, [(64, 96)] * 2)
+        assert found.shape == (4, 5, 14, 14)
+        assert torch.equal(found, expected)
+        assert not torch.equal(found, RoIAlign(14, 1 / 16, 0, aligned=False)(features, boxes))
+
+    def test_bins_of_a_ramp_are_the_places_of_their_centres(self):
+        """A feature that is its own column: pixel edges ``x`` lie at ``x / 16 - 0.5``."""
+        features = torch.arange(12.0).expand(1, 1, 10, 12)
+        left, right = 24.0, 120.0
+        box = torch.tensor([[left, 20.0, right, 100.0]])
+        found = _Align(14, 16)({"0": features}, [box], [(160, 192)])
+        centres = left + (right - left) * (torch.arange(14) + 0.5) / 14
+        torch.testing.assert_close(found[0, 0], (centres / 16 - 0.5).expand(14, 14))
+
+
+class TestLearning:
+    @both
+    @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+    def test_a_step_reaches_every_layer(self, kind, precision):
+        backbone, detector = build(kind)
+        detector.train()
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            losses = detector(batch(kind))
+        assert set(losses) == (LOSSES | {"loss_mask"} if kind == "mask" else LOSSES)
+        assert all(math.isfinite(loss) for loss in losses.values())
+        sum(loss.float() for loss in losses.values()).backward()
+        for name, parameter in backbone.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            if name.endswith("conv1.weight"):
+                assert parameter.grad.abs().max() > 0, name
+        missed = [name for name, p in detector.named_parameters() if p.grad is None]
+        assert not missed
+
+    @both
+    def test_norms_learn_their_statistics(self, kind):
+        _, detector = build(kind)
+        detector.train()
+        before = {k: v.clone() for k, v in detector.named_buffers() if k.endswith("running_mean")}
+        detector(batch(kind))
+        after = dict(detector.named_buffers())
+        assert all(not torch.equal(value, after[name]) for name, value in before.items())
+
+    @both
+    def test_every_parameter_is_in_one_group_and_norms_do_not_decay(self, kind):
+        _, detector = build(kind)
+        frozen = next(detector.parameters()).requires_grad_(False)
+        groups = parameter_groups(detector, 0.25)
+        listed = [id(p) for group in groups for p in group["params"]]
+        assert len(listed) == len(set(listed))
+        trained = {id(p) for p in detector.parameters()} - {id(frozen)}
+        assert set(listed) == trained
+        decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+        for module in detector.modules():
+            for parameter in module.parameters(recurse=False):
+                if id(parameter) in trained:
+                    norm = isinstance(module, nn.BatchNorm2d)
+                    assert decay[id(parameter)] == (0 if norm else 0.25)
+
+
+class TestImages:
+    @both
+    def test_the_backbone_sees_pixels_as_in_pretraining(self, kind):
+        _, detector = build(kind)
+        seen = seen_by_backbone(detector)
+        examples = batch(kind)
+        with torch.no_grad():
+            detector.train()(examples)
+        expected = normalise(torch.stack([e["image"] for e in examples]))
+        torch.testing.assert_close(seen[0], expected, rtol=1e-4, atol=1e-4)
+
+    def test_short_sides_are_drawn_in_training(self):
+        _, detector = build("faster", sides=[64, 96])
+        seen = seen_by_backbone(detector)
+        torch.manual_seed(0)
+        for _ in range(8):
+            with torch.no_grad():
+                detector.train()(batch("faster")[:1])
+        # Padded to a multiple of 32 pixels: 64 x 96 and 96 x 144.
+        assert {tuple(x.shape[-2:]) for x in seen} == {(64, 96), (96, 160)}
+
+    @both
+    def test_the_side_in_testing(self, kind):
+        _, detector = build(kind, sides=[64, 96])
+        detector.eval()
+        seen = seen_by_backbone(detector)
+        examples = batch(kind)[:1]
+        with torch.no_grad():
+            for side in (None, 128, 32, 250):
+                if side is not None:
+                    use_test_side(detector, side)
+                detector.detect(examples)
+        # The last one is held back by the longest side, 256 pixels.
+        sizes = [tuple(x.shape[-2:]) for x in seen]
+        assert sizes == [(96, 160), (128, 192), (32, 64), (192, 256)]
+
+    @both
+    @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+    def test_detections_are_in_pixels_of_the_image(self, kind, precision):
+        _, detector = build(kind)
+        detector.eval()
+        use_test_side(detector, 128)
+        examples = batch(kind)[:1]
+        with (
+            torch.no_grad(),
+            torch.autocast("cpu", precision, enabled=precision != torch.float32),
+        ):
+            (found,) = detector.detect(examples)
+        number = len(found["scores"])
+        assert 0 < number <= 4
+        assert found["boxes"].shape == (number, 4)
+        assert found["boxes"].min() >= 0
+        assert found["boxes"][:, 2].max() <= 96
+        assert found["boxes"][:, 3].max() <= 64
+        assert set(found["labels"].tolist()) <= {1, 2, 3, 4}
+        assert found["scores"].min() > 0.05
+        if kind == "mask":
+            assert found["masks"].shape == (number, 1, 64, 96)
+            assert 0 <= found["masks"].min() <= found["masks"].max() <= 1
