@@ -353,7 +353,7 @@ def test_every_published_evaluation_is_a_rule(finished, tmp_path):
     shutil.copy(folder / "results/tiny/backbone.pth", backbone)
     detection = {
         "iterations": 1, "milestones": [], "batch_size": 1, "sides": [64], "test_side": 64,
-        "longest": 96,
+        "longest": 96, "batchnorm": 1,
     }  # fmt: skip
     sizes = {"short_side": 40, "crop": 32}
     downstream = {

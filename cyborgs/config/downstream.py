@@ -175,6 +175,12 @@ class Detection(_Scheduled):
     )
     test_side: int = Field(800, ge=32, description="short side in testing, in pixels")
     longest: int = Field(1333, ge=32, description="long side, at most, in pixels")
+    batchnorm: int = Field(
+        200,
+        ge=0,
+        description="steps after training in which BatchNorm's statistics are measured anew; 0: "
+        "score with the running ones",
+    )
     precision: Precision = Field(
         "float32", description="of convolutions and matrix products; weights stay float32"
     )

@@ -52,6 +52,7 @@ class Task:
         groups: its parameters, as SGD takes them.
         recipe: how it is trained.
         steps: how many.
+        batchnorm: steps after those that measure BatchNorm's statistics.
         examples: for training, by ``(epoch, position)``, from a seed.
         count: number of positions.
         score: figures on the test images.
@@ -65,6 +66,7 @@ class Task:
     groups: Callable[[nn.Module], list[dict[str, Any]]]
     recipe: Recipe
     steps: int
+    batchnorm: int
     examples: Callable[[int], Dataset[Any]]
     count: int
     score: Score
@@ -124,6 +126,7 @@ def imagenet_linear(config: Downstream, datasets: Path) -> Task:
         ],
         recipe=_recipe(settings, rate, "imagenet_linear"),
         steps=settings.epochs * steps_per_epoch,
+        batchnorm=0,
         examples=lambda seed: ClassifiedExamples(train, settings.crop, seed),
         count=len(train.names),
         score=score,
@@ -203,6 +206,7 @@ def _detection(
         groups=lambda network: parameter_groups(network, settings.weight_decay),
         recipe=_recipe(settings, rate, name),
         steps=settings.iterations,
+        batchnorm=settings.batchnorm,
         examples=lambda seed: TrainingExamples(train, seed, crowds),
         count=count,
         score=score,

@@ -1,6 +1,7 @@
 """Stages `evaluate voc-detection`, `imagenet-linear`, `coco-instances`: train, then score."""
 
 import json
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from cyborgs.evaluation.sources import Source
 from cyborgs.evaluation.tasks import Task
 from cyborgs.files import exclusive
 from cyborgs.memory import keep_freed_memory
-from cyborgs.progress import say
+from cyborgs.progress import say, track
 from cyborgs.seeding import derive
 from cyborgs.stages.provenance import key_of, provenance
 from cyborgs.tables import aligned
@@ -84,27 +85,35 @@ def run(
                 f"{ranks} processes"
             )
         trainer = _trainer(task, source, seed, device, rolling)
-        steps = Steps(
-            task.count,
-            np.arange(task.count),
-            task.recipe.batch_size,
-            trainer.step,
-            task.steps,
-            seed,
-            distributed.rank(),
-            ranks,
-        )
-        if len(steps):
-            examples = task.examples(seed)
-            batches = load_batches(examples, steps, compute.workers, device.type == "cuda", list)
+        examples = task.examples(seed)
 
-            def checkpoint() -> None:
-                rolling.save(trainer.state(record))
+        def batches(first: int, last: int) -> tuple[int, Iterator[Any]]:
+            steps = Steps(
+                task.count,
+                np.arange(task.count),
+                task.recipe.batch_size,
+                first,
+                last,
+                seed,
+                distributed.rank(),
+                ranks,
+            )
+            pin = device.type == "cuda"
+            return len(steps), load_batches(examples, steps, compute.workers, pin, list)
 
-            run_steps(trainer, batches, len(steps), checkpoint, compute, metrics, task.name)
+        def checkpoint() -> None:
+            rolling.save(trainer.state(record))
+
+        if trainer.step < task.steps:
+            count, training = batches(trainer.step, task.steps)
+            run_steps(trainer, training, count, checkpoint, compute, metrics, task.name)
             # Scoring may take long, too.
             if lead:
                 checkpoint()
+        if task.batchnorm:
+            count, measuring = batches(task.steps, task.steps + task.batchnorm)
+            label = f"{task.name}, BatchNorm" if lead else None
+            trainer.measure_batchnorm(track(measuring, count, label, "steps"))
         figures = task.score(trainer.network.eval(), device, compute.workers)
         if lead:
             row = {"seed": seed, "train": task.count, "test": task.tested, **figures}

@@ -1,6 +1,6 @@
 """Training a network on labels: what evaluations do to a backbone, or to a layer behind it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,34 @@ class Finetuner:
         self._losses.append({name: float(loss.detach()) for name, loss in losses.items()})
         self.step += 1
         return mean, leave
+
+    @torch.no_grad()
+    def measure_batchnorm(self, batches: Iterable[Sequence[dict[str, Any]]]) -> None:
+        """Replace the running statistics of BatchNorm by means over batches, of all processes.
+
+        What the weights of the last step give, without those of earlier ones (Wu and Johnson,
+        2021, section 3; Detectron2's `PRECISE_BN`).
+
+        Args:
+            batches: as `train_step` takes them.
+        """
+        norms = [
+            m for m in self.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+        ]
+        for norm in norms:
+            norm.reset_running_stats()
+            # A plain mean from here on.
+            norm.momentum = None
+        self.network.train()
+        for number, batch in enumerate(batches):
+            torch.manual_seed(derive(self._seed, "batchnorm", number, distributed.rank()))
+            with autocast(self._device, self._recipe.precision):
+                self.network(moved(batch, self._device))
+        for norm in norms:
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            for statistic in (norm.running_mean, norm.running_var):
+                statistic.copy_(distributed.gather(statistic).mean(0))
 
     def health(self) -> Row:
         """Mean of each loss over this process's steps since this was last asked."""

@@ -230,7 +230,7 @@ class TestPerfectAndEmpty:
         assert voc_ap(annotated(objects), found) == dict.fromkeys(VOC_NAMES, 0.0)
 
     def test_boxes_and_masks_of_a_coco_file(self, tmp_path):
-        images = coco_objects(*write_coco(tmp_path, *random_coco(0)))
+        images = coco_objects(*write_coco(tmp_path, random_coco(0)[0]))
         found = []
         for image in images.images:
             counted = ~image.ignored
@@ -257,16 +257,13 @@ class TestIgnored:
     @pytest.mark.parametrize("score", [coco_ap, voc_ap])
     def test_they_count_neither_way(self, score):
         images, found = annotated(self.OBJECTS), perfect(self.OBJECTS)
-        without = score(images, detections(found))
-        assert set(without.values()) == {pytest.approx(1.0)}
+        right = pytest.approx(dict.fromkeys(score(images, detections(found)), 1.0))
+        assert score(images, detections(found)) == right
         # Ahead of all others, and twice.
         found[0] += [(1, 0.99, (40, 30, 70, 50)), (1, 0.98, (40, 30, 70, 49))]
-        assert score(images, detections(found))["voc_ap50" if score is voc_ap else "ap50"] == (
-            pytest.approx(1.0)
-        )
-        found[0][-1] = (2, 0.98, (40, 30, 70, 49))  # where no object of its class is
-        wrong = score(images, detections(found))
-        assert max(wrong.values()) < 0.9
+        assert score(images, detections(found)) == right
+        found[0][-1] = (2, 0.98, (40, 30, 70, 49))  # no object of this class is there
+        assert max(score(images, detections(found)).values()) < 0.9
 
 
 # A COCO file: category ids with gaps, images in another order than their names'.
@@ -325,28 +322,30 @@ def random_coco(seed, images=8):
             )
             for _ in range(rng.integers(0, 3)):
                 results.append(random_result(rng, content["annotations"][-1], mask))
-    assert any(a["iscrowd"] for a in content["annotations"])
+    # Crowds are there, and more than one kind of mask.
+    assert 0 < sum(a["iscrowd"] for a in content["annotations"]) < len(content["annotations"])
+    assert {type(a["segmentation"]) for a in content["annotations"]} == {list, dict}
     for result, score in zip(results, rng.permutation(len(results)), strict=True):
         result["score"] = (int(score) + 1) / 128
     return content, results
 
 
 def random_result(rng, annotation, mask):
-    shift = rng.integers(-3, 4, 2)
-    guess = np.roll(mask, shift, (0, 1)) & (rng.random(mask.shape) < rng.uniform(0.6, 1))
+    shift = rng.integers(-1, 2, 2)
+    guess = np.roll(mask, shift, (0, 1)) & (rng.random(mask.shape) < rng.uniform(0.8, 1))
     code = run_lengths.encode(np.asfortranarray(guess, np.uint8))
     x, y, width, height = annotation["bbox"]
     right = rng.random() < 0.85
     return {
         "image_id": annotation["image_id"],
         "category_id": annotation["category_id"] if right else int(rng.choice([3, 7, 21])),
-        "bbox": [int(x + shift[1]), int(y + shift[0]), int(width + rng.integers(0, 5)), height],
+        "bbox": [int(x + shift[1]), int(y + shift[0]), int(width + rng.integers(0, 3)), height],
         "segmentation": {"size": list(mask.shape), "counts": code["counts"].decode()},
     }
 
 
-def write_coco(folder, content, _=()):
-    """The files, images without content; their folder and that of the annotations."""
+def write_coco(folder, content):
+    """Images without content, and annotations; gives their folder and the file of those."""
     for image in content["images"]:
         (folder / image["file_name"]).touch()
     path = folder / "instances.json"
@@ -399,7 +398,6 @@ class TestCoco:
 
     def test_boxes_without_a_file_are_scored_as_with_one(self, tmp_path):
         content, results = random_coco(9)
-        # A box's area decides nothing but AP by sizes, which is not asked for.
         images = coco_objects(*write_coco(tmp_path, content))
         bare = DetectionSet(images.images, images.classes, images.digest)
         found = as_detections(images, results)

@@ -46,9 +46,8 @@ def test_a_state_and_its_export_are_one(tiny, trained, tmp_path):
 def test_the_same_again_gives_the_same_bytes(tiny, trained, tmp_path):
     out = tmp_path / "a.json"
     contents = []
-    for threads in ("1", "2"):
-        arguments = ("--network", "target", "--threads", threads)
-        assert evaluate(tiny, out, trained, *arguments) == 0
+    for _ in range(2):
+        assert evaluate(tiny, out, trained, "--network", "target") == 0
         contents.append(out.read_bytes())
     assert contents[0] == contents[1]
 

@@ -22,7 +22,7 @@ SHARED = Path(__file__).parents[3] / "shared"
 
 DETECTION = {
     "iterations": 3, "milestones": [2], "warmup": 1, "batch_size": 1, "sides": [64, 72],
-    "test_side": 64, "longest": 128,
+    "test_side": 64, "longest": 128, "batchnorm": 2,
 }  # fmt: skip
 SETTINGS = {
     "downstream": {

@@ -1,0 +1,218 @@
+"""ImageNet's layout: what is found, and crops against torchvision."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+import torchvision.transforms.functional as TF
+
+from cyborgs.data.classes import CentralCrops, ClassifiedExamples, central_crop, find_classified
+from cyborgs.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path, write_image):
+    """Two classes with images, one without, and files that are none."""
+    root = tmp_path / "train"
+    for name in ("n02/c.JPEG", "n02/a.jpg", "n02/b.png", "n01/z.jpeg", "n01/y.webp"):
+        write_image(root / name, (40, 50))
+    (root / "n00").mkdir()
+    (root / "n00/readme.txt").touch()
+    (root / "n02/list.txt").touch()
+    (root / "n02/inside").mkdir()
+    (root / "labels.csv").touch()
+    return root
+
+
+def many(root, classes=3, images=12):
+    for name in "abcdef"[:classes]:
+        (root / name).mkdir(parents=True)
+        for number in range(images):
+            (root / name / f"{number:02d}.jpg").touch()
+    return root
+
+
+class TestFind:
+    def test_images_and_labels_are_in_order(self, folder):
+        found = find_classified(folder)
+        assert found.folder == folder
+        assert found.names == ("n01/y.webp", "n01/z.jpeg", "n02/a.jpg", "n02/b.png", "n02/c.JPEG")
+        assert found.classes == ("n00", "n01", "n02")
+        assert found.labels.tolist() == [1, 1, 2, 2, 2]
+        assert found.labels.dtype == np.int64
+
+    def test_the_digest_is_of_the_names(self, tmp_path):
+        first, second = many(tmp_path / "first"), many(tmp_path / "second")
+        found = find_classified(first)
+        expected = "\n".join(f"{c}/{n:02d}.jpg" for c in "abc" for n in range(12))
+        assert found.digest == hashlib.sha256(expected.encode()).hexdigest()
+        assert find_classified(second).digest == found.digest
+        (second / "b/05.jpg").rename(second / "b/5.jpg")
+        assert find_classified(second).digest != found.digest
+
+    @pytest.mark.parametrize("most", [1, 5, 11])
+    def test_at_most_so_many_of_a_class(self, most, tmp_path):
+        root = many(tmp_path / "train")
+        found = find_classified(root, most)
+        assert np.bincount(found.labels).tolist() == [most] * 3
+        assert list(found.names) == sorted(found.names)
+        assert set(found.names) < set(find_classified(root).names)
+        assert find_classified(root, most).names == found.names
+        assert find_classified(root, most).digest == found.digest != find_classified(root).digest
+
+    def test_they_are_drawn_for_each_class_by_itself(self, tmp_path):
+        root = many(tmp_path / "train")
+        names = find_classified(root, 4).names
+        numbers = [tuple(n[2:] for n in names if n.startswith(c)) for c in "abc"]
+        assert len(set(numbers)) > 1  # not the same ones of every class
+        assert numbers[0] != tuple(f"{n:02d}.jpg" for n in range(4))  # not the first ones
+        # Another class changes nothing of those that were there.
+        (root / "_").mkdir()
+        (root / "_/00.jpg").touch()
+        assert find_classified(root, 4).names[1:] == names
+
+    @pytest.mark.parametrize("most", [12, 13])
+    def test_all_where_there_are_no_more(self, most, tmp_path):
+        root = many(tmp_path / "train")
+        assert find_classified(root, most).names == find_classified(root).names
+
+    def test_a_folder_that_is_not_there(self, tmp_path, refused):
+        with refused("nowhere cannot be read: No such file"):
+            find_classified(tmp_path / "nowhere")
+
+    def test_a_file_in_its_place(self, folder, refused):
+        with refused("labels.csv cannot be read: Not a directory"):
+            find_classified(folder / "labels.csv")
+
+    @pytest.mark.parametrize("classes", [0, 1])
+    def test_fewer_than_two_classes(self, classes, tmp_path, refused):
+        root = many(tmp_path / "train", classes)
+        root.mkdir(exist_ok=True)
+        (root / "empty").mkdir()
+        with refused(f"{root} holds no two folders with images"):
+            find_classified(root)
+
+
+def smooth(height, width):
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    planes = [255 * x, 255 * y, 127 + 120 * np.sin(5 * x + 3 * y)]
+    return np.stack(planes, axis=-1).round().astype(np.uint8)
+
+
+class TestCentralCrop:
+    @pytest.mark.parametrize(
+        "shape", [(300, 400), (400, 300), (256, 256), (100, 171), (64, 64), (257, 901), (1000, 701)]
+    )
+    @pytest.mark.parametrize(("short_side", "crop"), [(256, 224), (64, 64), (97, 32)])
+    def test_against_torchvision(self, shape, short_side, crop):
+        image = smooth(*shape)
+        found = central_crop(image, short_side, crop)
+        assert found.shape == (crop, crop, 3)
+        assert found.dtype == np.uint8
+        resized = TF.resize(torch.from_numpy(image).permute(2, 0, 1), short_side, antialias=True)
+        expected = TF.center_crop(resized, [crop]).permute(1, 2, 0).numpy()
+        difference = np.abs(found.astype(int) - expected)
+        # Sides are rounded in another way, so that a pixel may lie half of one beside.
+        slope = 255 / short_side
+        assert difference.max() <= 2 + 4 * slope
+        assert difference.mean() <= 0.5 + slope
+
+    def test_a_crop_of_an_image_of_that_side_has_its_pixels(self):
+        image = np.random.default_rng(0).integers(0, 256, (64, 90, 3), np.uint8)
+        np.testing.assert_array_equal(central_crop(image, 64, 32), image[16:48, 29:61])
+
+    def test_shrinking_averages(self):
+        """Lines of one pixel turn grey: nothing is skipped."""
+        image = np.zeros((256, 256, 3), np.uint8)
+        image[:, ::2] = 200
+        np.testing.assert_allclose(central_crop(image, 64, 64), 100, atol=1)
+
+
+class TestExamples:
+    @pytest.fixture
+    def images(self, tmp_path, write_image):
+        """Each of one colour from side to side, and a ramp from top to bottom."""
+        for number in range(6):
+            pixels = np.zeros((60, 80, 3), np.uint8)
+            pixels[..., 0] = 40 * number
+            pixels[..., 1] = np.arange(60)[:, None] * 4
+            pixels[..., 2] = np.arange(80) * 3
+            write_image(tmp_path / f"train/{'ab'[number % 2]}/{number}.png", pixels)
+        return find_classified(tmp_path / "train")
+
+    def test_an_example_is_of_its_image(self, images):
+        examples = ClassifiedExamples(images, 32, 0)
+        for position, name in enumerate(images.names):
+            example = examples[0, position]
+            assert set(example) == {"image", "label", "position"}
+            assert example["position"] == position
+            assert example["label"].item() == "ab".index(name[0])
+            assert example["image"].shape == (32, 32, 3)
+            assert example["image"].dtype == torch.uint8
+            # No colour is changed.
+            assert example["image"][..., 0].unique().tolist() == [40 * int(name[2])]
+
+    def test_crops_are_random_and_mirrored(self, images):
+        examples = ClassifiedExamples(images, 32, 0)
+        drawn = [examples[epoch, 0]["image"].numpy().astype(int) for epoch in range(60)]
+        # Never upside down.
+        assert all((np.diff(image[:, 0, 1]) >= 0).all() for image in drawn)
+        mirrored = [image[0, 0, 2] > image[0, -1, 2] for image in drawn]
+        assert 15 < sum(mirrored) < 45
+        shares = [np.ptp(image[:, 0, 1]) / 236 * np.ptp(image[0, :, 2]) / 237 for image in drawn]
+        # Areas of 0.08 … 1 of the image.
+        assert min(shares) > 0.04
+        assert min(shares) < 0.3
+        assert max(shares) > 0.7
+
+    def test_they_depend_on_seed_epoch_and_position_alone(self, images):
+        first, second = (ClassifiedExamples(images, 32, 5) for _ in range(2))
+        keys = [(epoch, position) for epoch in range(4) for position in range(6)]
+        drawn = {key: first[key]["image"] for key in keys}
+        for key in reversed(keys):
+            torch.manual_seed(sum(key))
+            np.random.seed(sum(key))
+            assert torch.equal(second[key]["image"], drawn[key])
+        other = ClassifiedExamples(images, 32, 6)
+        assert sum(not torch.equal(other[key]["image"], drawn[key]) for key in keys) > 20
+        # An epoch and a position are not mistaken for one another, nor is one left out.
+        crops = {drawn[key][..., 1:].numpy().tobytes() for key in keys}
+        assert len(crops) == len(keys)
+
+    def test_bad_input_comes_back(self, images):
+        broken, gone = (images.folder / images.names[i] for i in (1, 2))
+        broken.write_bytes(b"no picture")
+        gone.unlink()
+        examples = ClassifiedExamples(images, 32, 0)
+        for position, told in ((1, f"{broken} cannot be decoded"), (2, f"{gone} cannot be read")):
+            found = examples[0, position]
+            assert isinstance(found, InputError)
+            assert told in str(found)
+            assert "\n" not in str(found)
+        assert isinstance(examples[0, 3], dict)
+
+
+class TestCentralCrops:
+    def test_all_in_order(self, tmp_path, write_image):
+        rng = np.random.default_rng(0)
+        images = [rng.integers(0, 256, (40, 48 + n, 3), np.uint8) for n in range(3)]
+        paths = [write_image(tmp_path / f"{n}.png", image) for n, image in enumerate(images)]
+        crops = CentralCrops(paths, np.array([4, 2, 9]), 40, 32)
+        assert len(crops) == 3
+        for number, label in enumerate((4, 2, 9)):
+            example = crops[number]
+            assert example["position"] == number
+            assert example["label"].item() == label
+            left = (48 + number - 32) // 2
+            expected = images[number][4:36, left : left + 32]
+            np.testing.assert_array_equal(example["image"].numpy(), expected)
+
+    def test_bad_input_comes_back(self, tmp_path):
+        (tmp_path / "empty.jpg").touch()
+        paths = [tmp_path / "empty.jpg", tmp_path / "nowhere.jpg"]
+        crops = CentralCrops(paths, np.array([0, 1]), 40, 32)
+        for number, told in enumerate(("empty.jpg cannot be decoded", "nowhere.jpg cannot be")):
+            found = crops[number]
+            assert isinstance(found, InputError)
+            assert told in str(found)
