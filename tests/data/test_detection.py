@@ -37,8 +37,7 @@ def content():
     """A COCO file; objects are rectangles without their upper left quarter."""
     found = {
         "images": [
-            {"id": IDENTITIES[name], "file_name": name, "height": H, "width": W}
-            for name in OBJECTS
+            {"id": IDENTITIES[name], "file_name": name, "height": H, "width": W} for name in OBJECTS
         ],
         "annotations": [],
         "categories": CATEGORIES,

@@ -135,25 +135,23 @@ def detections(found):
 
 def of_class(objects, found, label):
     """As `kit_ap` takes them."""
-    truths = [[(box, difficult) for which, box, difficult in own if which == label]
-              for own in objects]  # fmt: skip
-    return truths, [
+    truths = [
+        [(box, difficult) for which, box, difficult in own if which == label] for own in objects
+    ]
+    guesses = [
         (image, score, box)
         for image, own in enumerate(found)
         for which, score, box in own
         if which == label
     ]
+    return truths, guesses
 
 
-def perfect(objects, difficult_too=False):
+def perfect(objects):
     """A detection on every object that counts."""
     score = iter(np.linspace(0.9, 0.1, 1000))
     return [
-        [
-            (label, float(next(score)), box)
-            for label, box, difficult in own
-            if difficult_too or not difficult
-        ]
+        [(label, float(next(score)), box) for label, box, difficult in own if not difficult]
         for own in objects
     ]
 
@@ -163,7 +161,9 @@ class TestVoc:
         rng = np.random.default_rng(0)
         boxes = [random_box(rng, 1, 40) for _ in range(200)]
         found = iou(edges(boxes[:1])[0], edges(boxes))
-        np.testing.assert_allclose(found, [float(pixel_iou(boxes[0], b)) for b in boxes], rtol=1e-12)
+        np.testing.assert_allclose(
+            found, [float(pixel_iou(boxes[0], b)) for b in boxes], rtol=1e-12
+        )
         assert found[0] == 1
         assert (found == 0).any()
 
@@ -249,14 +249,13 @@ class TestPerfectAndEmpty:
 
 
 class TestIgnored:
-    OBJECTS = [
-        [(1, (1, 1, 20, 20), False), (1, (40, 30, 70, 50), True)],
-        [(1, (11, 11, 30, 40), False), (2, (50, 5, 60, 15), False)],
-    ]
-
     @pytest.mark.parametrize("score", [coco_ap, voc_ap])
     def test_they_count_neither_way(self, score):
-        images, found = annotated(self.OBJECTS), perfect(self.OBJECTS)
+        objects = [
+            [(1, (1, 1, 20, 20), False), (1, (40, 30, 70, 50), True)],
+            [(1, (11, 11, 30, 40), False), (2, (50, 5, 60, 15), False)],
+        ]
+        images, found = annotated(objects), perfect(objects)
         right = pytest.approx(dict.fromkeys(score(images, detections(found)), 1.0))
         assert score(images, detections(found)) == right
         # Ahead of all others, and twice.

@@ -23,6 +23,15 @@ LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_re
 SIZES = {"sides": [64], "test_side": 64, "longest": 256}
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """More gain nothing on images this small, and get in each other's way."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def build(kind, **changes):
     """A backbone and the detector on it, with few proposals."""
     torch.manual_seed(0)
@@ -137,12 +146,11 @@ class TestParts:
 
 
 class TestAlign:
-    BOXES = [[3.2, 5.1, 60.7, 44.0], [0.0, 0.0, 95.0, 63.0], [40.5, 40.5, 41.5, 41.5]]
-
     def test_agrees_with_torchvision(self):
         torch.manual_seed(0)
         features = torch.randn(2, 5, 4, 6)
-        boxes = [torch.tensor(self.BOXES), torch.tensor(self.BOXES[:1]) + 2]
+        first = [[3.2, 5.1, 60.7, 44.0], [0.0, 0.0, 95.0, 63.0], [40.5, 40.5, 41.5, 41.5]]
+        boxes = [torch.tensor(first), torch.tensor(first[:1]) + 2]
         expected = RoIAlign(14, 1 / 16, sampling_ratio=0, aligned=True)(features, boxes)
         found = _Align(14, 16)({"0": features}, boxes, [(64, 96)] * 2)
         assert found.shape == (4, 5, 14, 14)
