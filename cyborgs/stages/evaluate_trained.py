@@ -66,13 +66,11 @@ def run(
         {**task.inputs, **source.digests},
     )
     identity = {"seed": seed, "architecture": source.architecture, "network": source.network}
-    rolling = Rolling(
-        work, f"{task.name}-{key_of(record | identity)}", save_finetuning, load_finetuning
-    )
+    key = f"{task.name}-{key_of(record | identity)}"
+    rolling = Rolling(work, key, save_finetuning, load_finetuning)
     lead = leads()
     # A Snakemake that was killed leaves its jobs alive, and the next one starts them again.
-    name = "-".join(out.with_suffix(".lock").parts[-4:])
-    lock = exclusive(work / name, str(out)) if lead else nullcontext(False)
+    lock = exclusive(work / f"{key}.lock", str(out)) if lead else nullcontext(False)
     with lock as waited, distributed.process_group(device):
         if distributed.agree(waited and _is_made(out, record), device):
             if lead:
