@@ -162,7 +162,8 @@ class TestAlign:
         features = torch.arange(12.0).expand(1, 1, 10, 12)
         left, right = 24.0, 120.0
         box = torch.tensor([[left, 20.0, right, 100.0]])
-        found = _Align(14, 16)({"0": features}, [box], [(160, 192)])
+        _, detector = build("faster")
+        found = detector.network.roi_heads.box_roi_pool({"0": features}, [box], [(160, 192)])
         centres = left + (right - left) * (torch.arange(14) + 0.5) / 14
         torch.testing.assert_close(found[0, 0], (centres / 16 - 0.5).expand(14, 14))
 

@@ -241,6 +241,17 @@ class TestEvaluate:
         assert score(range(10), 9) > 0.95
         assert score(range(6, 10), 9) < 0.6
 
+    def test_what_is_ignored_is_no_category_of_its_own(self, backbone):
+        """Of the images for training, most pixels are; of those for testing, none."""
+
+        def read(position):
+            image, labels = coloured(position)
+            if position < 6:
+                labels[np.random.default_rng(position).random(labels.shape) < 0.7] = IGNORED
+            return image, labels
+
+        assert self.run(backbone, read)["accuracy"] > 0.95
+
     def test_only_labelled_pixels_are_scored(self, backbone):
         """One in the middle of each block, where no border blurs anything."""
 

@@ -1,5 +1,6 @@
 # The checked configuration, and the names of files.  Nothing is computed here.
 
+import re
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -89,6 +90,11 @@ def shards_of(number):
         f"{RUN}/masks/round-{number:02d}/shard-{shard:04d}-of-{CONFIG.shards:04d}.h5"
         for shard in range(CONFIG.shards)
     ]
+
+
+# Names of the backbones that an evaluation measures, as a pattern.
+def backbone_names(name):
+    return "|".join(map(re.escape, BACKBONES.get(name, {}))) or r"(?!)"
 
 
 # The file of a backbone that is evaluated; none where it is random or ImageNet's.

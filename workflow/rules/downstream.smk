@@ -11,6 +11,8 @@ rule evaluate_objects:
         f"{RUN}/downstream/objects/{{backbone}}.json",
     log:
         f"{RUN}/logs/downstream/objects/{{backbone}}.log",
+    wildcard_constraints:
+        backbone=backbone_names("objects"),
     conda:
         ENVIRONMENT
     threads: COMPUTE.threads
@@ -39,6 +41,8 @@ use rule evaluate_objects as evaluate_segmentation with:
         f"{RUN}/downstream/segmentation/{{backbone}}.json",
     log:
         f"{RUN}/logs/downstream/segmentation/{{backbone}}.log",
+    wildcard_constraints:
+        backbone=backbone_names("segmentation"),
     params:
         config=CONFIG.only_evaluation("segmentation"),
         version=VERSIONS["evaluate-segmentation"],
@@ -54,6 +58,8 @@ rule evaluate_voc_svm:
         f"{RUN}/downstream/voc_svm/{{backbone}}.json",
     log:
         f"{RUN}/logs/downstream/voc_svm/{{backbone}}.log",
+    wildcard_constraints:
+        backbone=backbone_names("voc_svm"),
     conda:
         ENVIRONMENT
     threads: COMPUTE.threads
@@ -82,6 +88,7 @@ rule evaluate_voc_detection:
     benchmark:
         f"{RUN}/cost/downstream/voc_detection/{{backbone}}/seed-{{seed}}.tsv"
     wildcard_constraints:
+        backbone=backbone_names("voc_detection"),
         seed=r"\d+",
     conda:
         ENVIRONMENT
@@ -118,6 +125,9 @@ use rule evaluate_voc_detection as evaluate_imagenet_linear with:
         f"{RUN}/logs/downstream/imagenet_linear/{{backbone}}/seed-{{seed}}.log",
     benchmark:
         f"{RUN}/cost/downstream/imagenet_linear/{{backbone}}/seed-{{seed}}.tsv"
+    wildcard_constraints:
+        backbone=backbone_names("imagenet_linear"),
+        seed=r"\d+",
     params:
         config=CONFIG.only_evaluation("imagenet_linear"),
         version=VERSIONS["evaluate-imagenet-linear"],
@@ -137,6 +147,9 @@ use rule evaluate_voc_detection as evaluate_coco_instances with:
         f"{RUN}/logs/downstream/coco_instances/{{backbone}}/seed-{{seed}}.log",
     benchmark:
         f"{RUN}/cost/downstream/coco_instances/{{backbone}}/seed-{{seed}}.tsv"
+    wildcard_constraints:
+        backbone=backbone_names("coco_instances"),
+        seed=r"\d+",
     params:
         config=CONFIG.only_evaluation("coco_instances"),
         version=VERSIONS["evaluate-coco-instances"],
