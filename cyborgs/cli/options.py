@@ -21,7 +21,8 @@ def group(commands: Commands, name: str, text: str) -> Commands:
 
 def command(commands: Commands, name: str, command: Command, text: str) -> argparse.ArgumentParser:
     """Add a command; what ``command`` returns is its exit status, None for 0."""
-    parser = commands.add_parser(name, help=text, description=_sentence(text))
+    # Written out: a command that is kept beside a figure is read by whole names.
+    parser = commands.add_parser(name, help=text, description=_sentence(text), allow_abbrev=False)
     parser.set_defaults(command=command, prog=parser.prog)
     return parser
 

@@ -110,6 +110,11 @@ class GroundTruth:
         """The id of an image.  Raises `KeyError` where the annotations do not know it."""
         return self._ids[name]
 
+    def size(self, name: str) -> tuple[int, int]:
+        """Height and width that the file gives an image."""
+        image = self._coco.imgs[self._ids[name]]
+        return image["height"], image["width"]
+
     def __contains__(self, name: str) -> bool:
         return name in self._ids
 
@@ -180,18 +185,41 @@ class GroundTruth:
 
         Raises `InputError` where one cannot be decoded.
         """
-        image = self._coco.imgs[self._ids[name]]
-        height, width = image["height"], image["width"]
+        height, width = self.size(name)
         annotations = self.raw(name)
         masks = np.zeros((len(annotations), height, width), dtype=bool)
         for number, annotation in enumerate(annotations):
             masks[number] = self._mask(annotation, name, height, width)
         return masks
 
-    @property
-    def coco(self) -> COCO:
-        """The file, as pycocotools scores against it."""
-        return self._coco
+    def for_scoring(self) -> COCO:
+        """The file as pycocotools scores against it, which asks for more than this class, and
+        changes what it is given.
+
+        Areas and crowd marks that are missing are added, and polygons that enclose nothing are
+        empty masks.
+        """
+        copy = COCO()
+        completed = [self._completed(a) for a in self._coco.dataset["annotations"]]
+        copy.dataset = {**self._coco.dataset, "annotations": completed}
+        with contextlib.redirect_stdout(io.StringIO()):
+            copy.createIndex()
+        return copy
+
+    def _completed(self, annotation: dict[str, Any]) -> dict[str, Any]:
+        image = self._coco.imgs[annotation["image_id"]]
+        height, width = image["height"], image["width"]
+        complete = {"iscrowd": 0, **annotation}
+        polygons = annotation.get("segmentation")
+        if isinstance(polygons, list):
+            kept = [polygon for polygon in polygons if len(polygon) >= 6]
+            # Run lengths of an empty mask.
+            empty = {"size": [height, width], "counts": [height * width]}
+            complete["segmentation"] = kept or empty
+        if "area" not in complete:
+            mask = self._mask(annotation, image["file_name"], height, width)
+            complete["area"] = int(mask.sum())
+        return complete
 
     def _mask(
         self, annotation: dict[str, Any], name: str, height: int, width: int

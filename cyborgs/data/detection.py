@@ -1,5 +1,6 @@
 """Images with boxes and masks of objects: what detectors are trained and scored on."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,24 +73,26 @@ def coco_objects(images: Path, annotations: Path) -> DetectionSet:
         path = require_file(images / name, f"image (of {annotations})")
         boxes, labels, ignored = [], [], []
         for annotation in truth.raw(name):
-            box = annotation.get("bbox")
-            if (
-                not isinstance(box, list)
-                or len(box) != 4
-                or annotation["category_id"] not in numbers
-            ):
+            label = numbers.get(annotation["category_id"])
+            box = _box(annotation.get("bbox"), *truth.size(name))
+            if label is None or box is None:
                 raise InputError(
                     f"annotations {annotations}: annotation {annotation['id']} has no 'bbox' of "
-                    "four numbers, or a category that 'categories' does not have"
+                    "four numbers in its image, or a category that 'categories' does not have"
                 )
-            left, top, width, height = map(float, box)
-            boxes.append((left, top, left + width, top + height))
-            labels.append(numbers[annotation["category_id"]])
+            boxes.append(box)
+            labels.append(label)
             ignored.append(bool(annotation.get("iscrowd", 0)))
+        identity = truth.image_id(name)
+        if not isinstance(identity, int):
+            raise InputError(
+                f"annotations {annotations}: the id of image {name} is {identity!r}; number the "
+                "images"
+            )
         found.append(
             Annotated(
                 path=path,
-                identity=int(truth.image_id(name)),
+                identity=identity,
                 boxes=np.array(boxes, np.float32).reshape(-1, 4),
                 labels=np.array(labels, np.int64),
                 ignored=np.array(ignored, bool),
@@ -98,6 +101,18 @@ def coco_objects(images: Path, annotations: Path) -> DetectionSet:
         )
     classes = tuple(str(c.get("name", c["id"])) for c in truth.categories)
     return DetectionSet(tuple(found), classes, sha256(annotations), truth)
+
+
+def _box(bbox: Any, height: int, width: int) -> tuple[float, float, float, float] | None:
+    """Edges of COCO's ``bbox``; None where it is none, or lies outside of its image."""
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        return None
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in bbox):
+        return None
+    left, top, right, bottom = bbox[0], bbox[1], bbox[0] + bbox[2], bbox[1] + bbox[3]
+    # Coordinates are rounded; a pixel more or less is no other image's box.
+    inside = min(left, top) >= -1 and right <= width + 1 and bottom <= height + 1
+    return (left, top, right, bottom) if inside else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,8 +36,8 @@ def voc_classes(root: Path, split: str) -> list[str]:
 
 def voc_images(root: Path, split: str) -> list[str]:
     """Names of a split's images, without ``.jpg``.  Raises `InputError` where there are none."""
-    path = require_file(root / f"ImageSets/Main/{split}.txt", "list of images")
-    names = path.read_text().split()
+    path = root / f"ImageSets/Main/{split}.txt"
+    names = _text(path, "list of images").split()
     if not names:
         raise InputError(f"list of images {path} is empty; fetch PASCAL VOC again")
     return names
@@ -59,8 +59,8 @@ def voc_labels(
     rows = {name: number for number, name in enumerate(names)}
     labels = np.full((len(names), len(classes)), 2, np.int64)
     for column, name in enumerate(classes):
-        path = require_file(root / f"ImageSets/Main/{name}_{split}.txt", "list of a class")
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
+        path = root / f"ImageSets/Main/{name}_{split}.txt"
+        for number, line in enumerate(_text(path, "list of a class").splitlines(), start=1):
             parts = line.split()
             if len(parts) != 2 or parts[0] not in rows or parts[1] not in ("1", "0", "-1"):
                 raise InputError(
@@ -75,6 +75,13 @@ def voc_labels(
                 "PASCAL VOC again"
             )
     return names, labels
+
+
+def _text(path: Path, what: str) -> str:
+    try:
+        return require_file(path, what).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{what} {path} is no text; fetch PASCAL VOC again") from None
 
 
 def voc_objects(roots: Sequence[Path], split: str, classes: Sequence[str]) -> DetectionSet:
@@ -105,7 +112,7 @@ def _annotated(
             [float(thing.findtext(f"bndbox/{side}", "")) for side in _SIDES] for thing in objects
         ]
         difficult = [int(thing.findtext("difficult", "0")) == 1 for thing in objects]
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise InputError(
             f"annotation {path} is damaged ({error}); fetch PASCAL VOC again"
         ) from None
@@ -118,7 +125,7 @@ def _annotated(
     corners = np.array(boxes, np.float32).reshape(-1, 4)
     # Pixels are counted from 1, and the last one is inside: edges instead of pixels.
     corners[:, :2] -= 1
-    if (corners[:, 2:] <= corners[:, :2]).any():
+    if not np.isfinite(corners).all() or (corners[:, 2:] <= corners[:, :2]).any():
         raise InputError(f"annotation {path}: a box without area; fetch PASCAL VOC again")
     return Annotated(
         path=picture,

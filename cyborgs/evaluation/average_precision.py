@@ -43,7 +43,7 @@ def coco_ap(images: DetectionSet, found: Sequence[Detections]) -> dict[str, floa
     """
     # pycocotools reports its progress on standard output.
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = _coco(images) if images.truth is None else images.truth.coco
+        truth = _coco(images) if images.truth is None else images.truth.for_scoring()
         scores = _coco_scores(truth, images, found, "bbox", "")
         if images.truth is not None:
             scores |= _coco_scores(truth, images, found, "segm", "mask_")
@@ -129,7 +129,8 @@ def voc_ap(images: DetectionSet, found: Sequence[Detections]) -> dict[str, float
         for label in range(1, len(images.classes) + 1)
         if any(((i.labels == label) & ~i.ignored).any() for i in images.images)
     ]
-    means = np.mean(by_class, axis=0)
+    # No class has an object: nothing can be found.
+    means = np.mean(by_class or [[0.0] * len(thresholds)], axis=0)
     return {
         "voc_ap": float(means.mean()),
         "voc_ap50": float(means[0]),

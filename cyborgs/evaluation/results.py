@@ -1,6 +1,7 @@
 """What evaluations write: figures of each seed, with what is behind them; and tables of those."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, pstdev, stdev
@@ -119,6 +120,7 @@ def read_results(paths: Sequence[Path]) -> list[Result]:
             _summed_up(result)
             seeds = {row["seed"] for row in result["seeds"]}
             rows_of([result])
+            long_rows([result])
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise InputError(f"result {path} is damaged ({error}); make it again") from None
         if key not in joined:
@@ -200,7 +202,8 @@ def long_rows(results: Sequence[Result]) -> list[list[str]]:
                     f"{r['mean'][name]:.6f}",
                     f"{r['deviation'][name]:.6f}",
                     ",".join(str(row["seed"]) for row in r["seeds"]),
-                    "; ".join(r["commands"]),
+                    # A cell has no line ends and no tabs; JSON does not need them.
+                    re.sub(r"[\t\r\n]+", " ", "; ".join(r["commands"])),
                     json.dumps(record["config"], sort_keys=True),
                     json.dumps(record["inputs"], sort_keys=True),
                     json.dumps(record["libraries"], sort_keys=True),

@@ -321,11 +321,6 @@ class TestCommand:
         given = [*self.BARE[:at], *fast.split(), *self.BARE[at:]]
         assert command_of(given) == command_of(list(self.BARE))
 
-    @pytest.mark.parametrize("fast", ["--dev cpu", "--check=5"])
-    def test_so_it_does_where_they_are_shortened(self, fast):
-        """Which argparse allows, as long as they cannot be mistaken."""
-        assert command_of([*self.BARE, *fast.split()]) == command_of(list(self.BARE))
-
     def test_what_is_kept_can_be_run_again(self):
         given = [*self.BARE, "--config", '{"downstream": {"seeds": 1}}', "--network=target"]
         words = shlex.split(command_of([*given, "--threads", "1"]))
