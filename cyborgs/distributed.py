@@ -2,10 +2,10 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,6 +17,9 @@ TIMEOUT = timedelta(minutes=10)
 
 # How gloo and NCCL say that a collective did not come to its end; gloo has no error of its own.
 _BROKEN = re.compile(r"gloo|Connection (closed|reset)|NCCL|[Tt]imed out")
+
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -51,6 +54,21 @@ def gather_objects(one: Any) -> list[Any]:
 def agree(flag: bool, device: torch.device) -> bool:
     """Whether ``flag`` is set in any process."""
     return bool(gather(torch.tensor(int(flag), device=device)).any())
+
+
+def in_step(items: Iterable[T], shared: int, every: int, device: torch.device) -> Iterator[T]:
+    """Pass items on, and wait for the other ranks now and then: who lags far behind seems lost.
+
+    Args:
+        items: of this rank, at least ``shared``.
+        shared: how many items every rank has.
+        every: after this many of them the ranks wait for one another.
+        device: of this process.
+    """
+    for number, item in enumerate(items, start=1):
+        yield item
+        if number <= shared and number % every == 0:
+            gather(torch.zeros((), device=device))
 
 
 @contextmanager

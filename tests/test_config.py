@@ -163,6 +163,16 @@ def test_every_mistake_has_a_line():
             "pretrain.batch_size: 100 is not a multiple of compute.processes 8",
         ),
         (
+            IMAGES
+            | {
+                "pretrain": {"batch_size": 128},
+                "compute": {"processes": 8, "nodes": 4},
+                "downstream": {"evaluations": ["voc_svm", "voc_detection"]},
+            },
+            "downstream.voc_detection.batch_size: 16 is not a multiple of compute.processes 8 on 4 "
+            "nodes",
+        ),
+        (
             IMAGES | {"seed_masks": {"kind": "ground-truth"}},
             "seed_masks.kind: ground-truth needs data.annotations",
         ),

@@ -151,6 +151,20 @@ class ImagenetLinear(_Cropped):
     )
 
 
+Iterations = Annotated[int, Field(ge=1, description="optimiser steps")]
+Milestones = Annotated[list[int], Field(description="steps at which the rate falls to a tenth")]
+Warmup = Annotated[
+    int, Field(ge=0, description="steps in which the rate rises, from a thousandth of it")
+]
+Sides = Annotated[
+    list[int],
+    Field(
+        min_length=1,
+        description="short sides, of which one is drawn for each image in training, in pixels",
+    ),
+]
+
+
 class Detection(_Scheduled):
     """What both evaluations that train a detector share."""
 
@@ -162,17 +176,14 @@ class Detection(_Scheduled):
         "longest": 800,
     }
 
-    iterations: int = Field(ge=1, description="optimiser steps")
-    milestones: list[int] = Field(description="steps at which the rate falls to a tenth")
-    warmup: int = Field(ge=0, description="steps in which the rate rises, from a thousandth")
+    iterations: Iterations
+    milestones: Milestones
+    warmup: Warmup
     batch_size: int = Field(16, ge=1, description="images of a step, over all processes")
     rate: Positive = Field(0.02, description="learning rate")
     momentum: Momentum = 0.9
     weight_decay: NonNegative = Field(1e-4, description="not of BatchNorm")
-    sides: list[int] = Field(
-        min_length=1,
-        description="short sides, of which one is drawn for each image in training, in pixels",
-    )
+    sides: Sides
     test_side: int = Field(800, ge=32, description="short side in testing, in pixels")
     longest: int = Field(1333, ge=32, description="long side, at most, in pixels")
     batchnorm: int = Field(
@@ -204,18 +215,10 @@ class VocDetection(Detection):
         "milestones": [4500, 5500],
     }
 
-    iterations: int = Field(24000, ge=1, description="optimiser steps")
-    milestones: list[int] = Field(
-        [18000, 22000], description="steps at which the rate falls to a tenth"
-    )
-    warmup: int = Field(
-        100, ge=0, description="steps in which the rate rises, from a thousandth of it"
-    )
-    sides: list[int] = Field(
-        list(range(480, 801, 32)),
-        min_length=1,
-        description="short sides, of which one is drawn for each image in training, in pixels",
-    )
+    iterations: Iterations = 24000
+    milestones: Milestones = Field([18000, 22000])
+    warmup: Warmup = 100
+    sides: Sides = Field(list(range(480, 801, 32)))
 
 
 class CocoInstances(Detection):
@@ -226,18 +229,10 @@ class CocoInstances(Detection):
         "milestones": [15000, 20000],
     }
 
-    iterations: int = Field(180000, ge=1, description="optimiser steps")
-    milestones: list[int] = Field(
-        [120000, 160000], description="steps at which the rate falls to a tenth"
-    )
-    warmup: int = Field(
-        1000, ge=0, description="steps in which the rate rises, from a thousandth of it"
-    )
-    sides: list[int] = Field(
-        list(range(640, 801, 32)),
-        min_length=1,
-        description="short sides, of which one is drawn for each image in training, in pixels",
-    )
+    iterations: Iterations = 180000
+    milestones: Milestones = Field([120000, 160000])
+    warmup: Warmup = 1000
+    sides: Sides = Field(list(range(640, 801, 32)))
 
 
 Name = Literal[

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from cyborgs.config.downstream import PROBES
+from cyborgs.config.downstream import PROBES, TRAINED
 from cyborgs.config.schema import BLOCKS, Config
 from cyborgs.errors import InputError
 
@@ -98,13 +98,19 @@ def _conflicts(config: Config) -> list[str]:
     epochs = config.pretrain.epochs
     if isinstance(epochs, list) and len(epochs) != config.rounds:
         found.append(f"pretrain.epochs: lists {len(epochs)} rounds, rounds is {config.rounds}")
-    batch, compute = config.pretrain.batch_size, config.compute
-    if batch % (compute.processes * compute.nodes):
-        nodes = "" if compute.nodes == 1 else f" on {compute.nodes} nodes (compute.nodes)"
-        found.append(
-            f"pretrain.batch_size: {batch} is not a multiple of compute.processes "
-            f"{compute.processes}{nodes}"
-        )
+    compute = config.compute
+    batches = {"pretrain": config.pretrain.batch_size} | {
+        f"downstream.{name}": getattr(config.downstream, name).batch_size
+        for name in config.downstream.evaluations
+        if name in TRAINED
+    }
+    for section, batch in batches.items():
+        if batch % (compute.processes * compute.nodes):
+            nodes = "" if compute.nodes == 1 else f" on {compute.nodes} nodes (compute.nodes)"
+            found.append(
+                f"{section}.batch_size: {batch} is not a multiple of compute.processes "
+                f"{compute.processes}{nodes}"
+            )
     if config.seed_masks.kind == "ground-truth" and not config.data.labelled:
         found.append("seed_masks.kind: ground-truth needs data.annotations")
     if not config.data.labelled:

@@ -15,11 +15,14 @@ from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
 
 from cyborgs.data.decoding import Entry, upright
+from cyborgs.data.index import Index
 from cyborgs.errors import InputError
 from cyborgs.files import require_file
+from cyborgs.seeding import generator
 
 # Keys an entry of each list must have, and the types of their values.
 _REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
@@ -159,106 +162,136 @@ class GroundTruth:
         `instances` does.
         """
         name, height, width = entry.name, entry.height, entry.width
-        identity = self._ids[name]
-        image = self._coco.imgs[identity]
-        size = image["height"], image["width"]
+        size = self.size(name)
         orientation = 1
         if entry.orientation >= 5 and height != width and size == (width, height):
             orientation, height, width = entry.orientation, width, height
         if size != (height, width):
             raise InputError(
-                f"annotations {self._path}: image {name} has {image['height']} x "
-                f"{image['width']} pixels (height x width) there, but its file has {height} x "
-                f"{width}; use the annotations of these very images"
+                f"annotations {self._path}: image {name} has {size[0]} x {size[1]} pixels "
+                f"(height x width) there, but its file has {height} x {width}; use the "
+                "annotations of these very images"
             )
-        for annotation in self.raw(name):
-            mask = self._mask(annotation, name, height, width)
-            yield annotation, upright(mask, orientation)
+        for annotation, outline in zip(self.raw(name), self.outlines(name), strict=True):
+            yield annotation, upright(outline.mask(), orientation)
 
     def raw(self, name: str) -> list[dict[str, Any]]:
         """The annotations of an image as the file has them, in the order of their ids."""
         # Asked for with a default: the index would remember every image it is asked about.
         return sorted(self._coco.imgToAnns.get(self._ids[name], []), key=lambda a: a["id"])
 
-    def raw_masks(self, name: str) -> NDArray[np.bool_]:
-        """Their masks, bool ``(n, height, width)``, of the size that the file gives the image.
-
-        Raises `InputError` where one cannot be decoded.
-        """
-        height, width = self.size(name)
-        annotations = self.raw(name)
-        masks = np.zeros((len(annotations), height, width), dtype=bool)
-        for number, annotation in enumerate(annotations):
-            masks[number] = self._mask(annotation, name, height, width)
-        return masks
+    def outlines(self, name: str) -> tuple["Outline", ...]:
+        """The masks of an image's annotations, in the order of their ids, not decoded yet."""
+        size = self.size(name)
+        return tuple(
+            Outline(self._path, name, annotation["id"], annotation.get("segmentation"), *size)
+            for annotation in self.raw(name)
+        )
 
     def for_scoring(self) -> COCO:
         """The file as pycocotools scores against it, which asks for more than this class, and
         changes what it is given.
 
-        Areas and crowd marks that are missing are added, and polygons that enclose nothing are
-        empty masks.
+        Areas and crowd marks that are missing are added; masks are run lengths.  Annotations of
+        images that the file does not have are left out.
+
+        Raises `InputError` where a mask cannot be decoded, or an area is no number.
         """
         copy = COCO()
-        completed = [self._completed(a) for a in self._coco.dataset["annotations"]]
+        completed = [a for name in self._ids for a in self._completed(name)]
         copy.dataset = {**self._coco.dataset, "annotations": completed}
         with contextlib.redirect_stdout(io.StringIO()):
             copy.createIndex()
         return copy
 
-    def _completed(self, annotation: dict[str, Any]) -> dict[str, Any]:
-        image = self._coco.imgs[annotation["image_id"]]
-        height, width = image["height"], image["width"]
-        complete = {"iscrowd": 0, **annotation}
-        polygons = annotation.get("segmentation")
-        if isinstance(polygons, list):
-            kept = [polygon for polygon in polygons if len(polygon) >= 6]
-            # Run lengths of an empty mask.
-            empty = {"size": [height, width], "counts": [height * width]}
-            complete["segmentation"] = kept or empty
-        if "area" not in complete:
-            mask = self._mask(annotation, image["file_name"], height, width)
-            complete["area"] = int(mask.sum())
-        return complete
+    def _completed(self, name: str) -> Iterator[dict[str, Any]]:
+        for annotation, outline in zip(self.raw(name), self.outlines(name), strict=True):
+            runs = outline.run_lengths()
+            area = annotation.get("area", run_lengths.area(runs))
+            if not isinstance(area, int | float | np.integer):
+                raise InputError(
+                    f"annotations {self._path}: 'area' of annotation {annotation['id']} is "
+                    f"{area!r}; give a number of pixels, or leave it out"
+                )
+            yield {"iscrowd": 0, **annotation, "area": float(area), "segmentation": runs}
 
-    def _mask(
-        self, annotation: dict[str, Any], name: str, height: int, width: int
-    ) -> NDArray[np.bool_]:
+
+@dataclass(frozen=True)
+class Outline:
+    """The mask of an annotation, as a COCO JSON gives it.
+
+    Attributes:
+        path: of the JSON.
+        image: name of the image.
+        annotation: id of the annotation.
+        segmentation: polygons or run lengths, not checked.
+        height, width: of the image, in pixels.
+    """
+
+    path: Path
+    image: str
+    annotation: int
+    segmentation: Any
+    height: int
+    width: int
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Bool ``(height, width)``; all false where polygons enclose nothing.
+
+        Raises `InputError` where it cannot be decoded.
+        """
+        return np.asarray(run_lengths.decode(self.run_lengths()), dtype=bool)
+
+    def run_lengths(self) -> dict[str, Any]:
+        """As pycocotools has them, compressed.  Raises `InputError` where it cannot be decoded."""
         try:
-            return self._decode(annotation, height, width)
+            return self._encoded()
         except Exception as error:  # pycocotools raises Exception itself, among many others
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(
-                f"annotations {self._path}: segmentation of annotation {annotation['id']}, image "
-                f"{name}, cannot be decoded ({reason}); give polygons, or run lengths of "
-                f"{height} x {width} pixels"
+                f"annotations {self.path}: segmentation of annotation {self.annotation}, image "
+                f"{self.image}, cannot be decoded ({reason}); give polygons, or run lengths of "
+                f"{self.height} x {self.width} pixels"
             ) from None
 
-    def _decode(self, annotation: dict[str, Any], height: int, width: int) -> NDArray[np.bool_]:
-        segmentation = annotation["segmentation"]
-        if isinstance(segmentation, list):
+    def _encoded(self) -> dict[str, Any]:
+        size = self.height, self.width
+        if self.segmentation is None:
+            raise ValueError("it is missing")
+        if isinstance(self.segmentation, list):
             # Fewer than three points enclose nothing; pycocotools fails on some of them, and
             # on an empty list.
-            polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
-            if not polygons:
-                return np.zeros((height, width), dtype=bool)
-            annotation = {**annotation, "segmentation": polygons}
+            polygons = [polygon for polygon in self.segmentation if len(polygon) >= 6]
+            if polygons:
+                return dict(run_lengths.merge(run_lengths.frPyObjects(polygons, *size)))
+            runs = [self.height * self.width]
         else:
-            _check_runs(segmentation, height, width)
-        return np.asarray(self._coco.annToMask(annotation), dtype=bool)
+            runs = _runs(self.segmentation, *size)
+        return dict(run_lengths.frPyObjects({"size": list(size), "counts": runs}, *size))
 
 
-def _check_runs(segmentation: dict[str, Any], height: int, width: int) -> None:
-    """Raise `ValueError` where run lengths do not cover an image of this size exactly.
+def draw_annotated(index: Index, truth: GroundTruth, most: int, purpose: str) -> NDArray[np.int64]:
+    """Positions of annotated images of an index, at most so many, drawn at random; rising.
 
-    pycocotools leaves memory unset where they end early.
+    The same for every seed of a run, and every backbone.
+    """
+    annotated = np.array([p for p in range(len(index)) if index[p].name in truth], np.int64)
+    return np.sort(generator(0, purpose).permutation(annotated)[:most])
+
+
+def _runs(segmentation: dict[str, Any], height: int, width: int) -> list[int]:
+    """Run lengths, not compressed.
+
+    Raises `ValueError` where they do not cover an image of this size exactly: pycocotools leaves
+    memory unset where they end early.
     """
     counts = segmentation["counts"]
-    runs = counts if isinstance(counts, list) else _decompress(counts)
+    runs: list[int] = counts if isinstance(counts, list) else _decompress(counts)
     if list(segmentation["size"]) != [height, width]:
         raise ValueError(f"run lengths of size {segmentation['size']}")
-    if sum(runs) != height * width:
+    if sum(runs) != height * width or min(runs) < 0:
         raise ValueError(f"run lengths cover {sum(runs)} pixels")
+    return runs
 
 
 def _decompress(counts: str) -> list[int]:

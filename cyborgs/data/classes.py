@@ -9,19 +9,19 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from cyborgs.config import Views
 from cyborgs.data.decoding import SUFFIXES, read_pixels
+from cyborgs.data.packed import Packed
 from cyborgs.data.views import draw_view, render
 from cyborgs.errors import InputError
 from cyborgs.seeding import generator
 
 Pixels = NDArray[np.uint8]
 
-# ``image`` uint8 (crop, crop, 3), ``label``, and ``position``
+# ``image`` uint8 (crop, crop, 3), ``label``, and ``name`` of the file
 Example = dict[str, Any]
 
 
@@ -38,7 +38,7 @@ class Classified:
     """
 
     folder: Path
-    names: tuple[str, ...]
+    names: Sequence[str]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
     digest: str
@@ -72,7 +72,7 @@ def find_classified(folder: Path, most: int | None = None) -> Classified:
     if len(set(labels)) < 2:
         raise InputError(f"{folder} holds no two folders with images: a class has a folder there")
     digest = hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
-    return Classified(folder, tuple(names), np.array(labels), tuple(classes), digest)
+    return Classified(folder, Packed(names), np.array(labels), tuple(classes), digest)
 
 
 def central_crop(image: Pixels, short_side: int, crop: int) -> Pixels:
@@ -106,14 +106,15 @@ class ClassifiedExamples(Dataset[Example | InputError]):
 
     def __getitem__(self, key: tuple[int, int]) -> Example | InputError:
         epoch, position = key
+        path = self._images.folder / self._images.names[position]
         try:
-            image = read_pixels(self._images.folder / self._images.names[position])
+            image = read_pixels(path)
         except InputError as error:
             return error
         rng = generator(self._seed, "crop", epoch, position)
         view = draw_view(rng, self._views, 0, *image.shape[:2])
         pixels = np.ascontiguousarray(render(image, view, self._views))
-        return _example(pixels, int(self._images.labels[position]), position)
+        return _example(pixels, self._images.labels[position], path)
 
 
 class CentralCrops(Dataset[Example | InputError]):
@@ -139,17 +140,14 @@ class CentralCrops(Dataset[Example | InputError]):
         return len(self._paths)
 
     def __getitem__(self, position: int) -> Example | InputError:
+        path = self._paths[position]
         try:
-            image = read_pixels(self._paths[position])
+            image = read_pixels(path)
         except InputError as error:
             return error
         pixels = np.ascontiguousarray(central_crop(image, *self._sides))
-        return _example(pixels, int(self._labels[position]), position)
+        return _example(pixels, self._labels[position], path)
 
 
-def _example(pixels: Pixels, label: int, position: int) -> Example:
-    return {
-        "image": torch.from_numpy(pixels),
-        "label": torch.tensor(label),
-        "position": position,
-    }
+def _example(pixels: Pixels, label: np.int64, path: Path) -> Example:
+    return {"image": pixels, "label": int(label), "name": str(path)}

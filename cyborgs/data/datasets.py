@@ -5,12 +5,29 @@ from pathlib import Path
 
 from cyborgs.errors import InputError
 
-# Folders that each evaluation reads.
+# Files and folders that each evaluation reads.
 _NEEDED = {
-    "voc_svm": ("VOC2007/ImageSets/Main", "VOC2007/JPEGImages"),
-    "voc_detection": ("VOC2007/Annotations", "VOC2007/JPEGImages", "VOC2012/Annotations"),
+    "voc_svm": (
+        "VOC2007/ImageSets/Main/trainval.txt",
+        "VOC2007/ImageSets/Main/test.txt",
+        "VOC2007/JPEGImages",
+    ),
+    "voc_detection": (
+        "VOC2007/ImageSets/Main/trainval.txt",
+        "VOC2007/ImageSets/Main/test.txt",
+        "VOC2007/JPEGImages",
+        "VOC2007/Annotations",
+        "VOC2012/ImageSets/Main/trainval.txt",
+        "VOC2012/JPEGImages",
+        "VOC2012/Annotations",
+    ),
     "imagenet_linear": ("imagenet/train", "imagenet/val"),
-    "coco_instances": ("coco/train2017", "coco/val2017", "coco/annotations"),
+    "coco_instances": (
+        "coco/train2017",
+        "coco/val2017",
+        "coco/annotations/instances_train2017.json",
+        "coco/annotations/instances_val2017.json",
+    ),
 }
 
 _HOW = {
@@ -22,13 +39,13 @@ _HOW = {
 
 
 def require_datasets(datasets: Path, evaluations: Iterable[str]) -> None:
-    """Raise `InputError`, with a line for each folder that one of the evaluations lacks."""
+    """Raise `InputError`, with a line for each file or folder that an evaluation lacks."""
     missing = [
-        f"downstream.{name}: folder {datasets / folder} does not exist; "
-        f"{_HOW[folder.split('/')[0]]}, or set downstream.datasets"
+        f"downstream.{name}: {datasets / needed} does not exist; "
+        f"{_HOW[needed.split('/')[0]]}, or set downstream.datasets"
         for name in evaluations
-        for folder in _NEEDED.get(name, ())
-        if not (datasets / folder).is_dir()
+        for needed in _NEEDED.get(name, ())
+        if not (datasets / needed).exists()
     ]
     if missing:
         raise InputError("\n".join(missing))

@@ -1,25 +1,26 @@
 """Images with boxes and masks of objects: what detectors are trained and scored on."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from cyborgs.data.annotations import GroundTruth
+from cyborgs.data.annotations import GroundTruth, Outline
 from cyborgs.data.decoding import read_pixels
+from cyborgs.data.packed import Packed
 from cyborgs.errors import InputError
 from cyborgs.files import require_file, sha256
 from cyborgs.seeding import generator
 
 Masks = NDArray[np.bool_]
 
-# An image and its objects as torchvision's detectors take them, and the image's position.
+# An image and its objects as torchvision's detectors take them, in NumPy's arrays: from a loader
+# process, each tensor would take a file descriptor.
 Example = dict[str, Any]
 
 
@@ -33,7 +34,7 @@ class Annotated:
         boxes: float32 ``(n, 4)``: left, top, right and bottom edge, in pixels from the top left.
         labels: int64 ``(n,)``, from 1.
         ignored: bool ``(n,)``: VOC's difficult objects, COCO's crowds.
-        masks: gives bool ``(n, height, width)``, where objects have masks.
+        outlines: of the masks of the objects, where they have some.
     """
 
     path: Path
@@ -41,7 +42,7 @@ class Annotated:
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
     ignored: NDArray[np.bool_]
-    masks: Callable[[], Masks] | None = None
+    outlines: tuple[Outline, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +53,10 @@ class DetectionSet:
         images: in a fixed order.
         classes: names; label 1 is the first.
         digest: SHA-256 of the annotations.
-        truth: where they come from a COCO JSON, that file's content.
+        truth: that they are scored against, where they come from a COCO JSON.
     """
 
-    images: tuple[Annotated, ...]
+    images: Sequence[Annotated]
     classes: tuple[str, ...]
     digest: str
     truth: GroundTruth | None = None
@@ -65,10 +66,16 @@ def coco_objects(images: Path, annotations: Path) -> DetectionSet:
     """The annotated objects of a COCO instances JSON, all of whose images must be there.
 
     Raises `InputError` where a file is missing or damaged, or a box lies outside of its image.
+    Masks are decoded when they are asked for.
     """
     truth = GroundTruth(annotations)
+    classes = tuple(str(c.get("name", c["id"])) for c in truth.categories)
+    found = Packed(_coco_images(truth, images, annotations))
+    return DetectionSet(found, classes, sha256(annotations), truth)
+
+
+def _coco_images(truth: GroundTruth, images: Path, annotations: Path) -> Iterator[Annotated]:
     numbers = {c["id"]: number for number, c in enumerate(truth.categories, start=1)}
-    found = []
     for name in sorted(truth.names):
         path = require_file(images / name, f"image (of {annotations})")
         boxes, labels, ignored = [], [], []
@@ -80,6 +87,11 @@ def coco_objects(images: Path, annotations: Path) -> DetectionSet:
                     f"annotations {annotations}: annotation {annotation['id']} has no 'bbox' of "
                     "four numbers in its image, or a category that 'categories' does not have"
                 )
+            if not isinstance(annotation.get("segmentation"), list | dict):
+                raise InputError(
+                    f"annotations {annotations}: annotation {annotation['id']} has no "
+                    "'segmentation'; give polygons, or run lengths"
+                )
             boxes.append(box)
             labels.append(label)
             ignored.append(bool(annotation.get("iscrowd", 0)))
@@ -89,18 +101,14 @@ def coco_objects(images: Path, annotations: Path) -> DetectionSet:
                 f"annotations {annotations}: the id of image {name} is {identity!r}; number the "
                 "images"
             )
-        found.append(
-            Annotated(
-                path=path,
-                identity=identity,
-                boxes=np.array(boxes, np.float32).reshape(-1, 4),
-                labels=np.array(labels, np.int64),
-                ignored=np.array(ignored, bool),
-                masks=_Masks(truth, name),
-            )
+        yield Annotated(
+            path=path,
+            identity=identity,
+            boxes=np.array(boxes, np.float32).reshape(-1, 4),
+            labels=np.array(labels, np.int64),
+            ignored=np.array(ignored, bool),
+            outlines=truth.outlines(name),
         )
-    classes = tuple(str(c.get("name", c["id"])) for c in truth.categories)
-    return DetectionSet(tuple(found), classes, sha256(annotations), truth)
 
 
 def _box(bbox: Any, height: int, width: int) -> tuple[float, float, float, float] | None:
@@ -115,45 +123,35 @@ def _box(bbox: Any, height: int, width: int) -> tuple[float, float, float, float
     return (left, top, right, bottom) if inside else None
 
 
-@dataclass(frozen=True, eq=False)
-class _Masks:
-    """Decodes an image's masks when they are asked for."""
-
-    truth: GroundTruth
-    name: str
-
-    def __call__(self) -> Masks:
-        return self.truth.raw_masks(self.name)
-
-
 class TrainingExamples(Dataset[Example | InputError]):
     """Examples by ``(epoch, position)``, each mirrored or not by the seed, epoch and position.
 
     An example is a dict: ``image`` uint8 ``(height, width, 3)``, ``boxes`` float32 ``(n, 4)``,
     ``labels`` int64 ``(n,)``, ``masks`` uint8 ``(n, height, width)`` where there are any, and
-    ``position``.  Bad input comes back as the `InputError` itself.
+    ``name``, the file.  Bad input comes back as the `InputError` itself.
 
     Args:
         images: annotated images.
         seed: of the mirroring.
-        crowds: whether ignored objects are trained on too, as is usual for VOC's difficult ones.
+        ignored: whether ignored objects are trained on too, as is usual for VOC's difficult ones.
     """
 
-    def __init__(self, images: DetectionSet, seed: int, crowds: bool) -> None:
-        self._crowds = crowds
+    def __init__(self, images: DetectionSet, seed: int, ignored: bool) -> None:
+        self._ignored = ignored
         self._seed = seed
-        kept = [image for image in images.images if self._chosen(image).any()]
+        self._images = images.images
+        kept = [number for number, image in enumerate(self._images) if self._chosen(image).any()]
         if not kept:
             raise InputError("no image for training has an object; is this the right data set?")
-        self._images = kept
+        self._positions = np.array(kept)
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self._positions)
 
     def _chosen(self, image: Annotated) -> NDArray[np.bool_]:
         width, height = (image.boxes[:, 2:] - image.boxes[:, :2]).T
         chosen = (width > 0) & (height > 0)
-        return chosen if self._crowds else chosen & ~image.ignored
+        return chosen if self._ignored else chosen & ~image.ignored
 
     def __getitem__(self, key: tuple[int, int]) -> Example | InputError:
         try:
@@ -162,11 +160,13 @@ class TrainingExamples(Dataset[Example | InputError]):
             return error
 
     def _example(self, epoch: int, position: int) -> Example:
-        image = self._images[position]
+        image = self._images[self._positions[position]]
         pixels = read_pixels(image.path)
         chosen = self._chosen(image)
         boxes = image.boxes[chosen]
-        masks = None if image.masks is None else image.masks()[chosen]
+        masks = None
+        if image.outlines is not None:
+            masks = np.stack([image.outlines[i].mask() for i in np.flatnonzero(chosen)])
         if masks is not None and masks.shape[1:] != pixels.shape[:2]:
             raise InputError(
                 f"image {image.path} has {pixels.shape[0]} x {pixels.shape[1]} pixels (height x "
@@ -186,13 +186,13 @@ class TrainingExamples(Dataset[Example | InputError]):
             )
             masks = None if masks is None else masks[:, :, ::-1]
         example = {
-            "image": torch.from_numpy(np.ascontiguousarray(pixels)),
-            "boxes": torch.from_numpy(np.ascontiguousarray(boxes)),
-            "labels": torch.from_numpy(image.labels[chosen]),
-            "position": position,
+            "image": np.ascontiguousarray(pixels),
+            "boxes": np.ascontiguousarray(boxes),
+            "labels": image.labels[chosen],
+            "name": str(image.path),
         }
         if masks is not None:
-            example["masks"] = torch.from_numpy(np.ascontiguousarray(masks)).to(torch.uint8)
+            example["masks"] = np.ascontiguousarray(masks).astype(np.uint8)
         return example
 
 
@@ -215,4 +215,4 @@ class TestImages(Dataset[Example | InputError]):
             pixels = read_pixels(self._images[position].path)
         except InputError as error:
             return error
-        return {"image": torch.from_numpy(pixels), "position": position}
+        return {"image": pixels, "position": position}

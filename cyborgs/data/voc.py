@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyborgs.data.detection import Annotated, DetectionSet
+from cyborgs.data.packed import Packed
 from cyborgs.errors import InputError
 from cyborgs.files import require_file
 
@@ -98,7 +99,7 @@ def voc_objects(roots: Sequence[Path], split: str, classes: Sequence[str]) -> De
             digest.update(content)
             picture = require_file(root / f"JPEGImages/{name}.jpg", "image")
             images.append(_annotated(path, content, picture, len(images) + 1, classes))
-    return DetectionSet(tuple(images), tuple(classes), digest.hexdigest())
+    return DetectionSet(Packed(images), tuple(classes), digest.hexdigest())
 
 
 def _annotated(

@@ -124,10 +124,11 @@ def voc_ap(images: DetectionSet, found: Sequence[Detections]) -> dict[str, float
         found: for each image, in the same order.
     """
     thresholds = [number / 100 for number in range(50, 100, 5)]
+    annotated = list(images.images)
     by_class = [
-        [voc_class_ap(images.images, found, label, iou) for iou in thresholds]
+        [voc_class_ap(annotated, found, label, iou) for iou in thresholds]
         for label in range(1, len(images.classes) + 1)
-        if any(((i.labels == label) & ~i.ignored).any() for i in images.images)
+        if any(((i.labels == label) & ~i.ignored).any() for i in annotated)
     ]
     # No class has an object: nothing can be found.
     means = np.mean(by_class or [[0.0] * len(thresholds)], axis=0)

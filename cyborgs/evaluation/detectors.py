@@ -19,6 +19,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from cyborgs.config.downstream import Detection
 from cyborgs.data.detection import Example
+from cyborgs.memory import give_back
 from cyborgs.models.backbones import LAYERS, Backbone
 from cyborgs.models.normalise import DEVIATION, MEAN
 
@@ -29,6 +30,10 @@ KEPT, LEAST = 100, 0.05
 class Detector(nn.Module):
     """One of torchvision's detectors, by examples.
 
+    In autocast its convolutions and matrix products are in half precision.  Their outputs become
+    float32 again before they meet boxes: torchvision gives boxes the type of what they meet, and
+    among pixels beyond 512, bfloat16 knows every fourth.
+
     Args:
         network: the detector.
     """
@@ -36,6 +41,10 @@ class Detector(nn.Module):
     def __init__(self, network: GeneralizedRCNN) -> None:
         super().__init__()
         self.network = network
+        heads = network.roi_heads
+        for part in (network.backbone, network.rpn.head, heads.box_predictor, heads.mask_predictor):
+            if part is not None:
+                part.register_forward_hook(_hook)
 
     def forward(self, batch: list[Example]) -> dict[str, Tensor]:
         """Losses by name.  ``batch``: as `cyborgs.data.detection.TrainingExamples` has it."""
@@ -43,18 +52,34 @@ class Detector(nn.Module):
             {name: example[name] for name in ("boxes", "labels", "masks") if name in example}
             for example in batch
         ]
-        losses: dict[str, Tensor] = self.network([_floats(e["image"]) for e in batch], targets)
+        losses: dict[str, Tensor] = self.network(_images(batch), targets)
         return losses
 
     def detect(self, batch: list[Example]) -> list[dict[str, Tensor]]:
         """``boxes``, ``scores``, ``labels`` and ``masks`` of each image, in its own pixels."""
-        found: list[dict[str, Tensor]] = self.network([_floats(e["image"]) for e in batch])
+        found: list[dict[str, Tensor]] = self.network(_images(batch))
         return found
 
 
-def _floats(image: Tensor) -> Tensor:
+def _images(batch: list[Example]) -> list[Tensor]:
     """uint8 ``(height, width, 3)`` to float32 ``(3, height, width)`` in 0 … 1."""
-    return image.permute(2, 0, 1).float() / 255
+    if batch[0]["image"].device.type == "cpu":
+        # Images of ever other sizes leave gaps, which add up to gigabytes.
+        give_back()
+    return [example["image"].permute(2, 0, 1).float() / 255 for example in batch]
+
+
+def _hook(_module: nn.Module, _arguments: Any, output: Any) -> Any:
+    return _as_float32(output)
+
+
+def _as_float32(output: Any) -> Any:
+    """A tensor, or those in lists, tuples and dicts, as float32."""
+    if isinstance(output, Tensor):
+        return output.float()
+    if isinstance(output, dict):
+        return {name: _as_float32(value) for name, value in output.items()}
+    return type(output)(_as_float32(value) for value in output)
 
 
 def faster_rcnn(backbone: Backbone, classes: int, settings: Detection) -> Detector:

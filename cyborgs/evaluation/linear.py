@@ -31,20 +31,23 @@ class LinearClassifier(nn.Module):
         self.backbone.eval()
         return self
 
-    def forward(self, batch: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """The loss ``loss_classifier``, of examples with ``image`` and ``label``."""
-        labels = torch.stack([example["label"] for example in batch])
-        return {"loss_classifier": F.cross_entropy(self.scores(batch), labels)}
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The loss ``loss_classifier``.  ``batch``: ``image`` and ``label``, of all examples."""
+        return {"loss_classifier": F.cross_entropy(self.scores(batch["image"]), batch["label"])}
 
-    def scores(self, batch: list[dict[str, Any]]) -> Tensor:
-        """Score of every class, ``(batch, classes)``."""
-        scores: Tensor = self.layer(pooled(self.backbone, batch))
+    def scores(self, images: Tensor) -> Tensor:
+        """Score of every class, ``(batch, classes)``; images as `pooled` takes them."""
+        scores: Tensor = self.layer(pooled(self.backbone, images))
         return scores
 
 
-def pooled(backbone: Backbone, batch: list[dict[str, Any]]) -> Tensor:
-    """Mean of layer4's output over its grid, of equally large images: ``(batch, channels)``."""
-    images = torch.stack([example["image"] for example in batch])
+def pooled(backbone: Backbone, images: Tensor) -> Tensor:
+    """Mean of layer4's output over its grid, ``(batch, channels)``.
+
+    Args:
+        backbone: no gradient reaches it.
+        images: uint8 RGB ``(batch, height, width, 3)``.
+    """
     with torch.no_grad():
         features: Tensor = backbone(normalise(images))["layer4"].mean((2, 3))
     return features

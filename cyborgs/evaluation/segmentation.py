@@ -6,7 +6,8 @@ categories, as PASCAL VOC has it (background is one of them).  The classifier is
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -16,7 +17,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import confusion_matrix
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
@@ -170,7 +170,7 @@ def _score(
     device: torch.device,
 ) -> dict[str, float]:
     stride = block_stride(f"{settings.layers[0]}.0")
-    truths, guesses = [], []
+    pairs: Counter[tuple[int, int]] = Counter()
     for position in test:
         image, labels = read(position)
         small = shrink(image, settings.short_side)
@@ -185,18 +185,30 @@ def _score(
         cols = torch.arange(width) * (small.shape[1] / width)
         guess = classifier.classes_[interpolate(grid, rows, cols, stride).argmax(0).numpy()]
         counted = labels != IGNORED
-        truths.append(labels[counted])
-        guesses.append(guess[counted])
-    truth, guess = np.concatenate(truths), np.concatenate(guesses)
-    if not len(truth):
+        pairs.update(count_pairs(labels[counted], guess[counted]))
+    if not pairs:
         raise InputError("downstream.segmentation: the images for testing have no labelled pixel")
-    return miou(truth, guess)
+    return miou(pairs)
 
 
-def miou(truth: Labels, guess: Labels) -> dict[str, float]:
-    """Mean IoU over the categories of ``truth``, and share of right pixels, of flat labels."""
-    names = np.union1d(truth, guess)
-    counts = confusion_matrix(truth, guess, labels=names)
-    right, own, given = counts.diagonal(), counts.sum(1), counts.sum(0)
-    ious = right[own > 0] / (own + given - right)[own > 0]
-    return {"miou": float(ious.mean()), "accuracy": float(right.sum() / counts.sum())}
+def count_pairs(truth: Labels, guess: Labels) -> Counter[tuple[int, int]]:
+    """How many pixels have each pair of true and guessed category; flat labels, not negative."""
+    joined = truth.astype(np.int64) << 32 | guess.astype(np.int64)
+    values, counts = np.unique(joined, return_counts=True)
+    pairs = zip((values >> 32).tolist(), (values & 0xFFFFFFFF).tolist(), strict=True)
+    return Counter(dict(zip(pairs, counts.tolist(), strict=True)))
+
+
+def miou(pairs: Mapping[tuple[int, int], int]) -> dict[str, float]:
+    """Mean IoU over the true categories, and share of right pixels.
+
+    Args:
+        pairs: as `count_pairs` has them, of all images together; at least one.
+    """
+    own, given = Counter[int](), Counter[int]()
+    for (truth, guess), count in pairs.items():
+        own[truth] += count
+        given[guess] += count
+    right = {category: pairs.get((category, category), 0) for category in own}
+    ious = [right[c] / (own[c] + given[c] - right[c]) for c in own]
+    return {"miou": sum(ious) / len(ious), "accuracy": sum(right.values()) / own.total()}

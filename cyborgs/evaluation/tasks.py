@@ -1,23 +1,20 @@
 """The evaluations that train: what each one trains, on what, and how it is scored."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pycocotools import mask as run_lengths
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from cyborgs import distributed
-from cyborgs.config.downstream import (
-    Detection,
-    Downstream,
-    ImagenetLinear,
-)
-from cyborgs.data.classes import CentralCrops, ClassifiedExamples, find_classified
+from cyborgs.config.downstream import Detection, Downstream, ImagenetLinear
+from cyborgs.data.classes import CentralCrops, Classified, ClassifiedExamples, find_classified
 from cyborgs.data.dataset import load_batches
 from cyborgs.data.detection import DetectionSet, TestImages, TrainingExamples, coco_objects
 from cyborgs.data.voc import voc_classes, voc_objects
@@ -35,6 +32,9 @@ from cyborgs.models.backbones import Backbone
 from cyborgs.progress import track
 from cyborgs.training.finetune import Recipe, autocast, moved
 from cyborgs.training.schedule import learning_rate
+
+# Batches of scoring after which processes wait for one another.
+_MEET = 16
 
 # Of a trained network, a device and a number of loader processes; figures in the first process.
 Score = Callable[[Any, torch.device, int], dict[str, float]]
@@ -54,6 +54,7 @@ class Task:
         steps: how many.
         batchnorm: steps after those that measure BatchNorm's statistics.
         examples: for training, by ``(epoch, position)``, from a seed.
+        collate: makes a batch of examples.
         count: number of positions.
         score: figures on the test images.
         tested: number of test images.
@@ -68,6 +69,7 @@ class Task:
     steps: int
     batchnorm: int
     examples: Callable[[int], Dataset[Any]]
+    collate: Callable[[list[Any]], Any]
     count: int
     score: Score
     tested: int
@@ -108,10 +110,7 @@ def imagenet_linear(config: Downstream, datasets: Path) -> Task:
         )
 
     def score(network: LinearClassifier, device: torch.device, workers: int) -> dict[str, float]:
-        rank, ranks = distributed.rank(), distributed.size()
-        paths = [test.folder / name for name in test.names[rank::ranks]]
-        crops = CentralCrops(paths, labels[rank::ranks], settings.short_side, settings.crop)
-        return _accuracy(network, crops, settings, device, workers)
+        return _accuracy(network, test, labels, settings, device, workers)
 
     return Task(
         name="imagenet_linear",
@@ -124,10 +123,11 @@ def imagenet_linear(config: Downstream, datasets: Path) -> Task:
                 "weight_decay": settings.weight_decay,
             }
         ],
-        recipe=_recipe(settings, rate, "imagenet_linear"),
+        recipe=_recipe(settings, rate, "lower downstream.imagenet_linear.rate"),
         steps=settings.epochs * steps_per_epoch,
         batchnorm=0,
         examples=lambda seed: ClassifiedExamples(train, settings.crop, seed),
+        collate=default_collate,
         count=len(train.names),
         score=score,
         tested=len(test.names),
@@ -148,6 +148,8 @@ def voc_detection(config: Downstream, datasets: Path) -> Task:
         voc_objects(years, "trainval", classes),
         voc_objects(years[:1], "test", classes),
         faster_rcnn,
+        # Detectron2 trains on VOC's difficult objects, and not on COCO's crowds.
+        ignored=True,
     )
 
 
@@ -165,7 +167,14 @@ def coco_instances(config: Downstream, datasets: Path) -> Task:
         raise InputError(
             f"{coco / 'annotations'}: the categories of train2017 and val2017 are not the same"
         )
-    return _detection("coco_instances", config, config.coco_instances, train, test, mask_rcnn)
+    assert test.truth is not None
+    # What scoring would find in days from now.
+    test.truth.for_scoring()
+    # The JSON as a whole: gigabytes, in every process.
+    train = replace(train, truth=None)
+    return _detection(
+        "coco_instances", config, config.coco_instances, train, test, mask_rcnn, ignored=False
+    )
 
 
 def _detection(
@@ -175,10 +184,10 @@ def _detection(
     train: DetectionSet,
     test: DetectionSet,
     build: Callable[[Backbone, int, Detection], Detector],
+    ignored: bool,
 ) -> Task:
-    # Detectron2 trains on VOC's difficult objects, and not on COCO's crowds.
-    crowds = train.truth is None
-    count = len(TrainingExamples(train, 0, crowds))
+    count = len(TrainingExamples(train, 0, ignored))
+    remedy = f"lower downstream.{name}.rate, or raise downstream.{name}.warmup"
     _require_batch(settings.batch_size, count, name, train.images[0].path.parent)
 
     def rate(step: int) -> float:
@@ -204,10 +213,11 @@ def _detection(
         inputs={"train": train.digest, "test": test.digest},
         network=lambda backbone: build(backbone, len(train.classes), settings),
         groups=lambda network: parameter_groups(network, settings.weight_decay),
-        recipe=_recipe(settings, rate, name),
+        recipe=_recipe(settings, rate, remedy),
         steps=settings.iterations,
         batchnorm=settings.batchnorm,
-        examples=lambda seed: TrainingExamples(train, seed, crowds),
+        examples=lambda seed: TrainingExamples(train, seed, ignored),
+        collate=list,
         count=count,
         score=score,
         tested=len(test.images),
@@ -215,14 +225,14 @@ def _detection(
 
 
 def _recipe(
-    settings: Detection | ImagenetLinear, rate: Callable[[int], float], name: str
+    settings: Detection | ImagenetLinear, rate: Callable[[int], float], remedy: str
 ) -> Recipe:
     return Recipe(
         batch_size=settings.batch_size,
         rate=rate,
         momentum=settings.momentum,
         precision=settings.precision,
-        key=f"downstream.{name}.rate",
+        remedy=remedy,
     )
 
 
@@ -237,23 +247,28 @@ def _require_batch(batch_size: int, images: int, name: str, folder: Path) -> Non
 @torch.inference_mode()
 def _accuracy(
     network: LinearClassifier,
-    crops: CentralCrops,
+    test: Classified,
+    labels: NDArray[np.int64],
     settings: ImagenetLinear,
     device: torch.device,
     workers: int,
 ) -> dict[str, float]:
+    rank, ranks = distributed.rank(), distributed.size()
+    own = range(rank, len(test.names), ranks)
+    paths = [test.folder / test.names[number] for number in own]
+    crops = CentralCrops(paths, labels[own], settings.short_side, settings.crop)
+    size = max(1, settings.batch_size // ranks)
+    keys = [list(range(i, min(i + size, len(own)))) for i in range(0, len(own), size)]
+    batches = load_batches(crops, keys, workers, device.type == "cuda")
+    batches = distributed.in_step(batches, len(test.names) // ranks // size, _MEET, device)
     right = torch.zeros(3, dtype=torch.float64, device=device)  # first, among five, all
-    label = "imagenet_linear, test" if distributed.rank() == 0 else None
-    size = settings.batch_size
-    keys = [list(range(i, min(i + size, len(crops)))) for i in range(0, len(crops), size)]
-    batches = load_batches(crops, keys, workers, device.type == "cuda", list)
+    label = "imagenet_linear, test" if rank == 0 else None
     for batch in track(batches, len(keys), label, "batches"):
-        examples = moved(batch, device)
+        batch = moved(batch, device)
         with autocast(device, settings.precision):
-            scores = network.scores(examples)
-        truth = torch.stack([example["label"] for example in examples])
+            scores = network.scores(batch["image"])
         best = scores.topk(min(5, scores.shape[1]), dim=1).indices
-        hits = best == truth[:, None]
+        hits = best == batch["label"][:, None]
         right[0] += hits[:, 0].sum()
         right[1] += hits.sum()
         right[2] += len(hits)
@@ -268,15 +283,17 @@ def detect(
     """What a trained detector finds in every image, in their order, in every process."""
     network.eval()
     use_test_side(network, settings.test_side)
-    own = TestImages(images, distributed.rank(), distributed.size())
-    label = "detect" if distributed.rank() == 0 else None
+    rank, ranks = distributed.rank(), distributed.size()
+    own = TestImages(images, rank, ranks)
+    label = "detect" if rank == 0 else None
     keys = [[number] for number in range(len(own))]
     batches = load_batches(own, keys, workers, device.type == "cuda", list)
+    batches = distributed.in_step(batches, len(images.images) // ranks, _MEET, device)
     found: dict[int, Detections] = {}
     for batch in track(batches, len(keys), label, "images"):
         with autocast(device, settings.precision):
             (result,) = network.detect(moved(batch, device))
-        found[int(batch[0]["position"])] = detections(result)
+        found[batch[0]["position"]] = detections(result)
     everywhere = {k: v for part in distributed.gather_objects(found) for k, v in part.items()}
     return [everywhere[position] for position in range(len(images.images))]
 

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from cyborgs.config import Compute
 from cyborgs.config.downstream import Downstream, Objects
-from cyborgs.data.annotations import GroundTruth
+from cyborgs.data.annotations import GroundTruth, draw_annotated
 from cyborgs.data.decoding import decode
 from cyborgs.data.index import Index, read_index
 from cyborgs.distributed import choose_device
@@ -18,7 +17,6 @@ from cyborgs.evaluation.results import Result, rows_of, write_result
 from cyborgs.evaluation.sources import RANDOM, Source
 from cyborgs.files import sha256
 from cyborgs.progress import say, track
-from cyborgs.seeding import generator
 from cyborgs.stages.provenance import provenance
 from cyborgs.tables import aligned
 
@@ -83,12 +81,6 @@ def run(
     )
     say(aligned(rows_of([result])))
     return result
-
-
-def draw_annotated(index: Index, truth: GroundTruth, most: int, purpose: str) -> NDArray[np.int64]:
-    """Positions of annotated images, rising: the same for every backbone and seed."""
-    annotated = np.array([p for p in range(len(index)) if index[p].name in truth], np.int64)
-    return np.sort(generator(0, purpose).permutation(annotated)[:most])
 
 
 def _crops(images: Path, index: Index, truth: GroundTruth, settings: Objects) -> Crops:

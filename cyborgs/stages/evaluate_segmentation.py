@@ -6,7 +6,7 @@ import torch
 
 from cyborgs.config import Compute
 from cyborgs.config.downstream import Downstream
-from cyborgs.data.annotations import GroundTruth
+from cyborgs.data.annotations import GroundTruth, draw_annotated
 from cyborgs.data.decoding import decode
 from cyborgs.data.index import read_index
 from cyborgs.distributed import choose_device
@@ -16,7 +16,6 @@ from cyborgs.evaluation.segmentation import IGNORED, Labels, Pixels, evaluate, s
 from cyborgs.evaluation.sources import Source
 from cyborgs.files import sha256
 from cyborgs.progress import say, track
-from cyborgs.stages.evaluate_objects import draw_annotated
 from cyborgs.stages.provenance import provenance
 from cyborgs.tables import aligned
 

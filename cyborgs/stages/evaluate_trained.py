@@ -40,7 +40,7 @@ def run(
     """Train from a backbone, score, and write the figures as JSON.
 
     Interrupted, the same call continues from the last rolling checkpoint and comes to the same
-    figures.
+    figures (on GPUs nearly: see `Finetuner`).
 
     Args:
         task: what is trained, and how it is scored.
@@ -97,21 +97,22 @@ def run(
                 ranks,
             )
             pin = device.type == "cuda"
-            return len(steps), load_batches(examples, steps, compute.workers, pin, list)
+            return len(steps), load_batches(examples, steps, compute.workers, pin, task.collate)
 
         def checkpoint() -> None:
             rolling.save(trainer.state(record))
 
         if trainer.step < task.steps:
             count, training = batches(trainer.step, task.steps)
-            run_steps(trainer, training, count, checkpoint, compute, metrics, task.name)
             # Scoring may take long, too.
-            if lead:
-                checkpoint()
+            run_steps(trainer, training, count, checkpoint, compute, metrics, task.name, more=True)
         if task.batchnorm:
             count, measuring = batches(task.steps, task.steps + task.batchnorm)
             label = f"{task.name}, BatchNorm" if lead else None
+            measuring = distributed.in_step(measuring, count, 1, device)
             trainer.measure_batchnorm(track(measuring, count, label, "steps"))
+        else:
+            trainer.share_batchnorm()
         figures = task.score(trainer.network.eval(), device, compute.workers)
         if lead:
             row = {"seed": seed, "train": task.count, "test": task.tested, **figures}

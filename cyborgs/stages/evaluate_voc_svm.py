@@ -134,9 +134,10 @@ def _features(
     crops = CentralCrops(paths, np.zeros(len(paths), np.int64), settings.short_side, settings.crop)
     keys = [list(range(i, min(i + _BATCH, len(paths)))) for i in range(0, len(paths), _BATCH)]
     found = []
-    batches = load_batches(crops, keys, compute.workers, device.type == "cuda", list)
+    batches = load_batches(crops, keys, compute.workers, device.type == "cuda")
     for batch in track(batches, len(keys), f"voc_svm, {split}", "batches"):
-        found.append(F.normalize(pooled(backbone, moved(batch, device)), dim=-1).cpu())
+        images = moved(batch["image"], device)
+        found.append(F.normalize(pooled(backbone, images), dim=-1).cpu())
     return torch.cat(found).numpy()
 
 

@@ -1,10 +1,11 @@
 """Training a network on labels: what evaluations do to a backbone, or to a layer behind it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -12,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cyborgs import distributed
 from cyborgs.seeding import derive
 from cyborgs.training.containers import read_container, write_container
-from cyborgs.training.loop import share_loss
+from cyborgs.training.loop import enumerate_first, share_loss
 from cyborgs.training.metrics import Row
 
 FORMAT = "cyborgs-finetuning"
@@ -60,25 +61,26 @@ class Recipe:
         rate: learning rate at a step.
         momentum: of SGD.
         precision: "float32", "bfloat16" or "float16".
-        key: of the setting to lower where training diverges.
+        remedy: what to do where training diverges.
     """
 
     batch_size: int
     rate: Callable[[int], float]
     momentum: float
     precision: str
-    key: str
+    remedy: str
 
 
 class Finetuner:
     """A network, SGD and a step counter on a device.
 
     All random numbers of a step depend on the seed, the step and the process alone, so that a
-    training that was interrupted takes the steps of one that was not.
+    training that was interrupted takes the steps of one that was not (on GPUs up to rounding: some
+    of their sums have no fixed order).
 
     Args:
         network: gives losses by name for a batch, to be added up.  A batch is a list of examples,
-            dicts with ``position`` (of the image) and tensors.
+            dicts of arrays or tensors and ``name`` (the image's), or one dict of them all.
         groups: its parameters, as SGD takes them.
         recipe: how.
         steps_per_epoch: optimiser steps an epoch.
@@ -138,9 +140,7 @@ class Finetuner:
         """Learning rate of the next step."""
         return self._recipe.rate(self.step)
 
-    def train_step(
-        self, batch: Sequence[dict[str, Any]], leave: bool = False
-    ) -> tuple[float, bool]:
+    def train_step(self, batch: Any, leave: bool = False) -> tuple[float, bool]:
         """Take one step.
 
         Args:
@@ -160,9 +160,9 @@ class Finetuner:
             losses: dict[str, Tensor] = self._distributed(moved(batch, self._device))
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
-        positions = [int(example["position"]) for example in batch]
+        names = batch["name"] if isinstance(batch, dict) else [e["name"] for e in batch]
         mean, leave = share_loss(
-            total.detach(), leave, self.step, rate, positions, self._recipe.key
+            total.detach(), leave, self.step, rate, enumerate_first(names), self._recipe.remedy
         )
         for group in self._optimiser.param_groups:
             group["lr"] = rate
@@ -173,7 +173,7 @@ class Finetuner:
         return mean, leave
 
     @torch.no_grad()
-    def measure_batchnorm(self, batches: Iterable[Sequence[dict[str, Any]]]) -> None:
+    def measure_batchnorm(self, batches: Iterable[Any]) -> None:
         """Replace the running statistics of BatchNorm by means over batches, of all processes.
 
         What the weights of the last step give, without those of earlier ones (Wu and Johnson,
@@ -182,9 +182,7 @@ class Finetuner:
         Args:
             batches: as `train_step` takes them.
         """
-        norms = [
-            m for m in self.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
-        ]
+        norms = self._norms()
         for norm in norms:
             norm.reset_running_stats()
             # A plain mean from here on.
@@ -194,11 +192,22 @@ class Finetuner:
             torch.manual_seed(derive(self._seed, "batchnorm", number, distributed.rank()))
             with autocast(self._device, self._recipe.precision):
                 self.network(moved(batch, self._device))
-        for norm in norms:
-            assert norm.running_mean is not None
-            assert norm.running_var is not None
-            for statistic in (norm.running_mean, norm.running_var):
-                statistic.copy_(distributed.gather(statistic).mean(0))
+        for statistic in self._statistics():
+            statistic.copy_(distributed.gather(statistic).mean(0))
+
+    @torch.no_grad()
+    def share_batchnorm(self) -> None:
+        """Give the running statistics of the first process, which a checkpoint has, to all."""
+        for statistic in self._statistics():
+            statistic.copy_(distributed.gather(statistic)[0])
+
+    def _norms(self) -> list[nn.modules.batchnorm._BatchNorm]:
+        modules = self.network.modules()
+        return [m for m in modules if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+    def _statistics(self) -> list[Tensor]:
+        found = [s for norm in self._norms() for s in (norm.running_mean, norm.running_var)]
+        return [statistic for statistic in found if statistic is not None]
 
     def health(self) -> Row:
         """Mean of each loss over this process's steps since this was last asked."""
@@ -227,12 +236,12 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
 
 
-def moved(batch: Sequence[dict[str, Any]], device: torch.device) -> list[dict[str, Any]]:
-    """Examples with their tensors on a device."""
-    return [
-        {
-            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-            for name, value in example.items()
-        }
-        for example in batch
-    ]
+def moved(batch: Any, device: torch.device) -> Any:
+    """A batch with its arrays and tensors as tensors on a device, and all else as it is."""
+    if isinstance(batch, dict):
+        return {name: moved(value, device) for name, value in batch.items()}
+    if isinstance(batch, list):
+        return [moved(value, device) for value in batch]
+    if isinstance(batch, np.ndarray):
+        batch = torch.from_numpy(batch)
+    return batch.to(device, non_blocking=True) if isinstance(batch, Tensor) else batch

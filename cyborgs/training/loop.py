@@ -127,12 +127,13 @@ class Trainer:
         Raises:
             InputError: a loss that is not finite, before any weight is changed.
         """
-        positions = batch["positions"].tolist()
+        images = f"{enumerate_first(batch['positions'].tolist())} of the index"
         batch = {k: v.to(self._device, non_blocking=True) for k, v in batch.items()}
         rate = self.rate()
         self.optimiser.zero_grad(set_to_none=True)
         loss = self._backward(batch)
-        mean, leave = share_loss(loss, leave, self.step, rate, positions, "pretrain.base_rate")
+        remedy = "lower pretrain.base_rate or lengthen the warm-up"
+        mean, leave = share_loss(loss, leave, self.step, rate, images, remedy)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self._scaler.step(self.optimiser)
@@ -240,15 +241,15 @@ class Training(Protocol):
 
 
 def share_loss(
-    loss: Tensor, leave: bool, step: int, rate: float, positions: Sequence[int], key: str
+    loss: Tensor, leave: bool, step: int, rate: float, images: str, remedy: str
 ) -> tuple[float, bool]:
     """The mean loss over all ranks, and whether any of them was asked to leave.
 
     Args:
         loss: of this rank, a scalar without gradient.
         leave: whether this rank was asked to leave.
-        step, rate, positions: the step, its learning rate, and its images in this rank.
-        key: of the setting to lower where training diverges.
+        step, rate, images: the step, its learning rate, and its images in this rank.
+        remedy: what to do where training diverges.
 
     Raises:
         InputError: a loss that is not finite.
@@ -257,12 +258,16 @@ def share_loss(
     everywhere = distributed.gather(told)  # (ranks, 2)
     mean = float(everywhere[:, 0].mean())
     if not math.isfinite(mean):
-        shown = ", ".join(map(str, positions[:8])) + (" …" if len(positions) > 8 else "")
         raise InputError(
-            f"loss is {mean} at step {step}, learning rate {rate:.3g}, images {shown} of "
-            f"the index: training has diverged; lower {key} or lengthen the warm-up"
+            f"loss is {mean} at step {step}, learning rate {rate:.3g}, images {images}: training "
+            f"has diverged; {remedy}"
         )
     return mean, bool(everywhere[:, 1].any())
+
+
+def enumerate_first(values: Sequence[object]) -> str:
+    """The first of some values, for a message."""
+    return ", ".join(map(str, values[:8])) + (" …" if len(values) > 8 else "")
 
 
 def train(
@@ -274,8 +279,11 @@ def train(
     log: Callable[[Row], None],
     stop: Stop,
     label: str = "pretrain",
+    more: bool = False,
 ) -> None:
     """Take a step on every batch; save about every ``every`` seconds and at each epoch's end.
+
+    After the last step it neither saves nor leaves, unless there is ``more`` to do.
 
     Args:
         trainer: takes the steps.
@@ -290,6 +298,7 @@ def train(
             the trainer's ``health`` over this process's steps.
         stop: asks to leave after the step under way.
         label: of the progress.
+        more: whether work that takes long follows the last step.
 
     Raises:
         ResumeLaterError: a process was asked to leave, and the state is saved.
@@ -325,9 +334,9 @@ def train(
             )
             losses.clear()
             begin, waited = now, waiting.seconds
-        if trainer.step == last:
+        if trainer.step == last and not more:
             continue
-        if leave or within == 0 or now - saved >= every:
+        if leave or within == 0 or trainer.step == last or now - saved >= every:
             checkpoint()
             saved = time.monotonic()
         if leave:

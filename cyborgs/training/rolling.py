@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from cyborgs import distributed
 from cyborgs.errors import InputError
 from cyborgs.progress import say
 
@@ -52,7 +53,18 @@ class Rolling(Generic[State]):
             path.unlink(missing_ok=True)
 
     def load(self) -> State | None:
-        """The last checkpoint that can be read, or None; says which, and what cannot be read."""
+        """The last checkpoint that can be read, or None; says which, and what cannot be read.
+
+        Of several processes the first chooses, so that all continue from the same step.  Raises
+        `InputError` where another one cannot read what it chose.
+        """
+        state, name = self._load_last() if distributed.rank() == 0 else (None, None)
+        chosen = distributed.gather_objects(name)[0]
+        if chosen is not None and state is None:
+            state = self._load(self._folder / chosen)
+        return state
+
+    def _load_last(self) -> tuple[State, str] | tuple[None, None]:
         for path in reversed(self._paths()):
             try:
                 state = self._load(path)
@@ -60,8 +72,8 @@ class Rolling(Generic[State]):
                 say(f"{error}; going back to the one before")
                 continue
             say(f"continuing from step {state.step}, saved in {path}")
-            return state
-        return None
+            return state, path.name
+        return None, None
 
     def __bool__(self) -> bool:
         """Whether there are any."""

@@ -26,6 +26,7 @@ def run_steps(
     compute: Compute,
     metrics: Path | None,
     label: str,
+    more: bool = False,
 ) -> list[Row]:
     """Take a step on every batch, save now and then, and leave when asked to or out of time.
 
@@ -37,6 +38,7 @@ def run_steps(
         compute: how often to save, and how long before a time limit to leave.
         metrics: file for the figures of each epoch, or None.
         label: of the progress.
+        more: whether work that takes long follows the last step, which is then saved too.
 
     Returns:
         The figures of each epoch that ended (`train`), in the first process.
@@ -63,5 +65,5 @@ def run_steps(
         left -= min(60 * compute.leave_minutes, left / 2)
     every = 60 * compute.checkpoint_minutes
     with note_signals(left) as stop:
-        train(trainer, batches, steps, save, every, note, stop, label)
+        train(trainer, batches, steps, save, every, note, stop, label, more)
     return rows

@@ -52,9 +52,9 @@ def main() -> None:
         rows.append((name, train, test, hours))
     network = LinearClassifier(Backbone("resnet50"), 1000)
     batch = crops(32)
-    train = seconds(network, batch, trained_alone, options) / len(batch)
+    train = seconds(network, batch, trained_alone, options) / 32
     network.eval()
-    test = timed(partial(network.scores, batch), options) / len(batch)
+    test = timed(partial(network.scores, batch["image"]), options) / 32
     linear = settings.imagenet_linear
     hours = (train * IMAGENET * linear.epochs + test * IMAGENET_VAL) / 3600
     rows.append(("imagenet_linear", train, test, hours))
@@ -79,14 +79,14 @@ def detection_batch(classes: int) -> list[dict]:
             "boxes": torch.cat([corners, corners + sizes], 1),
             "labels": torch.randint(1, classes + 1, (6,), generator=draw),
             "masks": masks,
-            "position": 0,
+            "name": "",
         }
     ]
 
 
-def crops(number: int) -> list[dict]:
-    image = torch.randint(0, 256, (224, 224, 3), dtype=torch.uint8)
-    return [{"image": image, "label": torch.tensor(i), "position": i} for i in range(number)]
+def crops(number: int) -> dict:
+    images = torch.randint(0, 256, (number, 224, 224, 3), dtype=torch.uint8)
+    return {"image": images, "label": torch.arange(number), "name": [""] * number}
 
 
 def trained_alone(network: torch.nn.Module, _: float) -> list[dict]:

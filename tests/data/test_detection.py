@@ -105,10 +105,8 @@ class TestCocoObjects:
             assert image.labels.dtype == np.int64
             assert image.ignored.tolist() == [crowd == 1 for _, _, crowd in own]
             assert image.ignored.dtype == bool
-            masks = image.masks()
-            assert masks.shape == (len(own), H, W)
-            for mask, (box, _, _) in zip(masks, own, strict=True):
-                np.testing.assert_array_equal(mask, shape_of(*box))
+            for outline, (box, _, _) in zip(image.outlines, own, strict=True):
+                np.testing.assert_array_equal(outline.mask(), shape_of(*box))
 
     def test_an_image_that_is_not_there(self, coco, refused):
         folder, path = coco
@@ -138,6 +136,17 @@ class TestCocoObjects:
         annotations["annotations"][1] |= change
         write_annotations(folder, annotations)
         with refused("instances.json", f"annotation {annotations['annotations'][1]['id']}"):
+            coco_objects(folder, path)
+
+    @pytest.mark.parametrize("change", [{"segmentation": None}, {"segmentation": 3}, {}])
+    def test_an_annotation_without_a_mask(self, change, coco, refused):
+        folder, path = coco
+        annotations = content()
+        del annotations["annotations"][1]["segmentation"]
+        annotations["annotations"][1] |= change
+        write_annotations(folder, annotations)
+        number = annotations["annotations"][1]["id"]
+        with refused("instances.json", f"annotation {number} has no 'segmentation'"):
             coco_objects(folder, path)
 
     @pytest.mark.parametrize("box", [[W, 2, 5, 5], [2, H, 5, 5], [-20, 2, 5, 5]])
@@ -174,12 +183,12 @@ class TestCocoObjects:
         write_annotations(folder, annotations)
         (image,) = (i for i in coco_objects(folder, path).images if i.identity == 12)
         with refused("instances.json", "image sub/c.png, cannot be decoded"):
-            image.masks()
+            image.outlines[0].mask()
 
 
 def mirrored(examples, position, epoch, original):
     """Whether an example's image is the mirror image of a file."""
-    pixels = examples[epoch, position]["image"].numpy()
+    pixels = examples[epoch, position]["image"]
     if np.array_equal(pixels, original[:, ::-1]):
         return True
     np.testing.assert_array_equal(pixels, original)
@@ -195,40 +204,38 @@ def painted(own):
 
 class TestTrainingExamples:
     @pytest.mark.parametrize(
-        ("crowds", "kept"), [(False, ["a.png", "b.png"]), (True, ["a.png", "b.png", "sub/c.png"])]
+        ("ignored", "kept"), [(False, ["a.png", "b.png"]), (True, ["a.png", "b.png", "sub/c.png"])]
     )
-    def test_crowds_and_images_without_objects_are_left_out(self, crowds, kept, coco):
-        examples = TrainingExamples(coco_objects(*coco), 0, crowds)
+    def test_crowds_and_images_without_objects_are_left_out(self, ignored, kept, coco):
+        examples = TrainingExamples(coco_objects(*coco), 0, ignored)
         assert len(examples) == len(kept)
         numbers = {c["id"]: number for number, c in enumerate(CATEGORIES, start=1)}
         for position, name in enumerate(kept):
-            own = [o for o in OBJECTS[name] if crowds or not o[2]]
+            own = [o for o in OBJECTS[name] if ignored or not o[2]]
             example = examples[0, position]
-            assert example["position"] == position
+            assert example["name"] == str(coco[0] / name)
             assert example["labels"].tolist() == [numbers[category] for _, category, _ in own]
-            assert {k: v.dtype for k, v in example.items() if k != "position"} == {
-                "image": torch.uint8,
-                "boxes": torch.float32,
-                "labels": torch.int64,
-                "masks": torch.uint8,
+            assert {k: v.dtype for k, v in example.items() if k != "name"} == {
+                "image": np.uint8,
+                "boxes": np.float32,
+                "labels": np.int64,
+                "masks": np.uint8,
             }
             assert example["image"].shape == (H, W, 3)
             assert example["boxes"].shape == (len(own), 4)
             assert example["masks"].shape == (len(own), H, W)
 
-    @pytest.mark.parametrize("crowds", [False, True])
-    def test_image_boxes_and_masks_are_mirrored_together(self, crowds, coco):
-        examples = TrainingExamples(coco_objects(*coco), 3, crowds)
+    @pytest.mark.parametrize("ignored", [False, True])
+    def test_image_boxes_and_masks_are_mirrored_together(self, ignored, coco):
+        examples = TrainingExamples(coco_objects(*coco), 3, ignored)
         ways = set()
         for epoch in range(12):
             for position, name in enumerate(["a.png", "b.png"]):
                 ways.add(mirrored(examples, position, epoch, painted(OBJECTS[name])))
                 example = examples[epoch, position]
-                image = example["image"].numpy()[..., 0]
-                kept = [n for n, (_, _, crowd) in enumerate(OBJECTS[name]) if crowds or not crowd]
-                for number, mask, box in zip(
-                    kept, example["masks"].numpy(), example["boxes"].numpy(), strict=True
-                ):
+                image = example["image"][..., 0]
+                kept = [n for n, (_, _, crowd) in enumerate(OBJECTS[name]) if ignored or not crowd]
+                for number, mask, box in zip(kept, example["masks"], example["boxes"], strict=True):
                     np.testing.assert_array_equal(mask, image == colour(number))
                     rows, cols = np.nonzero(image == colour(number))
                     edges = [cols.min(), rows.min(), cols.max() + 1, rows.max() + 1]
@@ -257,7 +264,7 @@ class TestTrainingExamples:
         image = Annotated(folder / "b.png", 1, boxes, np.array([1, 2]), np.array([False, True]))
         images = DetectionSet((image,), ("x", "y"), "")
         example = TrainingExamples(images, 0, True)[0, 0]
-        assert set(example) == {"image", "boxes", "labels", "position"}
+        assert set(example) == {"image", "boxes", "labels", "name"}
         if mirrored(TrainingExamples(images, 0, True), 0, 0, painted(OBJECTS["b.png"])):
             boxes = np.array([[W - r, t, W - x, b] for x, t, r, b in boxes])
         np.testing.assert_array_equal(example["boxes"], boxes)
@@ -315,8 +322,8 @@ class TestShares:
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
         for example in seen:
             name = sorted(OBJECTS)[example["position"]]
-            assert example["image"].dtype == torch.uint8
-            np.testing.assert_array_equal(example["image"].numpy(), painted(OBJECTS[name]))
+            assert example["image"].dtype == np.uint8
+            np.testing.assert_array_equal(example["image"], painted(OBJECTS[name]))
 
     def test_bad_input_comes_back(self, coco):
         images = coco_objects(*coco)
@@ -324,3 +331,10 @@ class TestShares:
         found = TestImages(images, 1, 4)[0]
         assert isinstance(found, InputError)
         assert "b.png cannot be decoded" in str(found)
+
+
+def test_examples_are_arrays(coco):
+    """From a loader process each tensor would take a file descriptor, and there are many."""
+    images = coco_objects(*coco)
+    for example in (TrainingExamples(images, 0, False)[0, 0], TestImages(images, 0, 1)[0]):
+        assert not any(isinstance(value, torch.Tensor) for value in example.values())

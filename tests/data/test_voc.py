@@ -138,7 +138,7 @@ class TestObjects:
             assert image.labels.dtype == np.int64
             assert image.ignored.tolist() == [difficult == 1 for _, difficult, *_ in own]
             assert image.ignored.dtype == bool
-            assert image.masks is None
+            assert image.outlines is None
 
     def test_years_follow_one_another(self, voc, tmp_path):
         later = write_voc(tmp_path / "VOC2012", {"000007": [("bird", 0, 1, 1, 2, 2)]})

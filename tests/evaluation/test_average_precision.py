@@ -239,7 +239,7 @@ class TestPerfectAndEmpty:
                     boxes=image.boxes[counted],
                     scores=np.linspace(0.9, 0.5, counted.sum()),
                     labels=image.labels[counted],
-                    masks=encoded(image.masks()[counted]),
+                    masks=encoded(np.stack([o.mask() for o in image.outlines])[counted]),
                 )
             )
         assert coco_ap(images, found) == pytest.approx(dict.fromkeys(COCO_NAMES, 1.0))
@@ -385,6 +385,10 @@ def by_pycocotools(folder, results, kind):
     return list(evaluation.stats[:3])
 
 
+def decoded(images):
+    return [outline.mask() for image in images.images for outline in image.outlines]
+
+
 class TestCoco:
     @pytest.mark.parametrize("seed", range(4))
     def test_boxes_and_masks_by_pycocotools_on_files(self, seed, tmp_path):
@@ -412,11 +416,11 @@ class TestCoco:
     def test_scoring_leaves_the_annotations_as_they_were(self, tmp_path):
         content, results = random_coco(1)
         images = coco_objects(*write_coco(tmp_path, content))
-        before = [image.masks() for image in images.images]
+        before = decoded(images)
         found = as_detections(images, results)
         assert coco_ap(images, found) == coco_ap(images, found)
-        for image, masks in zip(images.images, before, strict=True):
-            np.testing.assert_array_equal(image.masks(), masks)
+        for mask, earlier in zip(decoded(images), before, strict=True):
+            np.testing.assert_array_equal(mask, earlier)
 
     @pytest.mark.parametrize("missing", ["area", "iscrowd"])
     def test_a_key_that_scoring_needs_is_not_missed_after_training(self, missing, tmp_path):
@@ -436,5 +440,30 @@ class TestCoco:
         content["annotations"][0] |= {"segmentation": segmentation, "iscrowd": 0}
         images = coco_objects(*write_coco(tmp_path, content))
         first = next(i for i in images.images if i.identity == content["images"][0]["id"])
-        assert not first.masks()[0].any()
+        assert not first.outlines[0].mask().any()
         assert set(coco_ap(images, as_detections(images, results))) == set(COCO_NAMES)
+
+    def test_annotations_of_images_that_are_not_there_are_left_out(self, tmp_path):
+        """As in a part of a data set whose images alone were chosen."""
+        content, results = random_coco(2)
+        images = coco_objects(*write_coco(tmp_path, content))
+        expected = coco_ap(images, as_detections(images, results))
+        other = content["annotations"][0] | {"id": 10**6, "image_id": 10**6}
+        content["annotations"].append(other)
+        images = coco_objects(*write_coco(tmp_path, content))
+        assert coco_ap(images, as_detections(images, results)) == expected
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            ({"area": "100"}, "'area' of annotation"),
+            ({"segmentation": [["x"] * 6]}, "cannot be decoded"),
+            ({"segmentation": {"size": [2, 2], "counts": [4]}}, "run lengths of"),
+        ],
+    )
+    def test_what_cannot_be_scored_is_told_when_asked(self, change, told, tmp_path, refused):
+        content, _ = random_coco(2)
+        content["annotations"][0] |= change
+        images = coco_objects(*write_coco(tmp_path, content))
+        with refused("instances.json", told):
+            images.truth.for_scoring()

@@ -53,7 +53,7 @@ def batch(kind, size=(64, 96)):
         "image": torch.from_numpy(rng.integers(0, 256, (*size, 3), np.uint8)),
         "boxes": torch.tensor(BOXES, dtype=torch.float32),
         "labels": torch.tensor([1, 4]),
-        "position": 0,
+        "name": "",
     }
     if kind == "mask":
         masks = torch.zeros((2, *size), dtype=torch.uint8)
@@ -211,6 +211,46 @@ class TestLearning:
                 if id(parameter) in trained:
                     norm = isinstance(module, nn.BatchNorm2d)
                     assert decay[id(parameter)] == (0 if norm else 0.25)
+
+
+class TestPrecision:
+    """Coordinates keep theirs, whatever the rest is computed in: of bfloat16, every eighth pixel
+    is left beyond 1024."""
+
+    @both
+    def test_boxes_that_are_trained_on_are_those_of_float32(self, kind):
+        def targets(precision):
+            _, detector = build(kind, sides=[64], longest=1333)
+            seen = []
+            coder = detector.network.roi_heads.box_coder
+            original = coder.encode
+            coder.encode = lambda truth, proposals: (
+                seen.append(torch.cat(truth)) or original(truth, proposals)
+            )
+            examples = [batch(kind, (64, 1200))[0]]
+            examples[0]["boxes"] = torch.tensor([[1003.3, 5.2, 1090.7, 60.1], [8, 8, 48, 56]])
+            with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+                detector.train()(examples)
+            (boxes,) = seen
+            assert boxes.dtype == torch.float32
+            return {tuple(box) for box in boxes.tolist()}
+
+        # Which of them are sampled may differ.
+        assert targets(torch.bfloat16) | targets(torch.float32) == targets(torch.float32)
+
+    @both
+    def test_what_is_found_is_in_float32(self, kind):
+        _, detector = build(kind)
+        detector.eval()
+        use_test_side(detector, 64)
+        examples = batch(kind, (64, 1200))[:1]
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            (found,) = detector.detect(examples)
+        assert len(found["boxes"])
+        for name in ("boxes", "scores"):
+            assert found[name].dtype == torch.float32
+        # Not one of them rounded.
+        assert not torch.equal(found["boxes"].bfloat16().float(), found["boxes"])
 
 
 class TestImages:

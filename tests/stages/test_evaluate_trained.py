@@ -202,6 +202,26 @@ def test_bad_input(name, missing, change, told, datasets, tmp_path, capsys):
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"area": "100"}, "'area' of annotation"),
+        ({"segmentation": {"size": [2, 2], "counts": [4]}}, "cannot be decoded"),
+        ({"segmentation": None}, "has no 'segmentation'"),
+    ],
+)
+def test_what_cannot_be_scored_is_told_before_training(change, told, datasets, tmp_path, capsys):
+    where = tmp_path / "sets"
+    shutil.copytree(datasets / "coco", where / "coco", symlinks=True)
+    path = where / "coco/annotations/instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0] |= change
+    path.write_text(json.dumps(content))
+    assert main(command("coco-instances", where, tmp_path / "out.json")) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
+
+
 def test_an_image_that_cannot_be_decoded_is_named(datasets, tmp_path, capsys):
     where = tmp_path / "sets"
     shutil.copytree(datasets / "imagenet", where / "imagenet")

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cyborgs import distributed
 from cyborgs.errors import InputError
 from cyborgs.seeding import derive
 from cyborgs.training.finetune import (
@@ -29,14 +30,14 @@ class Tiny(nn.Module):
     def forward(self, batch):
         x = torch.stack([example["x"] for example in batch])
         out = self.second(self.norm(self.first(x)))
-        labels = torch.tensor([example["position"] % 2 for example in batch])
+        labels = torch.tensor([int(example["name"]) % 2 for example in batch])
         noise = torch.rand(()) * out.square().mean()
         return {"loss_class": F.cross_entropy(out, labels), "loss_noise": noise}
 
 
 def a_batch(number, size=6):
     draw = torch.Generator().manual_seed(number)
-    return [{"x": torch.randn(3, generator=draw), "position": i} for i in range(size)]
+    return [{"x": torch.randn(3, generator=draw), "name": str(i)} for i in range(size)]
 
 
 def groups(network):
@@ -45,7 +46,7 @@ def groups(network):
 
 def a_finetuner(state=None, *, seed=1, precision="float32", rate=lambda step: 0.1 / (1 + step)):
     torch.manual_seed(0)
-    recipe = Recipe(6, rate, 0.9, precision, "downstream.tiny.rate")
+    recipe = Recipe(6, rate, 0.9, precision, "lower downstream.tiny.rate")
     return Finetuner(Tiny(), groups, recipe, 4, seed, CPU, state)
 
 
@@ -107,6 +108,15 @@ def test_batchnorm_is_measured_over_all_batches_alike():
     torch.testing.assert_close(norm.running_mean, means)
     torch.testing.assert_close(norm.running_var, variances)
     assert same(weights, dict(trainer.network.named_parameters()))
+
+
+def test_running_statistics_of_the_first_process_are_those_of_all(monkeypatch):
+    trainer = a_finetuner()
+    trainer.train_step(a_batch(0))
+    own = trainer.network.norm.running_mean.clone()
+    monkeypatch.setattr(distributed, "gather", lambda one: torch.stack([one + 1, one]))
+    trainer.share_batchnorm()
+    torch.testing.assert_close(trainer.network.norm.running_mean, own + 1)
 
 
 def test_figures_of_an_epoch_are_means_of_its_steps():

@@ -1,0 +1,54 @@
+"""Checkpoints of several processes: all continue from the one that the first chose."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cyborgs import distributed
+from cyborgs.errors import InputError
+from cyborgs.training.rolling import Rolling
+
+
+@dataclass
+class State:
+    step: int
+
+
+def save(path: Path, state: State) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(str(state.step))
+
+
+def load(path: Path) -> State:
+    if not path.read_text():
+        raise InputError(f"{path} is empty")
+    return State(int(path.read_text()))
+
+
+@pytest.fixture
+def rolling(tmp_path: Path) -> Rolling[State]:
+    made = Rolling(tmp_path / "work", "key", save, load)
+    for step in (1, 2, 3):
+        made.save(State(step))
+    return made
+
+
+def test_the_last_one_or_the_one_before(rolling: Rolling[State], tmp_path: Path) -> None:
+    assert rolling.load() == State(3)
+    (tmp_path / "work/key-000000003.pt").write_text("")
+    assert rolling.load() == State(2)
+    rolling.remove()
+    assert rolling.load() is None
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [("key-000000002.pt", State(2)), (None, None)])
+def test_others_take_what_the_first_chose(
+    chosen: str | None,
+    expected: State | None,
+    rolling: Rolling[State],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    monkeypatch.setattr(distributed, "gather_objects", lambda own: [chosen, own])
+    assert rolling.load() == expected
