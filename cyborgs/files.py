@@ -1,10 +1,11 @@
 """Files that are whole or absent, one writer at a time, and hashes."""
 
+import errno
 import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,8 +39,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.chmod(temporary, 0o666 & ~_umask())
         _sync(temporary)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(f"cannot write {path}: {error.strerror}; make room") from None
         raise
     _sync(path.parent)
 
@@ -106,7 +109,42 @@ def sha256(path: Path) -> str:
 
 
 def require_file(path: Path, what: str) -> Path:
-    """Return ``path`` if it is a file; `InputError` with ``what`` it should have been."""
-    if not Path(path).is_file():
-        raise InputError(f"{what} {path} does not exist (or is not a file)")
+    """Return ``path`` if it is a file that can be read.
+
+    Raises `InputError` with ``what`` it should have been.
+    """
+    try:
+        if not Path(path).is_file():
+            raise InputError(f"{what} {path} does not exist (or is not a file)")
+    except PermissionError:  # of a folder on the way to it
+        raise InputError(f"{what} {path} cannot be read: no permission") from None
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{what} {path} cannot be read: no permission")
     return Path(path)
+
+
+def require_outputs(outputs: Mapping[str, Path], inputs: Iterable[Path]) -> None:
+    """Find before any work that its results cannot be written, or would replace what they are of.
+
+    Args:
+        outputs: files or folders that will be written, by what the user calls them.
+        inputs: what will be read.
+
+    Raises:
+        InputError: an output is a file that is read or written too, or its folder cannot be made
+            or written to.
+    """
+    read = [path for path in inputs if path.is_file()]
+    written: dict[Path, str] = {}
+    for name, path in outputs.items():
+        if path.is_file() and any(path.samefile(one) for one in read):
+            raise InputError(f"{name}: {path} is an input of this command too; name another file")
+        if path.resolve() in written:
+            other = written[path.resolve()]
+            raise InputError(f"{name}: {path} is {other} too; name another file")
+        written[path.resolve()] = name
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        if not there.is_dir():
+            raise InputError(f"{name}: cannot write {path}: {there} is not a folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise InputError(f"{name}: cannot write {path}: no permission to write in {there}")

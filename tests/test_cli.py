@@ -87,6 +87,37 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "--state", "a.pt", "--out", "a.pt"], "export: error: --out: a.pt is an input"),
+        (["import", "a.pt", "--out", "a.pt"], "import: error: --out: a.pt is an input"),
+        (
+            ["evaluate", "voc-svm", "--backbone", "a.pt", "--out", "./a.pt"],
+            "evaluate voc-svm: error: --out: a.pt is an input",
+        ),
+        (["evaluate", "table", "a.pt", "--json", "a.pt"], "table: error: --json: a.pt is an input"),
+        (
+            ["evaluate", "table", "a.pt", "--json", "x", "--out", "x"],
+            "table: error: --json: x is --out too",
+        ),
+        (
+            ["evaluate", "coco-instances", "--backbone", "a.pt", "--out", "x", "--metrics", "."],
+            "coco-instances: error: --metrics: . is a folder",
+        ),
+        (["index", "--images", ".", "--out", "a.pt/i"], "index: error: --out: cannot write a.pt/i"),
+    ],
+)
+def test_no_input_is_written_over(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.pt").write_text("precious")
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
 def test_faults_of_the_machine_are_one_line(code, monkeypatch, capsys):
     def fail(*_):

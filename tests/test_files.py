@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from cyborgs.files import atomic_write, exclusive, require_file, sha256
+from cyborgs.files import atomic_write, exclusive, require_file, require_outputs, sha256
 from cyborgs.stages.provenance import VERSIONS, provenance
 
 
@@ -184,3 +184,49 @@ def test_a_folder_is_not_written_over(tmp_path, refused):
     with refused("out.png: it is a folder"), atomic_write(tmp_path / "out.png"):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path, refused):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with refused(f"cannot write {path}: ", "make room"), atomic_write(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
+
+
+def test_outputs_that_can_be_written(tmp_path):
+    old = tmp_path / "old.json"
+    old.write_text("x")
+    new = tmp_path / "new/folder/a.json"
+    require_outputs({"--out": old, "--json": new}, [tmp_path / "input", tmp_path])
+    assert not new.parent.exists()
+
+
+def test_an_output_that_is_an_input_or_another_output(tmp_path, refused):
+    given = tmp_path / "a.pt"
+    given.write_text("x")
+    (tmp_path / "link.pt").symlink_to(given)
+    for path in (given, tmp_path / "link.pt", tmp_path / "x/../a.pt"):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        with refused("--out:", "is an input of this command too"):
+            require_outputs({"--out": path}, [given])
+    with refused("--json:", "is --out too"):
+        require_outputs({"--out": tmp_path / "b", "--json": tmp_path / "x/../b"}, [])
+
+
+def test_an_output_below_a_file(tmp_path, refused):
+    (tmp_path / "file").write_text("x")
+    with refused("--out: cannot write", f"{tmp_path / 'file'} is not a folder"):
+        require_outputs({"--out": tmp_path / "file/sub/a.json"}, [])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
+def test_what_is_not_permitted(tmp_path, refused):
+    (tmp_path / "a").write_text("x")
+    (tmp_path / "a").chmod(0)
+    with refused("index", "cannot be read: no permission"):
+        require_file(tmp_path / "a", "index")
+    tmp_path.chmod(0o500)
+    with refused("--out", "no permission to write"):
+        require_outputs({"--out": tmp_path / "b"}, [])
+    tmp_path.chmod(0o700)

@@ -94,8 +94,12 @@ def read_checkpoint(path: Path, label: str = "checkpoint") -> Checkpoint:
     """
     if _is_state(path):
         state = load_state(path)
-        return Checkpoint(
-            f"a state after round {state.round}", state.architecture, state.online, state.target
+        return _finite(
+            path,
+            label,
+            Checkpoint(
+                f"a state after round {state.round}", state.architecture, state.online, state.target
+            ),
         )
     named = {
         k.removeprefix("module.").removeprefix("_orig_mod."): v
@@ -121,7 +125,18 @@ def read_checkpoint(path: Path, label: str = "checkpoint") -> Checkpoint:
         if target:
             target |= _renamed(named, _PUBLISHED_TARGET["projector."], "projector.")
     name = "Detectron2" if f"{program.online}stem.conv1.weight" in named else program.name
-    return Checkpoint(name, architecture, online, target)
+    return _finite(path, label, Checkpoint(name, architecture, online, target))
+
+
+def _finite(path: Path, label: str, given: Checkpoint) -> Checkpoint:
+    for weights in (given.online, given.target):
+        for name, value in weights.items():
+            if not value.isfinite().all():
+                raise InputError(
+                    f"{label}: {path} ({given.layout}): {name} has values that are not finite: its "
+                    "training has diverged; take an earlier checkpoint"
+                )
+    return given
 
 
 def published_names(

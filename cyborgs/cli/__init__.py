@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from cyborgs import __version__
 from cyborgs.cli import data, evaluate, loop, masks
-from cyborgs.cli.options import Command
+from cyborgs.cli.options import Command, check_outputs
 from cyborgs.errors import (
     BAD_INPUT,
     LOST_PEER,
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.prog = f"{options.prog}: process {process_number()}"
     command: Command = options.command
     try:
+        check_outputs(options)
         status = command(options)
         # A closed pipe shows itself here, not when the interpreter ends.
         sys.stdout.flush()

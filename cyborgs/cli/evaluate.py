@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyborgs.cli import options as o
-from cyborgs.config import load
+from cyborgs.config import Config, load
 from cyborgs.config.downstream import Downstream
+from cyborgs.data.datasets import require_datasets
+from cyborgs.errors import InputError
 from cyborgs.gpus import claimed
 
 if TYPE_CHECKING:
@@ -134,6 +136,8 @@ def _segmentation(options: argparse.Namespace) -> None:
 def _probe(options: argparse.Namespace, run: Callable[..., object]) -> None:
     config = load(options.config)
     compute = o.compute(options, config.compute)
+    if not options.images.is_dir():
+        raise InputError(f"--images: {options.images} is no folder")
     with claimed(compute.device, 1):
         run(
             config.downstream,
@@ -150,13 +154,14 @@ def _probe(options: argparse.Namespace, run: Callable[..., object]) -> None:
 def _voc_svm(options: argparse.Namespace) -> None:
     config = load(options.config)
     compute = o.compute(options, config.compute)
+    datasets = _datasets(options, config, "voc_svm")
     with claimed(compute.device, 1):
         from cyborgs.stages import evaluate_voc_svm
 
         evaluate_voc_svm.run(
             config.downstream,
             _source(options),
-            options.datasets or Path(config.downstream.datasets),
+            datasets,
             compute,
             options.out,
             command_of(options.given),
@@ -166,30 +171,39 @@ def _voc_svm(options: argparse.Namespace) -> None:
 def _voc_detection(options: argparse.Namespace) -> int | None:
     from cyborgs.evaluation.tasks import voc_detection
 
-    return _trained(options, voc_detection)
+    return _trained(options, "voc_detection", voc_detection)
 
 
 def _imagenet_linear(options: argparse.Namespace) -> int | None:
     from cyborgs.evaluation.tasks import imagenet_linear
 
-    return _trained(options, imagenet_linear)
+    return _trained(options, "imagenet_linear", imagenet_linear)
 
 
 def _coco_instances(options: argparse.Namespace) -> int | None:
     from cyborgs.evaluation.tasks import coco_instances
 
-    return _trained(options, coco_instances)
+    return _trained(options, "coco_instances", coco_instances)
 
 
-def _trained(options: argparse.Namespace, task: "Callable[[Downstream, Path], Task]") -> int | None:
+def _trained(
+    options: argparse.Namespace, name: str, task: "Callable[[Downstream, Path], Task]"
+) -> int | None:
     config = load(options.config)
     compute = o.compute(options, config.compute)
+    datasets = _datasets(options, config, name)
+    processes = compute.processes * compute.nodes
+    batch_size = getattr(config.downstream, name).batch_size
+    if batch_size % processes:
+        raise InputError(
+            f"downstream.{name}.batch_size: {batch_size} is not a multiple of {processes} processes"
+        )
 
     def run() -> None:
         from cyborgs.stages import evaluate_trained
 
         evaluate_trained.run(
-            task(config.downstream, options.datasets or Path(config.downstream.datasets)),
+            task(config.downstream, datasets),
             _source(options),
             options.seed,
             compute,
@@ -200,6 +214,12 @@ def _trained(options: argparse.Namespace, task: "Callable[[Downstream, Path], Ta
         )
 
     return o.in_processes(options, compute, run)
+
+
+def _datasets(options: argparse.Namespace, config: Config, name: str) -> Path:
+    datasets: Path = options.datasets or Path(config.downstream.datasets)
+    require_datasets(datasets, [name])
+    return datasets
 
 
 def _source(options: argparse.Namespace) -> "Source":

@@ -6,11 +6,18 @@ from pathlib import Path
 from typing import TypeAlias
 
 from cyborgs.config import Compute, Config, parse
+from cyborgs.errors import InputError
+from cyborgs.files import require_outputs
 from cyborgs.gpus import claimed
 from cyborgs.launch import launch, process_number
 
 Command = Callable[[argparse.Namespace], int | None]
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+# Arguments that name what is written; and texts that may name a file that is read.
+_OUTPUTS = ("out", "json", "metrics")
+_READ = ("backbone", "config", "masks")
 
 
 def group(commands: Commands, name: str, text: str) -> Commands:
@@ -76,6 +83,22 @@ def add_shard(parser: argparse.ArgumentParser) -> None:
 def add_out(parser: argparse.ArgumentParser, what: str) -> None:
     """Add ``--out``."""
     parser.add_argument("--out", type=Path, required=True, help=what)
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """`require_outputs` for the arguments of a command."""
+    given = vars(options)
+    outputs = {f"--{name}": given[name] for name in _OUTPUTS if isinstance(given.get(name), Path)}
+    texts = [given.get(name) for name in _READ]
+    # JSON is no path, and may be longer than one can be.
+    inputs = [Path(t) for t in texts if isinstance(t, str) and not t.lstrip().startswith("{")]
+    for name in given.keys() - set(_OUTPUTS):
+        values = given[name] if isinstance(given[name], list) else [given[name]]
+        inputs += [value for value in values if isinstance(value, Path)]
+    require_outputs(outputs, inputs)
+    for name in outputs.keys() - {"--out"}:
+        if outputs[name].is_dir():
+            raise InputError(f"{name}: {outputs[name]} is a folder; name a file")
 
 
 def add_compute(parser: argparse.ArgumentParser) -> None:

@@ -65,6 +65,8 @@ def load(text: str) -> Config:
             return parse(json.loads(text))
         except json.JSONDecodeError as error:
             raise InputError(f"--config: not JSON: {error}") from None
+    if not text.strip():
+        raise InputError("--config: is empty; give a YAML file, or JSON in quotes")
     path = Path(text)
     if not path.is_file():
         raise InputError(f"--config: {path} does not exist (a YAML file, or JSON in quotes)")

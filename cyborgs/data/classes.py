@@ -34,7 +34,7 @@ class Classified:
         names: of the images, ``<class>/<file>``, in order.
         labels: number of each one's class, from 0.
         classes: names of the classes, in order.
-        digest: SHA-256 of the names.
+        digest: SHA-256 of the names and sizes of the files.
     """
 
     folder: Path
@@ -54,25 +54,36 @@ def find_classified(folder: Path, most: int | None = None) -> Classified:
     Raises:
         InputError: the folder cannot be read, or holds fewer than two classes with images.
     """
+    digest = hashlib.sha256()
     try:
         classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
         names: list[str] = []
         labels: list[int] = []
         for label, name in enumerate(classes):
-            files = sorted(
-                f for f in os.listdir(folder / name) if Path(f).suffix.lower() in SUFFIXES
-            )
+            with os.scandir(folder / name) as entries:
+                sizes = {e.name: e.stat().st_size for e in entries if _is_image(e.name)}
+            files = sorted(sizes)
+            if not files:
+                raise InputError(
+                    f"{folder / name}: a class without an image; see `cyborgs data imagenet`"
+                )
             if most is not None and len(files) > most:
                 chosen = generator(0, "classes", name).permutation(len(files))[:most]
                 files = [files[i] for i in sorted(chosen)]
             names += [f"{name}/{f}" for f in files]
             labels += [label] * len(files)
+            for file in files:
+                line = f"{name}/{file} {sizes[file]}\n"
+                digest.update(line.encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise InputError(f"{error.filename} cannot be read: {error.strerror}") from None
-    if len(set(labels)) < 2:
+    if len(classes) < 2:
         raise InputError(f"{folder} holds no two folders with images: a class has a folder there")
-    digest = hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
-    return Classified(folder, Packed(names), np.array(labels), tuple(classes), digest)
+    return Classified(folder, Packed(names), np.array(labels), tuple(classes), digest.hexdigest())
+
+
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES
 
 
 def central_crop(image: Pixels, short_side: int, crop: int) -> Pixels:

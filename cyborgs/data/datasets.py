@@ -41,11 +41,17 @@ _HOW = {
 def require_datasets(datasets: Path, evaluations: Iterable[str]) -> None:
     """Raise `InputError`, with a line for each file or folder that an evaluation lacks."""
     missing = [
-        f"downstream.{name}: {datasets / needed} does not exist; "
-        f"{_HOW[needed.split('/')[0]]}, or set downstream.datasets"
+        f"downstream.{name}: {datasets / needed} does not exist; {_how(datasets, needed)}"
         for name in evaluations
         for needed in _NEEDED.get(name, ())
         if not (datasets / needed).exists()
     ]
     if missing:
         raise InputError("\n".join(missing))
+
+
+def _how(datasets: Path, needed: str) -> str:
+    # Where PASCAL's own archives unpack to.
+    if (datasets / "VOCdevkit" / needed).exists():
+        return f"it is in {datasets / 'VOCdevkit'}: set downstream.datasets to that"
+    return f"{_HOW[needed.split('/')[0]]}, or set downstream.datasets"

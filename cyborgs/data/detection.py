@@ -1,5 +1,6 @@
 """Images with boxes and masks of objects: what detectors are trained and scored on."""
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from cyborgs.data.annotations import GroundTruth, Outline
 from cyborgs.data.decoding import read_pixels
 from cyborgs.data.packed import Packed
 from cyborgs.errors import InputError
-from cyborgs.files import require_file, sha256
+from cyborgs.files import require_file
 from cyborgs.seeding import generator
 
 Masks = NDArray[np.bool_]
@@ -52,7 +53,7 @@ class DetectionSet:
     Attributes:
         images: in a fixed order.
         classes: names; label 1 is the first.
-        digest: SHA-256 of the annotations.
+        digest: SHA-256 of the annotations and the sizes of the image files, in bytes.
         truth: that they are scored against, where they come from a COCO JSON.
     """
 
@@ -71,7 +72,10 @@ def coco_objects(images: Path, annotations: Path) -> DetectionSet:
     truth = GroundTruth(annotations)
     classes = tuple(str(c.get("name", c["id"])) for c in truth.categories)
     found = Packed(_coco_images(truth, images, annotations))
-    return DetectionSet(found, classes, sha256(annotations), truth)
+    digest = hashlib.sha256(annotations.read_bytes())
+    for image in found:
+        digest.update(str(image.path.stat().st_size).encode())
+    return DetectionSet(found, classes, digest.hexdigest(), truth)
 
 
 def _coco_images(truth: GroundTruth, images: Path, annotations: Path) -> Iterator[Annotated]:
@@ -173,6 +177,7 @@ class TrainingExamples(Dataset[Example | InputError]):
                 f"width), its annotations {masks.shape[1]} x {masks.shape[2]}; use the "
                 "annotations of these very images"
             )
+        _require_fit(image, pixels)
         if generator(self._seed, "mirror", epoch, position).random() < 0.5:
             pixels = pixels[:, ::-1]
             boxes = np.stack(
@@ -211,8 +216,21 @@ class TestImages(Dataset[Example | InputError]):
 
     def __getitem__(self, number: int) -> Example | InputError:
         position = self._positions[number]
+        image = self._images[position]
         try:
-            pixels = read_pixels(self._images[position].path)
+            pixels = read_pixels(image.path)
+            _require_fit(image, pixels)
         except InputError as error:
             return error
         return {"image": pixels, "position": position}
+
+
+def _require_fit(image: Annotated, pixels: NDArray[np.uint8]) -> None:
+    """Raise `InputError` where a box lies outside of its image, by more than it is rounded."""
+    height, width = pixels.shape[:2]
+    edges = image.boxes.max(0, initial=0)
+    if edges[2] > width + 1 or edges[3] > height + 1:
+        raise InputError(
+            f"image {image.path} has {height} x {width} pixels (height x width), but an object "
+            f"that reaches to {edges[3]:g} x {edges[2]:g}; use the annotations of these very images"
+        )

@@ -6,6 +6,7 @@ the development kit's manual, section 4).  Classes are those that ``ImageSets/Ma
 
 import hashlib
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,21 +19,30 @@ from cyborgs.errors import InputError
 from cyborgs.files import require_file
 
 
-def voc_classes(root: Path, split: str) -> list[str]:
+def voc_classes(root: Path) -> list[str]:
     """Names of the classes, in the order of the alphabet.
 
-    Raises `InputError` where there are fewer than two lists ``<class>_<split>.txt``.
+    Raises `InputError` where there are fewer than two lists ``<class>_trainval.txt``, or other ones
+    of ``test``.
     """
-    found = sorted(
-        path.name.removesuffix(f"_{split}.txt")
-        for path in (root / "ImageSets/Main").glob(f"*_{split}.txt")
+    folder = root / "ImageSets/Main"
+    train, test = (
+        {path.name.removesuffix(f"_{split}.txt") for path in folder.glob(f"*_{split}.txt")}
+        for split in ("trainval", "test")
     )
-    if len(found) < 2:
+    if len(train) < 2:
         raise InputError(
-            f"{root / 'ImageSets/Main'} has no lists CLASS_{split}.txt: {root} is no folder of "
-            "PASCAL VOC, or it is incomplete (`cyborgs data download voc` fetches it)"
+            f"{folder} has no lists CLASS_trainval.txt: {root} is no folder of PASCAL VOC, or it "
+            "is incomplete (`cyborgs data download voc` fetches it)"
         )
-    return found
+    if train != test:
+        name = min(train ^ test)
+        lacking = "test" if name in train else "trainval"
+        raise InputError(
+            f"{folder / f'{name}_{lacking}.txt'} does not exist, but its counterpart does; fetch "
+            "PASCAL VOC again"
+        )
+    return sorted(train)
 
 
 def voc_images(root: Path, split: str) -> list[str]:
@@ -41,6 +51,9 @@ def voc_images(root: Path, split: str) -> list[str]:
     names = _text(path, "list of images").split()
     if not names:
         raise InputError(f"list of images {path} is empty; fetch PASCAL VOC again")
+    if len(set(names)) < len(names):
+        again = next(name for name, times in Counter(names).items() if times > 1)
+        raise InputError(f"list of images {path} names {again} twice; fetch PASCAL VOC again")
     return names
 
 
@@ -88,7 +101,8 @@ def _text(path: Path, what: str) -> str:
 def voc_objects(roots: Sequence[Path], split: str, classes: Sequence[str]) -> DetectionSet:
     """The annotated objects of a split, of one or several years together.
 
-    Raises `InputError` where a file is missing, is damaged, or names another class.
+    The digest is of the annotations and of the sizes of the image files.  Raises `InputError` where
+    a file is missing, is damaged, or names another class.
     """
     digest = hashlib.sha256()
     images: list[Annotated] = []
@@ -98,6 +112,7 @@ def voc_objects(roots: Sequence[Path], split: str, classes: Sequence[str]) -> De
             content = path.read_bytes()
             digest.update(content)
             picture = require_file(root / f"JPEGImages/{name}.jpg", "image")
+            digest.update(str(picture.stat().st_size).encode())
             images.append(_annotated(path, content, picture, len(images) + 1, classes))
     return DetectionSet(Packed(images), tuple(classes), digest.hexdigest())
 

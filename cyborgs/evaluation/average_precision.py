@@ -31,11 +31,13 @@ class Detections:
     masks: Sequence[dict[str, Any]] | None = None
 
 
-def coco_ap(images: DetectionSet, found: Sequence[Detections]) -> dict[str, float]:
+def coco_ap(images: DetectionSet, found: Sequence[Detections]) -> dict[str, Any]:
     """COCO's average precision in 0 … 1: ``ap``, ``ap50`` and ``ap75`` of boxes; of masks, where
     there are any, as ``mask_ap`` and so on.
 
-    Objects that are ignored count neither way.
+    Also ``ap_small``, ``ap_medium`` and ``ap_large``, of objects of less than 32 and of 96 pixels
+    squared and of larger ones, and ``classes``, the ``ap`` of each by name; None where there is
+    no such object.  Objects that are ignored count neither way.
 
     Args:
         images: what is there.
@@ -52,8 +54,8 @@ def coco_ap(images: DetectionSet, found: Sequence[Detections]) -> dict[str, floa
 
 def _coco_scores(
     truth: COCO, images: DetectionSet, found: Sequence[Detections], kind: str, prefix: str
-) -> dict[str, float]:
-    names = [f"{prefix}{name}" for name in ("ap", "ap50", "ap75")]
+) -> dict[str, Any]:
+    names = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
     categories = [c["id"] for c in truth.dataset["categories"]]
     results = [
         {
@@ -67,16 +69,28 @@ def _coco_scores(
             zip(detections.scores, detections.labels, strict=True)
         )
     ]
-    if not results:
-        # pycocotools cannot read an empty list.
-        return dict.fromkeys(names, 0.0)
-    evaluation = COCOeval(truth, truth.loadRes(results), kind)
+    # pycocotools cannot read an empty list.
+    detected = truth.loadRes(results) if results else COCO()
+    evaluation = COCOeval(truth, detected, kind)
     evaluation.params.imgIds = [image.identity for image in images.images]
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    # -1 where no category has an object.
-    return {name: max(0.0, float(evaluation.stats[i])) for i, name in enumerate(names)}
+    # -1 where there is no object.
+    scores: dict[str, Any] = {
+        f"{prefix}{name}": None if value < 0 else float(value)
+        for name, value in zip(names, evaluation.stats, strict=False)
+    }
+    for name in names[:3]:
+        scores[f"{prefix}{name}"] = scores[f"{prefix}{name}"] or 0.0
+    # (IoU, recall, class, size, number of detections); 0: of all sizes, -1: with all detections
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    known = {category: precision[:, :, k] for k, category in enumerate(evaluation.params.catIds)}
+    scores[f"{prefix}classes"] = {
+        name: float(known[category].mean()) if (known[category] >= 0).any() else None
+        for name, category in zip(images.classes, categories, strict=True)
+    }
+    return scores
 
 
 def _shape(detections: Detections, number: int, kind: str) -> dict[str, Any]:
@@ -113,11 +127,12 @@ def _coco(images: DetectionSet) -> COCO:
     return truth
 
 
-def voc_ap(images: DetectionSet, found: Sequence[Detections]) -> dict[str, float]:
+def voc_ap(images: DetectionSet, found: Sequence[Detections]) -> dict[str, Any]:
     """PASCAL VOC 2007's average precision in 0 … 1: ``voc_ap50``, ``voc_ap75``, and ``voc_ap``,
     the mean over IoU 0.5, 0.55 … 0.95, as Detectron2's evaluator has it.
 
-    Means over the classes that have an object which is not difficult.
+    Means over the classes that have an object which is not difficult; ``voc_classes`` has the
+    ``voc_ap50`` of each by name.
 
     Args:
         images: what is there; ``ignored`` are the difficult objects.
@@ -125,17 +140,18 @@ def voc_ap(images: DetectionSet, found: Sequence[Detections]) -> dict[str, float
     """
     thresholds = [number / 100 for number in range(50, 100, 5)]
     annotated = list(images.images)
-    by_class = [
-        [voc_class_ap(annotated, found, label, iou) for iou in thresholds]
-        for label in range(1, len(images.classes) + 1)
+    by_class = {
+        name: [voc_class_ap(annotated, found, label, iou) for iou in thresholds]
+        for label, name in enumerate(images.classes, start=1)
         if any(((i.labels == label) & ~i.ignored).any() for i in annotated)
-    ]
+    }
     # No class has an object: nothing can be found.
-    means = np.mean(by_class or [[0.0] * len(thresholds)], axis=0)
+    means = np.mean(list(by_class.values()) or [[0.0] * len(thresholds)], axis=0)
     return {
         "voc_ap": float(means.mean()),
         "voc_ap50": float(means[0]),
         "voc_ap75": float(means[5]),
+        "voc_classes": {name: aps[0] for name, aps in by_class.items()},
     }
 
 

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean, pstdev, stdev
+from statistics import mean, stdev
 from typing import Any
 
 from cyborgs.errors import InputError
@@ -60,7 +60,7 @@ def write_result(
     seeds: Sequence[Mapping[str, Any]],
     command: str,
     provenance: Mapping[str, Any],
-    chance: float | None = None,
+    classes: int,
 ) -> Result:
     """Write the figures of a backbone as JSON, and return them.
 
@@ -71,7 +71,7 @@ def write_result(
         seeds: a row for each: ``seed``, ``test`` (how many were tested), and the figures.
         command: that makes the file again.
         provenance: settings and hashes, without the seed.
-        chance: what guessing would reach, 0 … 1, where that is known.
+        classes: how many are told apart.
     """
     result = _summed_up(
         {
@@ -82,7 +82,7 @@ def write_result(
                 "layout": source.layout,
                 "network": source.network,
             },
-            "chance": chance,
+            "classes": classes,
             "commands": [command],
             "seeds": list(seeds),
             "provenance": provenance,
@@ -94,12 +94,12 @@ def write_result(
 
 
 def _summed_up(result: Result) -> Result:
-    """With ``mean`` and ``deviation`` (of the sample; 0 for one seed) over the seeds."""
+    """With ``mean`` and ``deviation`` (of the sample; null for one seed) over the seeds."""
     rows, names = result["seeds"], FIGURES[result["evaluation"]]
-    spread = stdev if len(rows) > 1 else pstdev
+    values = {name: [row[name] for row in rows] for name in names}
     return result | {
-        "mean": {name: mean(row[name] for row in rows) for name in names},
-        "deviation": {name: spread([row[name] for row in rows]) for name in names},
+        "mean": {name: mean(own) for name, own in values.items()},
+        "deviation": {n: stdev(own) if len(own) > 1 else None for n, own in values.items()},
     }
 
 
@@ -114,6 +114,13 @@ def read_results(paths: Sequence[Path]) -> list[Result]:
         require_file(path, "result")
         try:
             result = json.loads(path.read_text())
+        except ValueError as error:
+            raise InputError(f"result {path} is damaged ({error}); make it again") from None
+        if not isinstance(result, dict) or result.get("evaluation") not in TITLES:
+            raise InputError(
+                f"result {path} is damaged or not of an evaluation; make it again or leave it out"
+            )
+        try:
             key = json.dumps(
                 [result["evaluation"], result["backbone"], _behind(result)], sort_keys=True
             )
@@ -159,24 +166,51 @@ def tables(results: Sequence[Result]) -> dict[str, list[list[str]]]:
 
 
 def rows_of(results: Sequence[Result]) -> list[list[str]]:
-    """A heading, and a row for each result of one evaluation: percent, mean ± deviation."""
+    """A heading, and a row for each result of one evaluation: percent, mean ± deviation.
+
+    A column ``settings`` tells what is not the same behind all of them.
+    """
     names = FIGURES[results[0]["evaluation"]]
-    header = ["backbone", "network", *names.values(), "seeds", "tested"]
+    header = ["backbone", "network", *names.values(), "seeds", "tested", "classes"]
     rows = [
         [
             f"{r['backbone']['name']} ({r['backbone']['architecture']})",
             r["backbone"]["network"],
-            *(f"{100 * r['mean'][k]:.1f} ± {100 * r['deviation'][k]:.1f}" for k in names),
+            *(_percent(r["mean"][k], r["deviation"][k]) for k in names),
             str(len(r["seeds"])),
             str(r["seeds"][0]["test"]),
+            str(r["classes"]),
         ]
         for r in results
     ]
-    if any(r["chance"] is not None for r in results):
-        header.append("chance")
-        for row, r in zip(rows, results, strict=True):
-            row.append("-" if r["chance"] is None else f"{100 * r['chance']:.1f}")
+    differences = _differences(results)
+    if any(differences):
+        header.append("settings")
+        for row, own in zip(rows, differences, strict=True):
+            row.append(own)
     return [header, *rows]
+
+
+def _percent(value: float, deviation: float | None) -> str:
+    spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
+    return f"{100 * value:.1f}{spread}"
+
+
+def _differences(results: Sequence[Result]) -> list[str]:
+    """What is behind each result and not behind all of them, but for their backbones."""
+    behind = [_settings(r["provenance"]) for r in results]
+    keys = [key for key in behind[0] if len({own.get(key) for own in behind}) > 1]
+    return [", ".join(f"{key}={own[key]}" for key in keys if key in own) for own in behind]
+
+
+def _settings(record: Mapping[str, Any]) -> dict[str, str]:
+    """Settings of an evaluation, and the beginnings of hashes of its data."""
+    found = {}
+    for section, values in record["config"].items():
+        for key, value in (values if isinstance(values, dict) else {section: values}).items():
+            found[key] = json.dumps(value)
+    inputs = record["inputs"].items()
+    return found | {role: digest[:8] for role, digest in inputs if role != "backbone"}
 
 
 # Columns of `long_rows`.
@@ -200,7 +234,7 @@ def long_rows(results: Sequence[Result]) -> list[list[str]]:
                     r["backbone"]["network"],
                     name,
                     f"{r['mean'][name]:.6f}",
-                    f"{r['deviation'][name]:.6f}",
+                    "" if r["deviation"][name] is None else f"{r['deviation'][name]:.6f}",
                     ",".join(str(row["seed"]) for row in r["seeds"]),
                     # A cell has no line ends and no tabs; JSON does not need them.
                     re.sub(r"[\t\r\n]+", " ", "; ".join(r["commands"])),

@@ -37,7 +37,7 @@ from cyborgs.training.schedule import learning_rate
 _MEET = 16
 
 # Of a trained network, a device and a number of loader processes; figures in the first process.
-Score = Callable[[Any, torch.device, int], dict[str, float]]
+Score = Callable[[Any, torch.device, int], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Task:
         count: number of positions.
         score: figures on the test images.
         tested: number of test images.
+        classes: number of classes.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Task:
     count: int
     score: Score
     tested: int
+    classes: int
 
     @property
     def steps_per_epoch(self) -> int:
@@ -88,12 +90,13 @@ def imagenet_linear(config: Downstream, datasets: Path) -> Task:
     settings = config.imagenet_linear
     train = find_classified(datasets / "imagenet/train", settings.images_per_class)
     test = find_classified(datasets / "imagenet/val")
-    unknown = sorted(set(test.classes) - set(train.classes))
-    if unknown:
-        raise InputError(
-            f"{test.folder}: class {unknown[0]} is not among those of {train.folder}; see "
-            "`cyborgs data imagenet`"
-        )
+    for one, other in ((train, test), (test, train)):
+        missing = sorted(set(one.classes) - set(other.classes))
+        if missing:
+            raise InputError(
+                f"{other.folder}: class {missing[0]} of {one.folder} is missing; see `cyborgs data "
+                "imagenet`"
+            )
     _require_batch(settings.batch_size, len(train.names), "imagenet_linear", train.folder)
     numbers = {name: number for number, name in enumerate(train.classes)}
     labels = np.array([numbers[test.classes[label]] for label in test.labels])
@@ -131,6 +134,7 @@ def imagenet_linear(config: Downstream, datasets: Path) -> Task:
         count=len(train.names),
         score=score,
         tested=len(test.names),
+        classes=len(train.classes),
     )
 
 
@@ -140,7 +144,7 @@ def voc_detection(config: Downstream, datasets: Path) -> Task:
     Raises `InputError` where ``datasets/VOC2007`` or ``VOC2012`` is missing or damaged.
     """
     years = [datasets / "VOC2007", datasets / "VOC2012"]
-    classes = voc_classes(years[0], "trainval")
+    classes = voc_classes(years[0])
     return _detection(
         "voc_detection",
         config,
@@ -187,6 +191,11 @@ def _detection(
     ignored: bool,
 ) -> Task:
     count = len(TrainingExamples(train, 0, ignored))
+    if not any((~image.ignored).any() for image in test.images):
+        raise InputError(
+            f"downstream.{name}: none of the {len(test.images)} images for testing has an object "
+            "that counts; is this the right data set?"
+        )
     remedy = f"lower downstream.{name}.rate, or raise downstream.{name}.warmup"
     _require_batch(settings.batch_size, count, name, train.images[0].path.parent)
 
@@ -200,7 +209,7 @@ def _detection(
             warmup_divisor=1000,
         )
 
-    def score(network: Detector, device: torch.device, workers: int) -> dict[str, float]:
+    def score(network: Detector, device: torch.device, workers: int) -> dict[str, Any]:
         found = detect(network, test, settings, device, workers)
         if distributed.rank() != 0:
             return {}
@@ -221,6 +230,7 @@ def _detection(
         count=count,
         score=score,
         tested=len(test.images),
+        classes=len(train.classes),
     )
 
 

@@ -77,7 +77,7 @@ def run(
         seeds,
         command,
         provenance("evaluate-objects", config.used_by("objects"), inputs, ("scikit-learn",)),
-        chance=1 / len(np.unique(crops.categories)),
+        len(np.unique(crops.categories)),
     )
     say(aligned(rows_of([result])))
     return result

@@ -69,6 +69,8 @@ def run(
             {"index": index.digest, "annotations": sha256(annotations), **source.digests},
             ("scikit-learn",),
         ),
+        # Background is one.
+        1 + len(truth.categories),
     )
     say(aligned(rows_of([result])))
     return result

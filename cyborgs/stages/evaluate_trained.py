@@ -12,7 +12,6 @@ import torch
 from cyborgs import distributed
 from cyborgs.config import Compute
 from cyborgs.data.dataset import Steps, load_batches
-from cyborgs.errors import InputError
 from cyborgs.evaluation.results import read_results, rows_of, write_result
 from cyborgs.evaluation.sources import Source
 from cyborgs.evaluation.tasks import Task
@@ -77,11 +76,6 @@ def run(
                 say(f"{task.name}: {out} was made meanwhile")
             return
         ranks = distributed.size()
-        if task.recipe.batch_size % ranks:
-            raise InputError(
-                f"downstream.{task.name}.batch_size: {task.recipe.batch_size} is not a multiple of "
-                f"{ranks} processes"
-            )
         trainer = _trainer(task, source, seed, device, rolling)
         examples = task.examples(seed)
 
@@ -116,7 +110,7 @@ def run(
         figures = task.score(trainer.network.eval(), device, compute.workers)
         if lead:
             row = {"seed": seed, "train": task.count, "test": task.tested, **figures}
-            result = write_result(out, task.name, source, [row], command, record)
+            result = write_result(out, task.name, source, [row], command, record, task.classes)
             rolling.remove()
             say(aligned(rows_of([result])))
 

@@ -22,6 +22,7 @@ from cyborgs.evaluation.linear import pooled
 from cyborgs.evaluation.results import Result, rows_of, write_result
 from cyborgs.evaluation.sources import RANDOM, Source
 from cyborgs.evaluation.svm import class_ap, require_enough
+from cyborgs.files import require_file
 from cyborgs.models.backbones import Backbone
 from cyborgs.progress import say, track
 from cyborgs.stages.provenance import provenance
@@ -60,11 +61,12 @@ def run(
     torch.set_num_threads(compute.threads)
     device = choose_device(compute.device)
     settings, root = config.voc_svm, datasets / "VOC2007"
-    classes = voc_classes(root, "trainval")
+    classes = voc_classes(root)
     splits = {split: voc_labels(root, split, classes) for split in ("trainval", "test")}
     (_, train), (_, test) = splits["trainval"], splits["test"]
     for column, name in enumerate(classes):
         require_enough(name, train[:, column], test[:, column], settings.folds)
+    digests = {split: _digest(root, *part) for split, part in splits.items()}
     vectors: dict[str, NDArray[np.float32]] = {}
     seeds: list[dict[str, Any]] = []
     for seed in range(config.seeds):
@@ -99,9 +101,10 @@ def run(
         provenance(
             "evaluate-voc-svm",
             config.used_by("voc_svm"),
-            {**{split: _digest(*part) for split, part in splits.items()}, **source.digests},
+            {**digests, **source.digests},
             ("scikit-learn",),
         ),
+        len(classes),
     )
     say(aligned(rows_of([result])))
     return result
@@ -130,7 +133,7 @@ def _features(
 ) -> NDArray[np.float32]:
     """Mean features of central crops, l2-normalised: float32 ``(images, channels)``."""
     backbone = backbone.to(device).to(memory_format=torch.channels_last)
-    paths = [root / f"JPEGImages/{name}.jpg" for name in names]
+    paths = [_image(root, name) for name in names]
     crops = CentralCrops(paths, np.zeros(len(paths), np.int64), settings.short_side, settings.crop)
     keys = [list(range(i, min(i + _BATCH, len(paths)))) for i in range(0, len(paths), _BATCH)]
     found = []
@@ -141,5 +144,12 @@ def _features(
     return torch.cat(found).numpy()
 
 
-def _digest(names: list[str], labels: NDArray[np.int64]) -> str:
-    return hashlib.sha256("\n".join(names).encode() + labels.tobytes()).hexdigest()
+def _digest(root: Path, names: list[str], labels: NDArray[np.int64]) -> str:
+    """SHA-256 of names and sizes of images, and of their labels."""
+    files = [require_file(_image(root, name), "image") for name in names]
+    lines = [f"{name} {file.stat().st_size}" for name, file in zip(names, files, strict=True)]
+    return hashlib.sha256("\n".join(lines).encode() + labels.tobytes()).hexdigest()
+
+
+def _image(root: Path, name: str) -> Path:
+    return root / f"JPEGImages/{name}.jpg"

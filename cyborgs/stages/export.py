@@ -1,5 +1,6 @@
 """Stage `export`: the backbone of a state, as other programs load it."""
 
+import io
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,10 @@ from cyborgs.training.state import load_state
 
 Format = Literal["torchvision", "timm", "safetensors", "detectron2", "published"]
 Network = Literal["online", "target"]
+
+
+# Formats whose readers go by the name of a file.
+_SUFFIXES = {"safetensors": ".safetensors", "detectron2": ".pkl"}
 
 
 def run(
@@ -36,8 +41,13 @@ def run(
         network: the one that learns, or its moving average.
 
     Raises:
-        InputError: the state cannot be read, or Detectron2 has no such network.
+        InputError: the state cannot be read, Detectron2 has no such network, or the file's name
+            is another format's.
     """
+    wanted = _SUFFIXES.get(form)
+    if out.suffix != wanted and (wanted or out.suffix in _SUFFIXES.values()):
+        wanted = wanted or ".pth"
+        raise InputError(f"--out: {out} is no name for --format {form}; let it end in {wanted}")
     state = load_state(state_path)
     weights = state.backbone(network)
     if form == "published" and network != "online":
@@ -51,16 +61,20 @@ def run(
             "architecture": state.architecture,
             "provenance": provenance("export", settings, {"state": sha256(state_path)}),
         }
-        with atomic_write(out) as temporary, open(temporary, "wb") as stream:
-            torch.save(content, stream)
+        # In memory first: torch has errors of its own for a full disk.
+        written = io.BytesIO()
+        torch.save(content, written)
+        with atomic_write(out) as temporary:
+            temporary.write_bytes(written.getbuffer())
     elif form == "safetensors":
         plain = {name: value.contiguous() for name, value in weights.items()}
         with atomic_write(out) as temporary:
             save_file(plain, temporary, {"architecture": state.architecture})
     else:
         pickled = detectron2_file(state.architecture, weights)
-        with atomic_write(out.with_suffix(".yaml")) as temporary:
-            temporary.write_text(detectron2_settings(state.architecture, out.name))
-        with atomic_write(out) as temporary:
+        yaml = detectron2_settings(state.architecture, out.name)
+        # Both or none.
+        with atomic_write(out.with_suffix(".yaml")) as beside, atomic_write(out) as temporary:
+            beside.write_text(yaml)
             temporary.write_bytes(pickled)
     say(f"export: {network} {state.architecture} after round {state.round} in {out}")

@@ -74,7 +74,9 @@ def read_container(
             f"({' '.join(str(error).split())[:120]})"
         ) from None
     if not isinstance(content, dict) or content.get("format") != form:
-        raise InputError(f"state {path} is a checkpoint of another program")
+        raise InputError(
+            f"state {path} is a checkpoint of another program; `cyborgs import` makes a state of it"
+        )
     if content["version"] != version:
         raise InputError(
             f"state {path} has format version {content['version']}, this program reads "

@@ -44,12 +44,15 @@ class Rolling(Generic[State]):
         self._load = load
 
     def save(self, state: State) -> None:
-        """Write a checkpoint, then remove all but the last two.
+        """Write a checkpoint, then remove all but it and the last of the others.
 
         Raises `InputError` where it cannot be written; the earlier ones are then still there.
         """
-        self._save(self._folder / f"{self._key}-{state.step:09d}.pt", state)
-        for path in self._paths()[:-KEPT]:
+        written = self._folder / f"{self._key}-{state.step:09d}.pt"
+        self._save(written, state)
+        # The last to be written: those of later steps are there where they cannot be read.
+        others = sorted((p for p in self._paths() if p != written), key=_time)
+        for path in others[: 1 - KEPT]:
             path.unlink(missing_ok=True)
 
     def load(self) -> State | None:
@@ -87,3 +90,10 @@ class Rolling(Generic[State]):
     def _paths(self) -> list[Path]:
         """Oldest first."""
         return sorted(self._folder.glob(f"{self._key}-*.pt"))
+
+
+def _time(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

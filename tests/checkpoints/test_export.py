@@ -141,3 +141,19 @@ class TestDetectron2:
         assert main(arguments) == 2
         assert "wide_resnet50_2 is none of the networks" in capsys.readouterr().err
         assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "wanted"),
+    [
+        ("safetensors", "x.pth", ".safetensors"),
+        ("detectron2", "x.pth", ".pkl"),
+        ("torchvision", "x.safetensors", ".pth"),
+        ("published", "x.pkl", ".pth"),
+    ],
+)
+def test_a_name_of_another_format(form, name, wanted, state, tmp_path, capsys):
+    out = tmp_path / name
+    assert main(["export", "--state", str(state), "--format", form, "--out", str(out)]) == 2
+    assert f"let it end in {wanted}" in capsys.readouterr().err
+    assert not out.exists()

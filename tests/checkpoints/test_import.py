@@ -205,7 +205,8 @@ def test_all_that_is_exported_is_imported(form, tmp_path):
     state = tmp_path / "state.pt"
     online, target = pair.online.state_dict(), pair.target.state_dict()
     save_state(state, TrainingState(MODEL, 2, 9, online, target, {}, {}, {"inputs": {}}))
-    out, again = tmp_path / "x.bin", tmp_path / "again.pt"
+    suffix = {"safetensors": ".safetensors", "detectron2": ".pkl"}.get(form, ".bin")
+    out, again = tmp_path / f"x{suffix}", tmp_path / "again.pt"
     assert main(["export", "--state", str(state), "--out", str(out), "--format", form]) == 0
     assert main(["import", str(out), "--out", str(again)]) == 0
     backbone = load_state(again).backbone()
@@ -347,3 +348,13 @@ def test_a_missing_file(tmp_path, capsys):
     arguments = ["import", str(tmp_path / "x.pth"), "--out", str(tmp_path / "state.pt")]
     assert main(arguments) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite(value, tmp_path, capsys):
+    weights = torchvision.models.resnet18().state_dict()
+    weights["layer2.0.bn1.weight"][3] = value
+    torch.save(weights, tmp_path / "x.pth")
+    assert main(["import", str(tmp_path / "x.pth"), "--out", str(tmp_path / "out")]) == 2
+    assert "layer2.0.bn1.weight has values that are not finite" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

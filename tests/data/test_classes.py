@@ -15,12 +15,10 @@ from cyborgs.errors import InputError
 
 @pytest.fixture
 def folder(tmp_path, write_image):
-    """Two classes with images, one without, and files that are none."""
+    """Two classes with images, and files that are none."""
     root = tmp_path / "train"
     for name in ("n02/c.JPEG", "n02/a.jpg", "n02/b.png", "n01/z.jpeg", "n01/y.webp"):
         write_image(root / name, (40, 50))
-    (root / "n00").mkdir()
-    (root / "n00/readme.txt").touch()
     (root / "n02/list.txt").touch()
     (root / "n02/inside").mkdir()
     (root / "labels.csv").touch()
@@ -46,16 +44,25 @@ class TestFind:
             "n02/b.png",
             "n02/c.JPEG",
         ]
-        assert found.classes == ("n00", "n01", "n02")
-        assert found.labels.tolist() == [1, 1, 2, 2, 2]
+        assert found.classes == ("n01", "n02")
+        assert found.labels.tolist() == [0, 0, 1, 1, 1]
         assert found.labels.dtype == np.int64
 
-    def test_the_digest_is_of_the_names(self, tmp_path):
+    def test_a_class_without_images(self, folder, refused):
+        (folder / "n00").mkdir()
+        (folder / "n00/readme.txt").touch()
+        with refused(f"{folder / 'n00'}: a class without an image"):
+            find_classified(folder)
+
+    def test_the_digest_is_of_names_and_sizes(self, tmp_path):
         first, second = many(tmp_path / "first"), many(tmp_path / "second")
         found = find_classified(first)
-        expected = "\n".join(f"{c}/{n:02d}.jpg" for c in "abc" for n in range(12))
+        expected = "".join(f"{c}/{n:02d}.jpg 0\n" for c in "abc" for n in range(12))
         assert found.digest == hashlib.sha256(expected.encode()).hexdigest()
         assert find_classified(second).digest == found.digest
+        (second / "b/05.jpg").write_text("x")
+        assert find_classified(second).digest != found.digest
+        (second / "b/05.jpg").write_text("")
         (second / "b/05.jpg").rename(second / "b/5.jpg")
         assert find_classified(second).digest != found.digest
 
@@ -97,7 +104,6 @@ class TestFind:
     def test_fewer_than_two_classes(self, classes, tmp_path, refused):
         root = many(tmp_path / "train", classes)
         root.mkdir(exist_ok=True)
-        (root / "empty").mkdir()
         with refused(f"{root} holds no two folders with images"):
             find_classified(root)
 

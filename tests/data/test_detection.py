@@ -91,7 +91,9 @@ class TestCocoObjects:
         folder, path = coco
         found = coco_objects(folder, path)
         assert found.classes == ("dog", "cat", "5")
-        assert found.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+        sizes = "".join(str((folder / name).stat().st_size) for name in sorted(OBJECTS))
+        expected = hashlib.sha256(path.read_bytes() + sizes.encode()).hexdigest()
+        assert found.digest == expected
         assert [image.path for image in found.images] == [folder / name for name in sorted(OBJECTS)]
         numbers = {c["id"]: number for number, c in enumerate(CATEGORIES, start=1)}
         for image in found.images:
@@ -324,6 +326,14 @@ class TestShares:
             name = sorted(OBJECTS)[example["position"]]
             assert example["image"].dtype == np.uint8
             np.testing.assert_array_equal(example["image"], painted(OBJECTS[name]))
+
+    def test_a_smaller_image_is_named(self, coco, write_image):
+        """Its boxes lie outside: annotations of other images, or images that were shrunk."""
+        images = coco_objects(*coco)
+        write_image(coco[0] / "a.png", (H // 2, W // 2))
+        found = TestImages(images, 0, 1)[0]
+        assert isinstance(found, InputError)
+        assert f"a.png has {H // 2} x {W // 2} pixels" in str(found)
 
     def test_bad_input_comes_back(self, coco):
         images = coco_objects(*coco)

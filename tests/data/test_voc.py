@@ -52,23 +52,29 @@ class TestClasses:
         lists = voc / "ImageSets/Main"
         # Of other splits.
         (lists / "aeroplane_val.txt").write_text("")
-        (lists / "zebra_test.txt").write_text("")
         (lists / "train.txt").write_text("")
-        assert voc_classes(voc, "trainval") == CLASSES
+        for name in CLASSES:
+            (lists / f"{name}_test.txt").write_text("")
+        assert voc_classes(voc) == CLASSES
 
-    def test_lists_that_are_not_there(self, voc, refused):
-        with refused("VOC2007/ImageSets/Main", "CLASS_test.txt", "cyborgs data download voc"):
-            voc_classes(voc, "test")
+    @pytest.mark.parametrize(("there", "lacking"), [("trainval", "test"), ("test", "trainval")])
+    def test_a_class_of_one_split_alone(self, there, lacking, voc, refused):
+        lists = voc / "ImageSets/Main"
+        for name in CLASSES:
+            (lists / f"{name}_test.txt").write_text("")
+        (lists / f"zebra_{there}.txt").write_text("")
+        with refused(f"ImageSets/Main/zebra_{lacking}.txt does not exist, but its counterpart"):
+            voc_classes(voc)
 
     def test_a_folder_that_is_not_there(self, tmp_path, refused):
         with refused("nowhere/ImageSets/Main has no lists"):
-            voc_classes(tmp_path / "nowhere", "trainval")
+            voc_classes(tmp_path / "nowhere")
 
     def test_one_class_is_too_few(self, voc, refused):
         for name in CLASSES[1:]:
             (voc / f"ImageSets/Main/{name}_trainval.txt").unlink()
         with refused("no lists CLASS_trainval.txt"):
-            voc_classes(voc, "trainval")
+            voc_classes(voc)
 
 
 class TestLabels:

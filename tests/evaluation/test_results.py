@@ -45,14 +45,14 @@ def write(
     layout="a state after round 1",
     architecture="resnet18",
     network="online",
-    chance=None,
+    classes=20,
     command=None,
     **record,
 ):
     source = Source(name, architecture, layout, "cc33", network, None)
     command = command or f"cyborgs evaluate x --seed {seeds[0]}"
     write_result(
-        path, evaluation, source, rows(evaluation, *seeds), command, RECORD | record, chance
+        path, evaluation, source, rows(evaluation, *seeds), command, RECORD | record, classes
     )
     return path
 
@@ -66,7 +66,7 @@ def read_table(path):
 
 class TestWriting:
     def test_a_file_says_what_is_behind_it(self, tmp_path):
-        write(tmp_path / "a.json", 4, chance=0.25)
+        write(tmp_path / "a.json", 4, classes=4)
         found = json.loads((tmp_path / "a.json").read_text())
         assert found["evaluation"] == "coco_instances"
         assert found["backbone"] == {
@@ -75,17 +75,17 @@ class TestWriting:
             "layout": "a state after round 1",
             "network": "online",
         }
-        assert found["chance"] == 0.25
+        assert found["classes"] == 4
         assert found["seeds"] == rows("coco_instances", 4)
         assert found["provenance"] == RECORD
         assert found["commands"] == ["cyborgs evaluate x --seed 4"]
         assert found["mean"]["mask_ap"] == found["seeds"][0]["mask_ap"]
-        assert set(found["deviation"].values()) == {0}
+        assert set(found["deviation"].values()) == {None}
 
     def test_what_is_returned_is_what_is_written(self, tmp_path):
         source = Source("random", "resnet18", "random weights", "", "online", None)
         path = tmp_path / "a.json"
-        given = write_result(path, "voc_svm", source, rows("voc_svm", 0, 1), "cyborgs", RECORD)
+        given = write_result(path, "voc_svm", source, rows("voc_svm", 0, 1), "cyborgs", RECORD, 20)
         assert given == json.loads(path.read_text())
 
 
@@ -163,7 +163,7 @@ DAMAGED = {
     **{
         f"without {key}": without(key)
         for key in (
-            "evaluation", "backbone", "chance", "commands", "seeds", "provenance", "mean",
+            "evaluation", "backbone", "classes", "commands", "seeds", "provenance", "mean",
             "deviation",
         )
     },
@@ -215,15 +215,36 @@ class TestTables:
             "mAP": "55.0 ± 6.2",
             "seeds": "3",
             "tested": "40",
+            "classes": "20",
         }
 
-    def test_chance_where_it_is_known(self, tmp_path):
+    def test_one_seed_has_no_deviation(self, tmp_path):
+        path = write(tmp_path / "a.json", 1, evaluation="voc_svm")
+        header, row = rows_of(read_results([path]))
+        assert row[header.index("mAP")] == "53.0"
+
+    def test_what_is_not_the_same_behind_all(self, tmp_path):
+        configs = [{"voc_svm": {"crop": c, "folds": 3}, "seeds": 1} for c in (224, 128)]
         paths = [
-            write(tmp_path / "a.json", 0, evaluation="objects", chance=0.125),
-            write(tmp_path / "b.json", 0, evaluation="objects", name="b"),
+            write(tmp_path / "a.json", 0, evaluation="voc_svm", config=configs[0]),
+            write(tmp_path / "b.json", 0, evaluation="voc_svm", config=configs[1]),
         ]
+        inputs = RECORD["inputs"] | {"train": "0123456789", "backbone": "other"}
+        paths.append(
+            write(
+                tmp_path / "c.json",
+                0,
+                evaluation="voc_svm",
+                config=configs[0],
+                inputs=inputs,
+                name="b",
+            )
+        )
         table = rows_of(read_results(paths))
-        assert [row[-1] for row in table] == ["chance", "12.5", "-"]
+        expected = ["crop=224, train=aa11", "crop=128, train=aa11", "crop=224, train=01234567"]
+        assert [row[-1] for row in table] == ["settings", *expected]
+        # Another backbone is told by its own column.
+        assert "settings" not in rows_of(read_results(paths[:1]))[0]
 
     def test_evaluations_are_in_one_order_and_backbones_in_that_of_files(self, tmp_path):
         paths = [
@@ -259,7 +280,11 @@ class TestTables:
             assert row["network"] == "online"
             assert float(row["mean"]) == pytest.approx(result["mean"][row["figure"]], abs=1e-6)
             deviation = result["deviation"][row["figure"]]
-            assert float(row["deviation"]) == pytest.approx(deviation, abs=1e-6)
+            if joined:
+                assert float(row["deviation"]) == pytest.approx(deviation, abs=1e-6)
+            else:
+                assert row["deviation"] == ""
+                assert deviation is None
             assert row["seeds"] == ("0,1" if joined else "7")
             assert json.loads(row["settings"]) == RECORD["config"]
             assert json.loads(row["inputs (SHA-256)"]) == (

@@ -174,7 +174,7 @@ BAD = [
     ("voc-detection", "VOC2012/ImageSets/Main/trainval.txt", None, "trainval.txt does not exist"),
     ("voc-detection", None, {"batch_size": 64}, "batch_size: 64 images a step"),
     ("coco-instances", "coco/annotations/instances_val2017.json", None, "val2017.json does not"),
-    ("imagenet-linear", "imagenet/val", None, "imagenet/val cannot be read"),
+    ("imagenet-linear", "imagenet/val", None, "imagenet/val does not exist"),
     ("imagenet-linear", None, {"batch_size": 4000}, "batch_size: 4000 images a step"),
     ("voc-svm", "VOC2007/ImageSets/Main/test.txt", None, "test.txt does not exist"),
     ("voc-svm", None, {"folds": 50}, "too few for 50 folds"),
@@ -200,6 +200,36 @@ def test_bad_input(name, missing, change, told, datasets, tmp_path, capsys):
     assert len(errors) == 1
     assert told in errors[0]
     assert not out.exists()
+
+
+def test_processes_that_do_not_fit_are_told_once(datasets, tmp_path, capfd):
+    arguments = command("imagenet-linear", datasets, tmp_path / "out.json", "--processes", "3")
+    assert main(arguments) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "batch_size: 4 is not a multiple of 3 processes" in line
+
+
+def test_nothing_to_be_found_in_testing(datasets, tmp_path, capsys):
+    where = tmp_path / "sets"
+    shutil.copytree(datasets / "coco", where / "coco", symlinks=True)
+    path = where / "coco/annotations/instances_val2017.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"annotations": []}))
+    assert main(command("coco-instances", where, tmp_path / "out.json")) == 2
+    assert "images for testing has an object" in capsys.readouterr().err
+
+
+def test_classes_of_one_split_alone(datasets, tmp_path, capsys):
+    where = tmp_path / "sets"
+    shutil.copytree(datasets / "imagenet", where / "imagenet")
+    folder = sorted((where / "imagenet/val").iterdir())[0]
+    folder.rename(folder.with_name("zebra"))
+    assert main(command("imagenet-linear", where, tmp_path / "out.json")) == 2
+    assert "class" in capsys.readouterr().err
+    (folder.with_name("zebra") / "inside").mkdir()
+    for file in folder.with_name("zebra").glob("*.JPEG"):
+        file.unlink()
+    assert main(command("imagenet-linear", where, tmp_path / "out.json")) == 2
+    assert "zebra: a class without an image" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

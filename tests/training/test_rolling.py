@@ -52,3 +52,17 @@ def test_others_take_what_the_first_chose(
     monkeypatch.setattr(distributed, "rank", lambda: 1)
     monkeypatch.setattr(distributed, "gather_objects", lambda own: [chosen, own])
     assert rolling.load() == expected
+
+
+def test_what_was_written_last_stays_beside_later_steps_that_cannot_be_read(
+    rolling: Rolling[State], tmp_path: Path
+) -> None:
+    for path in (tmp_path / "work").iterdir():
+        path.write_text("")
+    assert rolling.load() is None
+    rolling.save(State(1))
+    assert rolling.load() == State(1)
+    rolling.save(State(2))
+    assert rolling.load() == State(2)
+    names = sorted(path.name for path in (tmp_path / "work").iterdir())
+    assert names == ["key-000000001.pt", "key-000000002.pt"]
