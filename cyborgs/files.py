@@ -134,10 +134,10 @@ def require_outputs(outputs: Mapping[str, Path], inputs: Iterable[Path]) -> None
         InputError: an output is a file that is read or written too, or its folder cannot be made
             or written to.
     """
-    read = [path for path in inputs if path.is_file()]
+    read = [path for path in inputs if os.path.isfile(path)]
     written: dict[Path, str] = {}
     for name, path in outputs.items():
-        if path.is_file() and any(path.samefile(one) for one in read):
+        if os.path.isfile(path) and any(path.samefile(one) for one in read):
             raise InputError(f"{name}: {path} is an input of this command too; name another file")
         if path.resolve() in written:
             other = written[path.resolve()]

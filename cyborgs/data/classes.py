@@ -56,7 +56,9 @@ def find_classified(folder: Path, most: int | None = None) -> Classified:
     """
     digest = hashlib.sha256()
     try:
-        classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        # Hidden ones are of other programs.
+        folders = (e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
+        classes = sorted(folders)
         names: list[str] = []
         labels: list[int] = []
         for label, name in enumerate(classes):

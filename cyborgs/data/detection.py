@@ -15,7 +15,7 @@ from cyborgs.data.annotations import GroundTruth, Outline
 from cyborgs.data.decoding import read_pixels
 from cyborgs.data.packed import Packed
 from cyborgs.errors import InputError
-from cyborgs.files import require_file
+from cyborgs.files import require_file, sha256
 from cyborgs.seeding import generator
 
 Masks = NDArray[np.bool_]
@@ -72,9 +72,9 @@ def coco_objects(images: Path, annotations: Path) -> DetectionSet:
     truth = GroundTruth(annotations)
     classes = tuple(str(c.get("name", c["id"])) for c in truth.categories)
     found = Packed(_coco_images(truth, images, annotations))
-    digest = hashlib.sha256(annotations.read_bytes())
-    for image in found:
-        digest.update(str(image.path.stat().st_size).encode())
+    digest = hashlib.sha256(sha256(annotations).encode())
+    for name in sorted(truth.names):
+        digest.update(str((images / name).stat().st_size).encode())
     return DetectionSet(found, classes, digest.hexdigest(), truth)
 
 

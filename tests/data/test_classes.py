@@ -22,6 +22,7 @@ def folder(tmp_path, write_image):
     (root / "n02/list.txt").touch()
     (root / "n02/inside").mkdir()
     (root / "labels.csv").touch()
+    (root / ".ipynb_checkpoints").mkdir()
     return root
 
 

@@ -92,7 +92,8 @@ class TestCocoObjects:
         found = coco_objects(folder, path)
         assert found.classes == ("dog", "cat", "5")
         sizes = "".join(str((folder / name).stat().st_size) for name in sorted(OBJECTS))
-        expected = hashlib.sha256(path.read_bytes() + sizes.encode()).hexdigest()
+        annotations = hashlib.sha256(path.read_bytes()).hexdigest()
+        expected = hashlib.sha256((annotations + sizes).encode()).hexdigest()
         assert found.digest == expected
         assert [image.path for image in found.images] == [folder / name for name in sorted(OBJECTS)]
         numbers = {c["id"]: number for number, c in enumerate(CATEGORIES, start=1)}
