@@ -58,7 +58,9 @@ def read_metrics(path: Path) -> list[Row]:
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-            rows.append({key: float(row[key]) for key in ("step", *row)})
+            if not all(isinstance(row[key], int | float) for key in ("step", *row)):
+                raise ValueError("a figure that is no number")
+            rows.append(row)
         except (ValueError, TypeError, KeyError):
             if number == len(lines):
                 break
