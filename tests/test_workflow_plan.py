@@ -95,6 +95,14 @@ def test_data_sets_of_evaluations_must_be_there(tmp_path):
     config = changed() | {"downstream": {"evaluations": names, "datasets": "sets"}}
     result = snakemake(tmp_path, config=config, check=False)
     assert result.returncode != 0
-    assert "downstream.voc_svm: folder sets/VOC2007/ImageSets/Main does not" in result.stdout
+    for needed in (
+        "voc_svm: sets/VOC2007/ImageSets/Main/test.txt",
+        "coco_instances: sets/coco/train",
+    ):
+        assert f"downstream.{needed}" in result.stdout
     assert "`cyborgs data download coco` fetches it" in result.stdout
+    # Where PASCAL's own archives unpack to.
+    (tmp_path / "sets/VOCdevkit/VOC2007/JPEGImages").mkdir(parents=True)
+    result = snakemake(tmp_path, config=config, check=False)
+    assert "it is in sets/VOCdevkit: set downstream.datasets to that" in result.stdout
     assert not (tmp_path / "results").exists()

@@ -26,6 +26,9 @@ from cyborgs.models.normalise import DEVIATION, MEAN
 # Detections of an image that are kept, and the least score of one (Detectron2's defaults).
 KEPT, LEAST = 100, 0.05
 
+# Batches after which memory that was kept is given back; asking for it anew takes time.
+_TIDY = 16
+
 
 class Detector(nn.Module):
     """One of torchvision's detectors, by examples.
@@ -41,6 +44,7 @@ class Detector(nn.Module):
     def __init__(self, network: GeneralizedRCNN) -> None:
         super().__init__()
         self.network = network
+        self._batches = 0
         heads = network.roi_heads
         for part in (network.backbone, network.rpn.head, heads.box_predictor, heads.mask_predictor):
             if part is not None:
@@ -52,21 +56,21 @@ class Detector(nn.Module):
             {name: example[name] for name in ("boxes", "labels", "masks") if name in example}
             for example in batch
         ]
-        losses: dict[str, Tensor] = self.network(_images(batch), targets)
+        losses: dict[str, Tensor] = self.network(self._images(batch), targets)
         return losses
 
     def detect(self, batch: list[Example]) -> list[dict[str, Tensor]]:
         """``boxes``, ``scores``, ``labels`` and ``masks`` of each image, in its own pixels."""
-        found: list[dict[str, Tensor]] = self.network(_images(batch))
+        found: list[dict[str, Tensor]] = self.network(self._images(batch))
         return found
 
-
-def _images(batch: list[Example]) -> list[Tensor]:
-    """uint8 ``(height, width, 3)`` to float32 ``(3, height, width)`` in 0 … 1."""
-    if batch[0]["image"].device.type == "cpu":
-        # Images of ever other sizes leave gaps, which add up to gigabytes.
-        give_back()
-    return [example["image"].permute(2, 0, 1).float() / 255 for example in batch]
+    def _images(self, batch: list[Example]) -> list[Tensor]:
+        """uint8 ``(height, width, 3)`` to float32 ``(3, height, width)`` in 0 … 1."""
+        self._batches += 1
+        if self._batches % _TIDY == 0 and batch[0]["image"].device.type == "cpu":
+            # Images of ever other sizes leave gaps, which add up to gigabytes.
+            give_back()
+        return [example["image"].permute(2, 0, 1).float() / 255 for example in batch]
 
 
 def _hook(_module: nn.Module, _arguments: Any, output: Any) -> Any:

@@ -67,7 +67,7 @@ def test_steps_are_those_of_sgd():
         torch.manual_seed(derive(1, "step", step, 0))
         parts = network(a_batch(step))
         total = parts["loss_class"] + parts["loss_noise"]
-        assert loss == pytest.approx(float(total))
+        assert loss == pytest.approx(float(total.detach()))
         total.backward()
         optimiser.step()
     for ours_, theirs in zip(ours.network.parameters(), network.parameters(), strict=True):
