@@ -90,16 +90,25 @@ def read_checkpoint(path: Path, label: str = "checkpoint") -> Checkpoint:
 
     Raises:
         InputError: it cannot be read, or holds no ResNet that this program trains; the message
-            says what it looks like, and what is missing, unexpected or of another shape.
+            says what it looks like, and what is missing, unexpected or of another shape.  Or it
+            has values that are not finite.
     """
+    given = _read(path, label)
+    for weights in (given.online, given.target):
+        for name, value in weights.items():
+            if not value.isfinite().all():
+                raise InputError(
+                    f"{label}: {path} ({given.layout}): {name} has values that are not finite: its "
+                    "training has diverged; take an earlier checkpoint"
+                )
+    return given
+
+
+def _read(path: Path, label: str) -> Checkpoint:
     if _is_state(path):
         state = load_state(path)
-        return _finite(
-            path,
-            label,
-            Checkpoint(
-                f"a state after round {state.round}", state.architecture, state.online, state.target
-            ),
+        return Checkpoint(
+            f"a state after round {state.round}", state.architecture, state.online, state.target
         )
     named = {
         k.removeprefix("module.").removeprefix("_orig_mod."): v
@@ -125,18 +134,7 @@ def read_checkpoint(path: Path, label: str = "checkpoint") -> Checkpoint:
         if target:
             target |= _renamed(named, _PUBLISHED_TARGET["projector."], "projector.")
     name = "Detectron2" if f"{program.online}stem.conv1.weight" in named else program.name
-    return _finite(path, label, Checkpoint(name, architecture, online, target))
-
-
-def _finite(path: Path, label: str, given: Checkpoint) -> Checkpoint:
-    for weights in (given.online, given.target):
-        for name, value in weights.items():
-            if not value.isfinite().all():
-                raise InputError(
-                    f"{label}: {path} ({given.layout}): {name} has values that are not finite: its "
-                    "training has diverged; take an earlier checkpoint"
-                )
-    return given
+    return Checkpoint(name, architecture, online, target)
 
 
 def published_names(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyborgs.cli import options as o
-from cyborgs.config import Config, load
+from cyborgs.config import Config, check_batch, load
 from cyborgs.config.downstream import Downstream
 from cyborgs.data.datasets import require_datasets
 from cyborgs.errors import InputError
@@ -192,12 +192,7 @@ def _trained(
     config = load(options.config)
     compute = o.compute(options, config.compute)
     datasets = _datasets(options, config, name)
-    processes = compute.processes * compute.nodes
-    batch_size = getattr(config.downstream, name).batch_size
-    if batch_size % processes:
-        raise InputError(
-            f"downstream.{name}.batch_size: {batch_size} is not a multiple of {processes} processes"
-        )
+    check_batch(f"downstream.{name}", getattr(config.downstream, name).batch_size, compute)
 
     def run() -> None:
         from cyborgs.stages import evaluate_trained

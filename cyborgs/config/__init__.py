@@ -5,7 +5,7 @@ anything runs, with the key's path and what is allowed.  Imports no torch: the w
 reads its configuration in a fraction of a second.
 """
 
-from cyborgs.config.reading import check_block, load, parse, parse_run, read_scalars
+from cyborgs.config.reading import check_batch, check_block, load, parse, parse_run, read_scalars
 from cyborgs.config.schema import (
     BLOCKS,
     CELL,
@@ -36,6 +36,7 @@ __all__ = [
     "GroundTruthSeed",
     "Pretrain",
     "Views",
+    "check_batch",
     "check_block",
     "load",
     "parse",

@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from cyborgs.config.downstream import PROBES, TRAINED
-from cyborgs.config.schema import BLOCKS, Config
+from cyborgs.config.schema import BLOCKS, Compute, Config
 from cyborgs.errors import InputError
 
 
@@ -89,6 +89,16 @@ def check_block(architecture: str, block: str) -> None:
         )
 
 
+def check_batch(section: str, batch_size: int, compute: Compute) -> None:
+    """Raise `InputError` where the processes cannot share the images of a step equally."""
+    if batch_size % (compute.processes * compute.nodes):
+        nodes = "" if compute.nodes == 1 else f" on {compute.nodes} nodes (compute.nodes)"
+        raise InputError(
+            f"{section}.batch_size: {batch_size} is not a multiple of compute.processes "
+            f"{compute.processes}{nodes}"
+        )
+
+
 def _conflicts(config: Config) -> list[str]:
     found = []
     if config.data is None:
@@ -100,19 +110,16 @@ def _conflicts(config: Config) -> list[str]:
     epochs = config.pretrain.epochs
     if isinstance(epochs, list) and len(epochs) != config.rounds:
         found.append(f"pretrain.epochs: lists {len(epochs)} rounds, rounds is {config.rounds}")
-    compute = config.compute
     batches = {"pretrain": config.pretrain.batch_size} | {
         f"downstream.{name}": getattr(config.downstream, name).batch_size
         for name in config.downstream.evaluations
         if name in TRAINED
     }
     for section, batch in batches.items():
-        if batch % (compute.processes * compute.nodes):
-            nodes = "" if compute.nodes == 1 else f" on {compute.nodes} nodes (compute.nodes)"
-            found.append(
-                f"{section}.batch_size: {batch} is not a multiple of compute.processes "
-                f"{compute.processes}{nodes}"
-            )
+        try:
+            check_batch(section, batch, config.compute)
+        except InputError as error:
+            found.append(str(error))
     if config.seed_masks.kind == "ground-truth" and not config.data.labelled:
         found.append("seed_masks.kind: ground-truth needs data.annotations")
     if not config.data.labelled:

@@ -52,7 +52,8 @@ def find_classified(folder: Path, most: int | None = None) -> Classified:
         most: images of a class, drawn at random; None: all.
 
     Raises:
-        InputError: the folder cannot be read, or holds fewer than two classes with images.
+        InputError: the folder cannot be read, holds fewer than two classes, or one of them has no
+            image.
     """
     digest = hashlib.sha256()
     try:

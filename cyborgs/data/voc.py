@@ -46,7 +46,10 @@ def voc_classes(root: Path) -> list[str]:
 
 
 def voc_images(root: Path, split: str) -> list[str]:
-    """Names of a split's images, without ``.jpg``.  Raises `InputError` where there are none."""
+    """Names of a split's images, without ``.jpg``.
+
+    Raises `InputError` where there are none, or one is there twice.
+    """
     path = root / f"ImageSets/Main/{split}.txt"
     names = _text(path, "list of images").split()
     if not names:

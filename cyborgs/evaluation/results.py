@@ -199,7 +199,8 @@ def _percent(value: float, deviation: float | None) -> str:
 def _differences(results: Sequence[Result]) -> list[str]:
     """What is behind each result and not behind all of them, but for their backbones."""
     behind = [_settings(r["provenance"]) for r in results]
-    keys = [key for key in behind[0] if len({own.get(key) for own in behind}) > 1]
+    known = dict.fromkeys(key for own in behind for key in own)
+    keys = [key for key in known if len({own.get(key) for own in behind}) > 1]
     return [", ".join(f"{key}={own[key]}" for key in keys if key in own) for own in behind]
 
 

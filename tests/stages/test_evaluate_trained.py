@@ -206,7 +206,7 @@ def test_processes_that_do_not_fit_are_told_once(datasets, tmp_path, capfd):
     arguments = command("imagenet-linear", datasets, tmp_path / "out.json", "--processes", "3")
     assert main(arguments) == 2
     (line,) = capfd.readouterr().err.splitlines()
-    assert "batch_size: 4 is not a multiple of 3 processes" in line
+    assert "batch_size: 4 is not a multiple of compute.processes 3" in line
 
 
 def test_nothing_to_be_found_in_testing(datasets, tmp_path, capsys):
