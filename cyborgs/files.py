@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cyborgs.errors import InputError
@@ -77,8 +77,9 @@ def exclusive(path: Path, what: str) -> Iterator[bool]:
         except OSError as error:
             say(f"{path} cannot be locked ({error.strerror}): nothing else must make {what}")
         # Whoever held it may have removed the file under this lock.
-        if path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat()):
-            break
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+                break
         stream.close()
     with stream:
         try:
