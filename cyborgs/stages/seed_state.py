@@ -83,7 +83,7 @@ def _write(config: Config, given: Checkpoint | None, source: Path, out: Path) ->
             provenance=record,
         ),
     )
-    say(f"seed: {model.architecture} in {out}, {told}")
+    say(f"state of round 0: {model.architecture} in {out}, {told}")
 
 
 def _load(pair: DetCon, given: Checkpoint) -> str:
