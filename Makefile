@@ -15,7 +15,7 @@ install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml envs/constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --constraint envs/constraints.txt --editable '.[$(EXTRA),dev]'
+	$(VENV)/bin/pip install --quiet --retries 10 --timeout 60 --constraint envs/constraints.txt --editable '.[$(EXTRA),dev]'
 	touch $@
 
 # The whole loop on the embedded data; then where the results lie, and the mask quality.

@@ -5,12 +5,16 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cyborgs.errors import InputError
 from cyborgs.progress import say
+
+# Seconds between looks at a lock that another process holds.
+_LOOK = 0.3
 
 
 @contextmanager
@@ -48,7 +52,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def exclusive(path: Path, what: str) -> Iterator[bool]:
+def exclusive(
+    path: Path, what: str, meanwhile: Callable[[], object] = lambda: None
+) -> Iterator[bool]:
     """Hold a lock file, once no other process holds it; yields whether that was waited for.
 
     The system lets go of the lock when a process dies, and the file is removed when the block
@@ -57,6 +63,7 @@ def exclusive(path: Path, what: str) -> Iterator[bool]:
     Args:
         path: of the lock file; its folder is made if it is missing.
         what: is made in the block, for messages.
+        meanwhile: is called several times a second for as long as this waits.
 
     Raises:
         InputError: the lock file cannot be made.
@@ -70,17 +77,21 @@ def exclusive(path: Path, what: str) -> Iterator[bool]:
             raise InputError(f"cannot write {path}: {error.strerror}") from None
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it may have removed the file under this lock.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+                    break
+            stream.close()
         except BlockingIOError:
-            say(f"another process makes {what}: waiting for it to end ({path})")
+            stream.close()
+            if not waited:
+                say(f"another process makes {what}: waiting for it to end ({path})")
             waited = True
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            meanwhile()
+            time.sleep(_LOOK)
         except OSError as error:
             say(f"{path} cannot be locked ({error.strerror}): nothing else must make {what}")
-        # Whoever held it may have removed the file under this lock.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
-                break
-        stream.close()
+            break
     with stream:
         try:
             yield waited

@@ -36,12 +36,13 @@ def note_signals(seconds: float | None = None) -> Iterator[Stop]:
     alone = process_number() is None
 
     def note(number: int, _: FrameType | None) -> None:
-        stop.asked = signal.Signals(number).name
+        # The first reason stands: the others may come from being asked because of it.
+        stop.asked = stop.asked or signal.Signals(number).name
         if number == signal.SIGINT and alone:
             signal.signal(signal.SIGINT, before[signal.SIGINT])
 
     def note_limit(_: int, __: FrameType | None) -> None:
-        stop.asked = "time limit"
+        stop.asked = stop.asked or "time limit"
 
     before = {number: signal.signal(number, note) for number in SIGNALS}
     before[signal.SIGALRM] = signal.signal(signal.SIGALRM, note_limit)
@@ -50,6 +51,11 @@ def note_signals(seconds: float | None = None) -> Iterator[Stop]:
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
     try:
         yield stop
+    except BaseException:
+        if not alone:
+            # Who started it now asks it to leave as well; first it must say what went wrong.
+            before.update(dict.fromkeys(SIGNALS, signal.SIG_IGN))
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():

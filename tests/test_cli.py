@@ -106,6 +106,12 @@ def test_a_mistake_is_one_line_and_writes_nothing(
             "coco-instances: error: --metrics: . is a folder",
         ),
         (["index", "--images", ".", "--out", "a.pt/i"], "index: error: --out: cannot write a.pt/i"),
+        (["import", "a.pt", "--out", ".."], "import: error: --out: .. is a folder; name a file"),
+        # Where a folder is meant, it may be there.
+        (
+            ["data", "shrink", "--images", "none", "--short-side", "9", "--out", ".."],
+            "shrink: error: data.images: folder none does not exist",
+        ),
     ],
 )
 def test_no_input_is_written_over(arguments, message, tmp_path, monkeypatch, capsys):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -135,6 +136,22 @@ def test_a_lock_that_was_removed_while_waiting_is_taken_anew(tmp_path):
         thread.join()
     assert order[::2] == order[1::2]
     assert not path.exists()
+
+
+def test_something_may_be_done_while_waiting(tmp_path):
+    path = tmp_path / "x.lock"
+    calls = []
+    with ExitStack() as first:
+        first.enter_context(exclusive(path, "x"))
+
+        def meanwhile():
+            calls.append(path.exists())
+            if len(calls) == 3:
+                first.close()
+
+        with exclusive(path, "x", meanwhile) as waited:
+            assert waited
+    assert calls == [True] * 3
 
 
 def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, capsys):

@@ -169,7 +169,7 @@ def test_a_killed_job_runs_again_to_the_same_end(finished, interrupted, job):
     shutil.rmtree(results / "masks/round-01")
     (results / "states/round-01.pt").unlink()
     workflow = start(interrupted, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (found := running(interrupted, f"--out results/tiny/{job}")):
         assert workflow.poll() is None
         assert time.monotonic() < deadline

@@ -90,6 +90,15 @@ def test_an_evaluation_is_named_once(tmp_path):
     assert "config: downstream: 'evaluations' names one twice" in result.stdout
 
 
+def test_weights_of_imagenet_must_be_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    downstream = {"evaluations": ["objects"], "objects": {"backbones": ["imagenet"]}}
+    result = snakemake(tmp_path, config=changed() | {"downstream": downstream}, check=False)
+    assert result.returncode != 0
+    assert "hub/checkpoints/resnet18-f37072fd.pth does not exist; fetch https" in result.stdout
+    assert not (tmp_path / "results").exists()
+
+
 def test_data_sets_of_evaluations_must_be_there(tmp_path):
     names = ["voc_svm", "coco_instances"]
     config = changed() | {"downstream": {"evaluations": names, "datasets": "sets"}}

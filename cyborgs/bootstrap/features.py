@@ -49,13 +49,17 @@ class FeatureExtractor:
         return F.normalize(features[0].permute(1, 2, 0), dim=-1)
 
 
-def memory_needed(height: int, width: int, precision: torch.dtype) -> int:
+def memory_needed(height: int, width: int, precision: torch.dtype, device: torch.device) -> int:
     """Bytes that the features of an image of this size take while they are computed, about.
 
     The widest part of every architecture is layer1, at a sixteenth of the pixels; the figure was
     measured on the CPU.
     """
-    return 45 * precision.itemsize * height * width
+    itemsize = precision.itemsize
+    if device.type == "cpu" and not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        # Other CPUs convolve bfloat16 by way of float32.
+        itemsize = torch.float32.itemsize
+    return 45 * itemsize * height * width
 
 
 def _without_normalisation(backbone: Backbone) -> Backbone:

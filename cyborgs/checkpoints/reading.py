@@ -142,11 +142,18 @@ def _find_tensors(content: Any) -> dict[str, Tensor]:
         found = {
             k: torch.from_numpy(np.array(v)) if isinstance(v, np.ndarray) else v
             for k, v in mapping.items()
-            if isinstance(k, str) and isinstance(v, Tensor | np.ndarray)
+            if isinstance(k, str) and _is_numeric(v)
         }
         if len(found) > 1:
             return found
     return {}
+
+
+def _is_numeric(value: Any) -> bool:
+    # Arrays of text or of objects are no tensors.
+    return isinstance(value, Tensor) or (
+        isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+    )
 
 
 def _mappings(content: Any) -> Iterator[Mapping[Any, Any]]:

@@ -26,7 +26,7 @@ def add(commands: o.Commands) -> None:
     c.add_argument("--short-side", type=o.count, required=True, metavar="PIXELS")
     c.add_argument("--threads", type=o.count, default=2, help="images at a time (default 2)")
     o.add_on_bad_image(c, "error")
-    o.add_out(c, "folder for images/, names, annotations.json and summary.json")
+    o.add_out(c, "folder for images/, names, annotations.json and summary.json", folder=True)
 
     c = o.command(data, "download", _download, "fetch a public data set, or go on with that")
     c.add_argument("name", choices=("coco", "voc"))
@@ -39,6 +39,7 @@ def add(commands: o.Commands) -> None:
         default=os.environ.get("CYBORGS_ACCEPT_TERMS") == "1",
         help="of the data set, which are shown (or set CYBORGS_ACCEPT_TERMS=1)",
     )
+    c.set_defaults(out_is_folder=True)
     c.add_argument(
         "--out", type=Path, default=Path("datasets"), help="folder of data sets (default: datasets)"
     )

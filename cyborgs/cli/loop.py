@@ -16,7 +16,7 @@ def add(commands: o.Commands) -> None:
 
     c = o.command(commands, "scenes", _scenes, "draw the embedded data: labelled scenes")
     o.add_config(c, "data.scenes")
-    o.add_out(c, "folder for images/ and annotations.json")
+    o.add_out(c, "folder for images/ and annotations.json", folder=True)
 
     c = o.command(commands, "index", _index, "list the images of a folder, in a fixed order")
     o.add_images(c)

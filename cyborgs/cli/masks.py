@@ -68,7 +68,7 @@ def add(commands: o.Commands) -> None:
         required=True,
         help="indexed PNGs; one JSON with run-length codes; int64 arrays",
     )
-    o.add_out(c, "folder to write, or the JSON file")
+    o.add_out(c, "folder to write, or the JSON file", folder=True)
 
     c = o.command(masks, "import", _import, "masks made elsewhere, as shards that can seed a run")
     c.add_argument(
@@ -77,7 +77,7 @@ def add(commands: o.Commands) -> None:
     o.add_index(c)
     c.add_argument("--stride", type=o.count, default=8, help="pixels between labels (default 8)")
     c.add_argument("--shards", type=o.count, default=1, help="files to write (default 1)")
-    o.add_out(c, "folder of the shards")
+    o.add_out(c, "folder of the shards", folder=True)
 
     c = o.command(masks, "table", _table, "quality of all rounds as one table")
     c.add_argument(

@@ -30,7 +30,7 @@ def command(commands: Commands, name: str, command: Command, text: str) -> argpa
     """Add a command; what ``command`` returns is its exit status, None for 0."""
     # Written out: a command that is kept beside a figure is read by whole names.
     parser = commands.add_parser(name, help=text, description=_sentence(text), allow_abbrev=False)
-    parser.set_defaults(command=command, prog=parser.prog)
+    parser.set_defaults(command=command, prog=parser.prog, out_is_folder=False)
     return parser
 
 
@@ -80,8 +80,9 @@ def add_shard(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shard", type=int, required=True, help="number of the shard, from 0")
 
 
-def add_out(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add ``--out``."""
+def add_out(parser: argparse.ArgumentParser, what: str, folder: bool = False) -> None:
+    """Add ``--out``, a file, or where a folder is (or may be) written."""
+    parser.set_defaults(out_is_folder=folder)
     parser.add_argument("--out", type=Path, required=True, help=what)
 
 
@@ -96,8 +97,8 @@ def check_outputs(options: argparse.Namespace) -> None:
         values = given[name] if isinstance(given[name], list) else [given[name]]
         inputs += [value for value in values if isinstance(value, Path)]
     require_outputs(outputs, inputs)
-    for name in outputs.keys() - {"--out"}:
-        if outputs[name].is_dir():
+    for name in outputs:
+        if outputs[name].is_dir() and not (name == "--out" and options.out_is_folder):
             raise InputError(f"{name}: {outputs[name]} is a folder; name a file")
 
 

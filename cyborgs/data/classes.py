@@ -101,7 +101,7 @@ def central_crop(image: Pixels, short_side: int, crop: int) -> Pixels:
 
 
 class ClassifiedExamples(Dataset[Example | InputError]):
-    """Examples by ``(epoch, position)``: random resized crop and mirroring, as for pretraining.
+    """Examples by ``(epoch, position)``: random resized crop of a fifth or more, and mirroring.
 
     Bad input comes back as the `InputError` itself.
 
@@ -115,7 +115,12 @@ class ClassifiedExamples(Dataset[Example | InputError]):
         self._images = images
         self._seed = seed
         self._views = Views(
-            crop=crop, jitter=0.0, greyscale=0.0, blur=[0.0, 0.0], solarise=[0.0, 0.0]
+            crop=crop,
+            area=[0.2, 1.0],
+            jitter=0.0,
+            greyscale=0.0,
+            blur=[0.0, 0.0],
+            solarise=[0.0, 0.0],
         )
 
     def __getitem__(self, key: tuple[int, int]) -> Example | InputError:

@@ -3,6 +3,7 @@
 import io
 import warnings
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -137,6 +138,21 @@ def read_pixels(path: Path) -> NDArray[np.uint8]:
     if pixels is None:
         raise InputError(f"image {path} cannot be decoded; restore it")
     return pixels
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Height and width of an image as `read_pixels` gives it; of a JPEG, from its header alone.
+
+    Raises `InputError` where the file cannot be read, or is no image.
+    """
+    # Whatever is odd about a header, decoding tells.
+    with suppress(Exception), open(path, "rb") as stream:
+        if stream.read(2) == b"\xff\xd8":
+            with Image.open(stream) as image:
+                width, height = image.size
+                return (width, height) if _orientation(image) >= 5 else (height, width)
+    height, width, _ = read_pixels(path).shape
+    return height, width
 
 
 def format_of(content: bytes) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from cyborgs.data.annotations import GroundTruth, Outline
-from cyborgs.data.decoding import read_pixels
+from cyborgs.data.decoding import read_pixels, size_of
 from cyborgs.data.packed import Packed
 from cyborgs.errors import InputError
 from cyborgs.files import require_file, sha256
@@ -35,7 +35,12 @@ class Annotated:
         boxes: float32 ``(n, 4)``: left, top, right and bottom edge, in pixels from the top left.
         labels: int64 ``(n,)``, from 1.
         ignored: bool ``(n,)``: VOC's difficult objects, COCO's crowds.
+        size: height and width that the annotations give the image, where they do.
         outlines: of the masks of the objects, where they have some.
+
+    Raises:
+        InputError: (from `check` and `require_fit`) the annotations are not of this image, or a
+            mask cannot be decoded.
     """
 
     path: Path
@@ -43,7 +48,31 @@ class Annotated:
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
     ignored: NDArray[np.bool_]
+    size: tuple[int, int] | None = None
     outlines: tuple[Outline, ...] | None = None
+
+    def check(self) -> None:
+        """Find what training or scoring would find, but for pixels that cannot be decoded."""
+        self.require_fit(size_of(self.path))
+        for outline in self.outlines or ():
+            outline.run_lengths()
+
+    def require_fit(self, size: tuple[int, ...]) -> None:
+        """Compare the image's height and width with those that its annotations take for granted.
+
+        Boxes may lie outside by as much as they are rounded.
+        """
+        edges = self.boxes.max(0, initial=0)
+        if self.size not in (None, size):
+            told = f"its annotations {self.size[0]} x {self.size[1]}"
+        elif edges[2] > size[1] + 1 or edges[3] > size[0] + 1:
+            told = f"but an object that reaches to {edges[3]:g} x {edges[2]:g}"
+        else:
+            return
+        raise InputError(
+            f"image {self.path} has {size[0]} x {size[1]} pixels (height x width, upright), "
+            f"{told}; use the annotations of these very images"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +140,7 @@ def _coco_images(truth: GroundTruth, images: Path, annotations: Path) -> Iterato
             boxes=np.array(boxes, np.float32).reshape(-1, 4),
             labels=np.array(labels, np.int64),
             ignored=np.array(ignored, bool),
+            size=truth.size(name),
             outlines=truth.outlines(name),
         )
 
@@ -154,7 +184,8 @@ class TrainingExamples(Dataset[Example | InputError]):
 
     def _chosen(self, image: Annotated) -> NDArray[np.bool_]:
         width, height = (image.boxes[:, 2:] - image.boxes[:, :2]).T
-        chosen = (width > 0) & (height > 0)
+        # Thinner, and mirrored, it could have none: pixels' numbers have seven digits.
+        chosen = (width > 1e-3) & (height > 1e-3)
         return chosen if self._ignored else chosen & ~image.ignored
 
     def __getitem__(self, key: tuple[int, int]) -> Example | InputError:
@@ -166,18 +197,12 @@ class TrainingExamples(Dataset[Example | InputError]):
     def _example(self, epoch: int, position: int) -> Example:
         image = self._images[self._positions[position]]
         pixels = read_pixels(image.path)
+        image.require_fit(pixels.shape[:2])
         chosen = self._chosen(image)
         boxes = image.boxes[chosen]
         masks = None
         if image.outlines is not None:
             masks = np.stack([image.outlines[i].mask() for i in np.flatnonzero(chosen)])
-        if masks is not None and masks.shape[1:] != pixels.shape[:2]:
-            raise InputError(
-                f"image {image.path} has {pixels.shape[0]} x {pixels.shape[1]} pixels (height x "
-                f"width), its annotations {masks.shape[1]} x {masks.shape[2]}; use the "
-                "annotations of these very images"
-            )
-        _require_fit(image, pixels)
         if generator(self._seed, "mirror", epoch, position).random() < 0.5:
             pixels = pixels[:, ::-1]
             boxes = np.stack(
@@ -219,18 +244,7 @@ class TestImages(Dataset[Example | InputError]):
         image = self._images[position]
         try:
             pixels = read_pixels(image.path)
-            _require_fit(image, pixels)
+            image.require_fit(pixels.shape[:2])
         except InputError as error:
             return error
         return {"image": pixels, "position": position}
-
-
-def _require_fit(image: Annotated, pixels: NDArray[np.uint8]) -> None:
-    """Raise `InputError` where a box lies outside of its image, by more than it is rounded."""
-    height, width = pixels.shape[:2]
-    edges = image.boxes.max(0, initial=0)
-    if edges[2] > width + 1 or edges[3] > height + 1:
-        raise InputError(
-            f"image {image.path} has {height} x {width} pixels (height x width), but an object "
-            f"that reaches to {edges[3]:g} x {edges[2]:g}; use the annotations of these very images"
-        )

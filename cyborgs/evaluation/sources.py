@@ -93,12 +93,21 @@ def find_source(name: str, architecture: str | None = None, network: Network = "
     )
 
 
+def imagenet_weights(architecture: str) -> Path:
+    """Torchvision's weights of an architecture, in its cache: those of its first recipe, which
+    publications compare with.
+
+    Raises `InputError` where the cache does not have them.
+    """
+    address = torchvision.models.get_model_weights(architecture).IMAGENET1K_V1.url
+    path = Path(torch.hub.get_dir(), "checkpoints", address.rsplit("/", 1)[-1])
+    if not path.is_file():
+        raise InputError(f"imagenet: {path} does not exist; fetch {address} into its folder")
+    return path
+
+
 def _path(name: str, architecture: str | None) -> Path:
     if name != IMAGENET:
         return Path(name)
     assert architecture is not None
-    address = torchvision.models.get_model_weights(architecture).DEFAULT.url
-    path = Path(torch.hub.get_dir(), "checkpoints", address.rsplit("/", 1)[-1])
-    if not path.is_file():
-        raise InputError(f"--backbone imagenet: {path} does not exist; fetch {address} into it")
-    return path
+    return imagenet_weights(architecture)

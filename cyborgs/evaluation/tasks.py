@@ -1,6 +1,6 @@
 """The evaluations that train: what each one trains, on what, and how it is scored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,13 @@ from cyborgs import distributed
 from cyborgs.config.downstream import Detection, Downstream, ImagenetLinear
 from cyborgs.data.classes import CentralCrops, Classified, ClassifiedExamples, find_classified
 from cyborgs.data.dataset import load_batches
-from cyborgs.data.detection import DetectionSet, TestImages, TrainingExamples, coco_objects
+from cyborgs.data.detection import (
+    Annotated,
+    DetectionSet,
+    TestImages,
+    TrainingExamples,
+    coco_objects,
+)
 from cyborgs.data.voc import voc_classes, voc_objects
 from cyborgs.errors import InputError
 from cyborgs.evaluation.average_precision import Detections, coco_ap, voc_ap
@@ -56,6 +62,7 @@ class Task:
         examples: for training, by ``(epoch, position)``, from a seed.
         collate: makes a batch of examples.
         count: number of positions.
+        inspected: annotated images that are looked at before training begins.
         score: figures on the test images.
         tested: number of test images.
         classes: number of classes.
@@ -72,6 +79,7 @@ class Task:
     examples: Callable[[int], Dataset[Any]]
     collate: Callable[[list[Any]], Any]
     count: int
+    inspected: tuple[Sequence[Annotated], ...]
     score: Score
     tested: int
     classes: int
@@ -132,6 +140,7 @@ def imagenet_linear(config: Downstream, datasets: Path) -> Task:
         examples=lambda seed: ClassifiedExamples(train, settings.crop, seed),
         collate=default_collate,
         count=len(train.names),
+        inspected=(),
         score=score,
         tested=len(test.names),
         classes=len(train.classes),
@@ -228,6 +237,7 @@ def _detection(
         examples=lambda seed: TrainingExamples(train, seed, ignored),
         collate=list,
         count=count,
+        inspected=(train.images, test.images),
         score=score,
         tested=len(test.images),
         classes=len(train.classes),

@@ -144,7 +144,7 @@ def _require_memory(
         # FAISS); beside them are scores and members of all clusters.
         numbers = points * (3 * channels + 2 * settings.clusters[1])
         together = numbers * (4 if settings.exact else precision.itemsize)
-        return together + max(memory_needed(e.height, e.width, precision) for e in group)
+        return together + max(memory_needed(e.height, e.width, precision, device) for e in group)
 
     worst = max(groups, key=needed)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()

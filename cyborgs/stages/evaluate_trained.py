@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from cyborgs.data.dataset import Steps, load_batches
 from cyborgs.evaluation.results import read_results, rows_of, write_result
 from cyborgs.evaluation.sources import Source
 from cyborgs.evaluation.tasks import Task
-from cyborgs.files import exclusive
 from cyborgs.memory import keep_freed_memory
 from cyborgs.progress import say, track
 from cyborgs.seeding import derive
@@ -23,7 +21,7 @@ from cyborgs.stages.provenance import key_of, provenance
 from cyborgs.tables import aligned
 from cyborgs.training.finetune import Finetuner, load_finetuning, save_finetuning
 from cyborgs.training.rolling import Rolling
-from cyborgs.training.session import leads, run_steps
+from cyborgs.training.session import leads, run_steps, sole_job
 
 
 def run(
@@ -68,14 +66,14 @@ def run(
     key = f"{task.name}-{key_of(record | identity)}"
     rolling = Rolling(work, key, save_finetuning, load_finetuning)
     lead = leads()
-    # A Snakemake that was killed leaves its jobs alive, and the next one starts them again.
-    lock = exclusive(work / f"{key}.lock", str(out)) if lead else nullcontext(False)
-    with lock as waited, distributed.process_group(device):
+    with sole_job(work / f"{key}.lock", out, device) as waited:
         if distributed.agree(waited and _is_made(out, record), device):
             if lead:
                 say(f"{task.name}: {out} was made meanwhile")
             return
         ranks = distributed.size()
+        if not rolling:
+            _inspect(task, ranks)
         trainer = _trainer(task, source, seed, device, rolling)
         examples = task.examples(seed)
 
@@ -113,6 +111,16 @@ def run(
             result = write_result(out, task.name, source, [row], command, record, task.classes)
             rolling.remove()
             say(aligned(rows_of([result])))
+
+
+def _inspect(task: Task, ranks: int) -> None:
+    """Find annotations that are damaged, or of other images, before training or scoring does."""
+    parts = [range(distributed.rank(), len(images), ranks) for images in task.inspected]
+    count = sum(map(len, parts))
+    own = (images[i] for images, part in zip(task.inspected, parts, strict=True) for i in part)
+    label = f"{task.name}, check annotations" if leads() else None
+    for image in track(own, count, label if count else None, "images"):
+        image.check()
 
 
 def _trainer(

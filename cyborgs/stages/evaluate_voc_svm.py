@@ -1,17 +1,15 @@
 """Stage `evaluate voc-svm`: VOC07 classification by linear SVMs on frozen features."""
 
 import hashlib
-from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from cyborgs.ahead import in_order
 from cyborgs.config import Compute
 from cyborgs.config.downstream import Downstream, VocSvm
 from cyborgs.data.classes import CentralCrops
@@ -78,9 +76,13 @@ def run(
                 for split, (names, _) in splits.items()
             }
 
-        measure = partial(_measure, vectors, splits, settings, seed)
-        # The solver lets other threads run while it works.
-        found = in_order(measure, range(len(classes)), compute.threads)
+        # Processes, as in one process all of the solver's threads draw from one generator.
+        found = Parallel(compute.threads, return_as="generator")(
+            delayed(class_ap)(
+                vectors["trainval"], train[:, c], vectors["test"], test[:, c], settings, seed
+            )
+            for c in range(len(classes))
+        )
         scores = list(track(found, len(classes), f"voc_svm, seed {seed}", "classes"))
         seeds.append(
             {
@@ -108,17 +110,6 @@ def run(
     )
     say(aligned(rows_of([result])))
     return result
-
-
-def _measure(
-    vectors: Mapping[str, NDArray[np.float32]],
-    splits: Mapping[str, tuple[list[str], NDArray[np.int64]]],
-    settings: VocSvm,
-    seed: int,
-    column: int,
-) -> tuple[float, float]:
-    own, truth = (splits[split][1][:, column] for split in ("trainval", "test"))
-    return class_ap(vectors["trainval"], own, vectors["test"], truth, settings, seed)
 
 
 @torch.inference_mode()

@@ -48,6 +48,12 @@ def run(
     if out.suffix != wanted and (wanted or out.suffix in _SUFFIXES.values()):
         wanted = wanted or ".pth"
         raise InputError(f"--out: {out} is no name for --format {form}; let it end in {wanted}")
+    settings_file = out.with_suffix(".yaml")
+    if form == "detectron2" and settings_file.exists() and not out.exists():
+        raise InputError(
+            f"--out: {settings_file}, where Detectron2's settings go, exists and is of something "
+            "else; choose another name, or remove it"
+        )
     state = load_state(state_path)
     weights = state.backbone(network)
     if form == "published" and network != "online":
@@ -74,7 +80,7 @@ def run(
         pickled = detectron2_file(state.architecture, weights)
         yaml = detectron2_settings(state.architecture, out.name)
         # Both or none.
-        with atomic_write(out.with_suffix(".yaml")) as beside, atomic_write(out) as temporary:
+        with atomic_write(settings_file) as beside, atomic_write(out) as temporary:
             beside.write_text(yaml)
             temporary.write_bytes(pickled)
     say(f"export: {network} {state.architecture} after round {state.round} in {out}")

@@ -1,6 +1,5 @@
 """Stage `pretrain`: a round of training, from one state to the next."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -12,7 +11,7 @@ from cyborgs.config import Compute, Config
 from cyborgs.data.dataset import Steps, TwoViews, load_batches
 from cyborgs.data.index import Index, read_index
 from cyborgs.errors import InputError
-from cyborgs.files import exclusive, sha256
+from cyborgs.files import sha256
 from cyborgs.masks.shards import Masks
 from cyborgs.memory import keep_freed_memory
 from cyborgs.progress import say, track
@@ -20,7 +19,7 @@ from cyborgs.stages.provenance import key_of, provenance
 from cyborgs.training.loop import Trainer
 from cyborgs.training.metrics import Row
 from cyborgs.training.rolling import Rolling
-from cyborgs.training.session import leads, run_steps
+from cyborgs.training.session import leads, run_steps, sole_job
 from cyborgs.training.state import load_state, require_model, save_state
 
 
@@ -91,9 +90,7 @@ def run(
     if lead and masks.skipped:
         say(f"pretrain: {len(masks.skipped)} images have no mask and are not drawn")
 
-    # A Snakemake that was killed leaves its jobs alive, and the next one starts them again.
-    lock = exclusive(work / f"{out.stem}.lock", str(out)) if lead else nullcontext(False)
-    with lock as waited, distributed.process_group(device):
+    with sole_job(work / f"{out.stem}.lock", out, device) as waited:
         if distributed.agree(waited and _is_made(out, record), device):
             if lead:
                 say(f"pretrain: {out} was made meanwhile")

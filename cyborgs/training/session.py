@@ -1,11 +1,15 @@
 """Taking steps to the end, or until this job must leave: what every training stage does."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cyborgs import distributed
 from cyborgs.config import Compute
+from cyborgs.files import exclusive
 from cyborgs.launch import process_number
 from cyborgs.signals import note_signals
 from cyborgs.slurm import seconds_left
@@ -16,6 +20,34 @@ from cyborgs.training.metrics import MetricsLog, Row
 def leads() -> bool:
     """Whether this process is the first of its job, or the only one."""
     return process_number() in (None, "0")
+
+
+@contextmanager
+def sole_job(lock: Path, out: Path, device: torch.device) -> Iterator[bool]:
+    """Join the processes of this job, and wait for as long as another job makes the same file.
+
+    A Snakemake that was killed leaves its jobs alive, and the next one starts them again.  Yields
+    whether this waited, in the first process; the others wait with it, and are told False.
+
+    Args:
+        lock: file that the first process holds.
+        out: the file that is made.
+        device: of this process.
+
+    Raises:
+        InputError: the lock file cannot be made.
+        LostPeerError: another process of this job ended.
+    """
+    with distributed.process_group(device):
+        if leads():
+            # The others hear of it now and then: after ten minutes they would give up.
+            with exclusive(lock, str(out), lambda: distributed.agree(False, device)) as waited:
+                distributed.agree(True, device)
+                yield waited
+        else:
+            while not distributed.agree(False, device):
+                pass
+            yield False
 
 
 def run_steps(

@@ -129,6 +129,20 @@ class TestDetectron2:
         assert settings["MODEL"]["PIXEL_STD"] == [58.395, 57.12, 57.375]
         assert settings["INPUT"]["FORMAT"] == "RGB"
 
+    def test_a_file_that_is_something_else_stays(self, state, tmp_path, capsys):
+        settings = tmp_path / "config.yaml"
+        settings.write_text("of a run")
+        out = tmp_path / "config.pkl"
+        arguments = ["export", "--state", str(state), "--out", str(out), "--format", "detectron2"]
+        assert main(arguments) == 2
+        assert f"--out: {settings}" in capsys.readouterr().err
+        assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
+        assert settings.read_text() == "of a run"
+        # Of an earlier export, they are written anew.
+        out.write_bytes(b"")
+        assert main(arguments) == 0
+        assert "WEIGHTS" in settings.read_text()
+
     def test_a_network_that_it_does_not_build_is_refused(self, tmp_path, capsys):
         torch.manual_seed(0)
         made = DetCon("wide_resnet50_2", 8, 4)

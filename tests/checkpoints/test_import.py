@@ -344,6 +344,15 @@ def test_damaged_files(kind, tmp_path, capsys):
         assert "Traceback" not in capsys.readouterr().err
 
 
+def test_arrays_that_are_no_numbers(tmp_path, capsys):
+    path = tmp_path / "theirs.pkl"
+    path.write_bytes(pickle.dumps({"a": np.array(["x", "y"]), "b": np.array([None]), "c": 1.0}))
+    assert main(["import", str(path), "--out", str(tmp_path / "state.pt")]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "holds no tensors with names (a, b, c)" in message or "running code" in message
+
+
 def test_a_missing_file(tmp_path, capsys):
     arguments = ["import", str(tmp_path / "x.pth"), "--out", str(tmp_path / "state.pt")]
     assert main(arguments) == 2

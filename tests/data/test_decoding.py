@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from cyborgs.data.decoding import MAX_PIXELS, BrokenImageError, Entry, decode, examine, upright
+from cyborgs.data.decoding import (
+    MAX_PIXELS,
+    BrokenImageError,
+    Entry,
+    decode,
+    examine,
+    size_of,
+    upright,
+)
 from cyborgs.data.index import scan
 from cyborgs.data.listing import names_of
 
@@ -103,14 +111,23 @@ def test_index_and_decoder_agree_on_a_turned_image(tmp_path, form, orientation):
     np.testing.assert_array_equal(upright(stored, orientation), expected)
     pixels = decoded(tmp_path, content, f".{form.lower()}")
     assert pixels.shape == expected.shape
+    assert size_of(tmp_path / f"x.{form.lower()}") == expected.shape[:2]
     assert np.median(np.abs(pixels.astype(int) - expected)) <= 3
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8", b"no picture", None])
+def test_the_size_of_what_is_no_image(content, tmp_path, refused):
+    if content is not None:
+        (tmp_path / "x.jpg").write_bytes(content)
+    with refused(f"image {tmp_path / 'x.jpg'} cannot be"):
+        size_of(tmp_path / "x.jpg")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (8, 8), (9, 17), (33, 31)])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=["baseline", "progressive"])
 def test_size_of_a_jpeg_that_is_inspected_at_an_eighth(size, options):
     image = Image.fromarray(np.zeros((*size, 3), np.uint8))
-    assert size_of(encoded(image, "JPEG", **options)) == size
+    assert inspected_size(encoded(image, "JPEG", **options)) == size
 
 
 @pytest.mark.parametrize("part", [0, 0.02, 0.3, 0.6, 0.95])
@@ -118,13 +135,13 @@ def test_size_of_a_jpeg_that_is_inspected_at_an_eighth(size, options):
 def test_truncated_files_are_broken(part, form):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     content = encoded(Image.fromarray(noise), form)
-    assert size_of(content) == (64, 64)
+    assert inspected_size(content) == (64, 64)
     with pytest.raises(BrokenImageError, match=r"\w") as caught:
         examine("x", content[: int(part * len(content))])
     assert "\n" not in str(caught.value)
 
 
-def size_of(content):
+def inspected_size(content):
     entry = examine("x", content)
     assert entry.bytes == len(content)
     return entry.height, entry.width
@@ -197,7 +214,7 @@ def test_another_picture_of_the_same_length_is_refused(indexed, refused):
     path.write_bytes(
         other[:2] + b"\xff\xfe" + struct.pack(">H", room + 2) + bytes(room) + other[2:]
     )
-    assert size_of(path.read_bytes()) == (HEIGHT, WIDTH)
+    assert inspected_size(path.read_bytes()) == (HEIGHT, WIDTH)
     assert path.stat().st_size == entry.bytes
     with refused("image a/photo.jpg: ", str(path), "another content than when it was indexed"):
         decode(folder, entry)

@@ -278,7 +278,8 @@ class TestTrainingExamples:
         annotations = content()
         by_id = {a["id"]: a for a in annotations["annotations"]}
         by_id[1]["bbox"][2] = 0
-        by_id[4]["bbox"][3] = 0
+        # The right edge of a mirrored one would be its left edge.
+        by_id[4]["bbox"][2] = 1e-5
         write_annotations(folder, annotations)
         examples = TrainingExamples(coco_objects(folder, path), 0, False)
         assert len(examples) == 1
@@ -301,7 +302,7 @@ class TestTrainingExamples:
         assert isinstance(found, InputError)
         message = str(found)
         assert "\n" not in message
-        assert f"image {folder / 'a.png'} has {W} x {H} pixels (height x width)" in message
+        assert f"image {folder / 'a.png'} has {W} x {H} pixels (height x width, upright)" in message
         assert f"its annotations {H} x {W}" in message
 
     def test_bad_input_comes_back(self, coco):
@@ -313,6 +314,41 @@ class TestTrainingExamples:
             found = examples[0, position]
             assert isinstance(found, InputError)
             assert told in str(found)
+
+
+class TestChecks:
+    """What training or scoring would find, from the headers of files."""
+
+    def test_sound_annotations(self, coco):
+        for image in coco_objects(*coco).images:
+            image.check()
+
+    @pytest.mark.parametrize("size", [(W, H), (2 * H, 2 * W), (H, W + 1)])
+    def test_a_picture_of_another_size(self, size, coco, write_image, refused):
+        """Larger, too: all boxes would lie in it, and no mask would fit."""
+        folder, path = coco
+        write_image(folder / "a.png", size)
+        image = coco_objects(folder, path).images[0]
+        with refused("a.png has", f"its annotations {H} x {W}"):
+            image.check()
+        found = TestImages(coco_objects(folder, path), 0, 1)[0]
+        assert isinstance(found, InputError)
+
+    def test_boxes_beyond_a_picture_whose_size_is_not_told(self, coco, refused):
+        folder, _ = coco
+        boxes = np.array([[0, 0, W + 1, H], [0, 0, W + 1.5, 3]], np.float32)
+        labels, ignored = np.array([1, 1]), np.zeros(2, bool)
+        Annotated(folder / "a.png", 1, boxes[:1], labels[:1], ignored[:1]).check()
+        with refused("an object that reaches to"):
+            Annotated(folder / "a.png", 1, boxes, labels, ignored).check()
+
+    def test_a_mask_that_cannot_be_decoded(self, coco, refused):
+        folder, _ = coco
+        annotations = content()
+        annotations["annotations"][-1]["segmentation"] = {"size": [H, W], "counts": [5]}
+        images = coco_objects(*write_annotations(folder, annotations)).images
+        with refused("annotation 1, image b.png, cannot be decoded"):
+            images[1].check()
 
 
 class TestShares:

@@ -65,7 +65,7 @@ class Workflow:
                 folder, *MASKS, *SLURM, *arguments, config=config, stdout=log, tools=tools
             )
 
-    def until(self, condition, seconds=120):
+    def until(self, condition, seconds=600):
         """Wait until it holds, and return it; Snakemake must be running that long."""
         deadline = time.monotonic() + seconds
         while not (found := condition()):
@@ -93,8 +93,10 @@ def slurm(*arguments):
 
 
 def jobs(rule, state):
-    shown = slurm("squeue", "--noheader", "--states", state, "--format", "%i %k").splitlines()
-    return [line.split()[0] for line in shown if rule in line]
+    # Where the controller is too busy to answer, there is none yet; who asks will ask again.
+    line = ["squeue", "--noheader", "--states", state, "--format", "%i %k"]
+    shown = subprocess.run(line, capture_output=True, text=True).stdout
+    return [line.split()[0] for line in shown.splitlines() if rule in line]
 
 
 def log_of(folder):

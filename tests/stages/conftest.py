@@ -106,7 +106,7 @@ def command(tiny, out, *extra):
 
 def wait_for(process, condition):
     """Until it holds; the process must be running that long."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not condition():
         assert process.poll() is None
         assert time.monotonic() < deadline

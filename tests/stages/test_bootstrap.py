@@ -10,7 +10,7 @@ import torch
 import torchvision
 from sklearn.cluster import KMeans
 
-from cyborgs.bootstrap.features import FeatureExtractor
+from cyborgs.bootstrap.features import FeatureExtractor, memory_needed
 from cyborgs.bootstrap.kmeans import cluster
 from cyborgs.cli import main
 from cyborgs.config import Bootstrap
@@ -260,17 +260,29 @@ import re, numpy, torch
 from cyborgs.bootstrap.features import FeatureExtractor, memory_needed
 from cyborgs.models.backbones import Backbone
 precision = torch.{precision}
-features = FeatureExtractor(Backbone("resnet50"), "layer2.2", torch.device("cpu"), precision)
+cpu = torch.device("cpu")
+features = FeatureExtractor(Backbone("resnet50"), "layer2.2", cpu, precision)
 def peak():
     # That of `getrusage` begins with the memory of the process that started this one.
     return 1024 * int(re.search("VmHWM: *\\t *([0-9]+) kB", open("/proc/self/status").read())[1])
 features(numpy.zeros((64, 64, 3), numpy.uint8))
 before = peak()
 features(numpy.zeros((2500, 4000, 3), numpy.uint8))
-print((peak() - before) / memory_needed(2500, 4000, precision))
+print((peak() - before) / memory_needed(2500, 4000, precision, cpu))
 """
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert 0.4 < float(shown.stdout) < 1.2, shown
+
+
+def test_more_memory_is_foreseen_where_bfloat16_is_computed_as_float32(monkeypatch):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    needed = {}
+    for kind in ("AVX512", "AVX2", "DEFAULT"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda kind=kind: kind)
+        needed[kind] = memory_needed(100, 100, torch.bfloat16, cpu)
+        assert memory_needed(100, 100, torch.float32, cpu) == 45 * 4 * 10_000
+        assert memory_needed(100, 100, torch.bfloat16, cuda) == 45 * 2 * 10_000
+    assert needed == {"AVX512": 900_000, "AVX2": 1_800_000, "DEFAULT": 1_800_000}
 
 
 def test_images_of_any_size_and_of_one_colour_get_masks(tiny, tmp_path):

@@ -89,7 +89,8 @@ def test_a_second_try_keeps_what_is_there(tiny, tmp_path):
     before = {p.name: p.stat().st_mtime_ns for p in out.iterdir()}
     whole = second.read_bytes()
     second.unlink()
-    os.utime(photos / third.name)
+    later = third.stat().st_mtime_ns + 1_000_000_000
+    os.utime(photos / third.name, ns=(later, later))
     (photos / first.name).unlink()
     shrink.run(photos, tmp_path / "out", 40, 1)
     after = {p.name: p.stat().st_mtime_ns for p in out.iterdir()}

@@ -27,6 +27,14 @@ try:
     if CONFIG.data.annotations is not None:
         require_file(Path(CONFIG.data.annotations), "data.annotations:")
     require_datasets(Path(CONFIG.downstream.datasets), CONFIG.downstream.evaluations)
+    if any(
+        "imagenet" in getattr(CONFIG.downstream, name).backbones
+        for name in CONFIG.downstream.evaluations
+    ):
+        # Heavy, and seldom asked for.
+        from cyborgs.evaluation.sources import imagenet_weights
+
+        imagenet_weights(CONFIG.model.architecture)
     GIVEN_MASKS = (
         find_shards(CONFIG.seed_masks.masks) if CONFIG.seed_masks.kind == "file" else []
     )
