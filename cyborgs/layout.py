@@ -7,7 +7,11 @@ from pathlib import Path
 
 from cyborgs.config import Config, load
 from cyborgs.config.downstream import TRAINED
-from cyborgs.files import require_file
+from cyborgs.data.index import read_index
+from cyborgs.errors import InputError
+from cyborgs.files import require_file, sha256
+from cyborgs.masks.shards import Shard, find_shards
+from cyborgs.progress import say
 
 
 class Run:
@@ -111,10 +115,41 @@ class Run:
         return files
 
     def rounds(self) -> list[int]:
-        """Rounds that have masks, in order."""
+        """Rounds that have masks, in order; says where the last one's are left over and left out.
+
+        Those are only made when they are asked for (``snakemake masks``), and may be of other
+        images, or of a state that was made anew since.
+        """
+        return self._rounds
+
+    @cached_property
+    def _rounds(self) -> list[int]:
         found = self.folder.glob("masks/round-[0-9][0-9]")
         numbers = sorted(int(path.name[-2:]) for path in found)
-        return [n for n in numbers if list(self.masks(n).glob("*.h5"))]
+        if not self.config.exists():
+            return [n for n in numbers if list(self.masks(n).glob("*.h5"))]
+        last = self.read_config().rounds
+        numbers = [n for n in numbers if n <= last and glob.glob(self.shards(n))]
+        if last in numbers and self._is_left_over(last):
+            say(
+                f"{self.masks(last)} is left out: its masks were made for another index or from "
+                "another state (`snakemake masks` makes them again)"
+            )
+            numbers.remove(last)
+        return numbers
+
+    def _is_left_over(self, number: int) -> bool:
+        try:
+            with Shard(find_shards(self.shards(number))[0]) as shard:
+                header = shard.header
+            if self.index.exists() and header.index != read_index(self.index).digest:
+                return True
+        except InputError:
+            # Whoever reads it says more about it.
+            return False
+        state = self.state(number)
+        made_from = header.provenance["inputs"].get("state")
+        return made_from is not None and state.exists() and made_from != sha256(state)
 
     def read_config(self) -> Config:
         """The configuration of the run.  Raises `InputError` where it is missing or damaged."""

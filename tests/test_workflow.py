@@ -109,6 +109,15 @@ def test_a_training_setting_reruns_no_seeding(finished):
 
 
 @pytest.mark.slow
+def test_a_setting_of_clustering_reruns_no_first_round(finished):
+    """Of `bootstrap`, the seed masks depend on the size of a group alone."""
+    jobs = planned(finished, config=changed(bootstrap={"iterations": 6}))
+    assert jobs["pretrain"] == 1
+    assert "seed_masks" not in jobs
+    assert "seed_masks" in planned(finished, config=changed(bootstrap={"group": 4}))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "compute",
     [

@@ -8,6 +8,11 @@ from torch import Tensor
 
 from cyborgs.config import Bootstrap
 
+
+class NotFiniteError(ValueError):
+    """Points that cannot be clustered, as some are infinite or no number."""
+
+
 # FAISS seeds its generator with a 32-bit signed integer.
 _SEEDS = 2**31
 
@@ -36,13 +41,14 @@ def cluster(points: Tensor, clusters: int, *, seed: int, settings: Bootstrap) ->
         ``(n,)``, values in 0 … K - 1.
 
     Raises:
-        ValueError: fewer points than clusters, or points that are not finite.
+        ValueError: fewer points than clusters.
+        NotFiniteError: points that are not finite.
     """
     if len(points) < clusters:
         raise ValueError(f"{clusters} clusters of {len(points)} points")
     mean = points.new_ones(1, len(points)) @ points / len(points)
     if not torch.isfinite(mean).all():
-        raise ValueError("features are not finite")
+        raise NotFiniteError("features are not finite")
     if settings.exact:
         return _published(points, clusters, seed, settings.iterations)
     # Around the origin, scores of low precision tell near centroids apart.

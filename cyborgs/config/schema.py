@@ -1,7 +1,7 @@
 """The schema: every section, its keys, their types, bounds and defaults."""
 
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -360,7 +360,11 @@ class Compute(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto: a GPU if there is one"
     )
-    processes: int = Field(1, ge=1, description="training processes on a node, one a GPU")
+    processes: int = Field(
+        1,
+        ge=1,
+        description="training processes on a node, one a GPU (several on CPUs change the result)",
+    )
     nodes: int = Field(1, ge=1, description="nodes that train together, in a SLURM job")
     threads: int = Field(
         2, ge=1, description="compute threads of a job; pinned, whatever --cores says"
@@ -401,9 +405,17 @@ class Config(Section):
     compute: Compute = Compute()
 
     def only(self, *sections: str) -> str:
-        """The named sections as one line of JSON, defaults left out: a command's ``--config``."""
-        chosen = self.model_dump(include=set(sections), exclude_defaults=True)
-        return json.dumps(chosen, sort_keys=True)
+        """The named sections as one line of JSON, defaults left out: a command's ``--config``.
+
+        ``section.key`` is one key of a section.
+        """
+        include: dict[str, Any] = {}
+        for section in sections:
+            name, _, key = section.partition(".")
+            include[name] = {key} if key else True
+        chosen = self.model_dump(include=include, exclude_defaults=True)
+        # Of a section whose other keys alone are set, nothing is left.
+        return json.dumps({k: v for k, v in chosen.items() if v != {}}, sort_keys=True)
 
     def only_evaluation(self, name: str) -> str:
         """What an evaluation uses of `downstream`, as `only` has it."""

@@ -24,6 +24,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -48,6 +49,9 @@ Labels = NDArray[np.integer]
 
 # Readable by HDF5 1.10 and later (2016); groups of many data sets are compact from then on.
 _LIBVER = ("v110", "v110")
+
+# Bytes that HDF5 may remember of the structure of an open shard.
+_REMEMBERED = 1 << 16
 
 _COLUMNS = {
     "position": np.int64,
@@ -177,6 +181,14 @@ class ShardWriter:
             write_texts(skipped, "reason", reasons)
 
 
+def _remember_little(file: h5py.File) -> None:
+    """Keep HDF5 from remembering each image that was read, in each process: gigabytes in all."""
+    cache = file.id.get_mdc_config()
+    cache.set_initial_size = True
+    cache.initial_size = cache.min_size = cache.max_size = _REMEMBERED
+    file.id.set_mdc_config(cache)
+
+
 @contextmanager
 def write_shard(path: Path, header: Header) -> Iterator[ShardWriter]:
     """Write a shard: it appears under its name, whole, when the block ends without an error."""
@@ -199,6 +211,7 @@ class Shard:
         try:
             # Readers take no lock: network file systems often have none.
             self._file = h5py.File(path, "r", locking=False)
+            _remember_little(self._file)
         except OSError as error:
             raise InputError(
                 f"mask shard {path} is truncated or not HDF5 ({_reason(error)}); "
@@ -236,19 +249,30 @@ class Shard:
             self.groups: NDArray[np.int64] = images["group"][:]
             self.clusters: NDArray[np.int32] = images["clusters"][:]
             self.digests: NDArray[np.uint64] = images["digest"][:]
-            self.names: list[str] = read_texts(images, "name")
             self.skipped: dict[int, str] = {}
             if "skipped" in self._file:
                 skipped = self._file["skipped"]
                 positions = skipped["position"][:].tolist()
                 reasons = read_texts(skipped, "reason")
                 self.skipped = dict(zip(positions, reasons, strict=True))
-            self._rows = {int(p): row for row, p in enumerate(self.positions)}
+            self._order = np.argsort(self.positions)
         except (KeyError, OSError, RuntimeError, ValueError) as error:
-            raise InputError(
-                f"mask shard {self.path} is damaged ({_reason(error)}); delete it and run the "
-                "workflow again"
-            ) from None
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: Exception) -> InputError:
+        return InputError(
+            f"mask shard {self.path} is damaged ({_reason(error)}); delete it and run the "
+            "workflow again"
+        )
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names of the images, in the order of `positions`.  Raises `InputError` where damaged."""
+        # Not read before they are asked for: each of many loader processes has the shards open.
+        try:
+            return read_texts(self._file["images"], "name")
+        except (KeyError, OSError, RuntimeError, ValueError) as error:
+            raise self._damaged(error) from None
 
     def __enter__(self) -> Self:
         return self
@@ -273,11 +297,12 @@ class Shard:
 
         Raises `InputError` where the shard has no such image or its chunk is damaged.
         """
-        if position not in self._rows:
+        at = int(np.searchsorted(self.positions, position, sorter=self._order))
+        if at == len(self) or self.positions[row := self._order[at]] != position:
             raise InputError(f"mask shard {self.path} holds no image {position}")
         try:
             labels: Labels = self._masks[_key(position)][()]
-            if labels_digest(labels) != int(self.digests[self._rows[position]]):
+            if labels_digest(labels) != int(self.digests[row]):
                 raise ValueError("labels do not match their digest")
         except (KeyError, OSError, RuntimeError, ValueError) as error:
             raise InputError(
@@ -386,6 +411,11 @@ class Masks:
         content.update(self.positions.astype("<i8").tobytes())
         content.update(self._digests[self.positions].astype("<u8").tobytes())
         return content.hexdigest()
+
+    @property
+    def as_stored(self) -> NDArray[np.int64]:
+        """`positions`, shard by shard: the order in which files are read fastest."""
+        return self.positions[np.argsort(self._owner[self.positions], kind="stable")]
 
     def __contains__(self, position: int) -> bool:
         return bool(self._owner[position] >= 0)

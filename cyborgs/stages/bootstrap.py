@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from cyborgs.bootstrap.features import FeatureExtractor, memory_needed
-from cyborgs.bootstrap.kmeans import cluster, pin_threads
+from cyborgs.bootstrap.kmeans import NotFiniteError, cluster, pin_threads
 from cyborgs.config import Bootstrap, Compute, Config, check_block
 from cyborgs.data.decoding import Entry, decode
 from cyborgs.data.index import Index, read_index
@@ -118,6 +118,12 @@ def run(
             try:
                 maps = [features(image) for image in pixels.values()]
                 k, labels = _cluster_group(maps, config, number, group)
+            except NotFiniteError:
+                raise InputError(
+                    f"state {state_path}: features of image {index[min(pixels)].name} or the "
+                    f"{len(pixels) - 1} clustered with it are not finite; the training that made "
+                    "it diverged: make it again with a lower pretrain.base_rate"
+                ) from None
             except (MemoryError, torch.OutOfMemoryError) as error:
                 largest = max(pixels, key=lambda position: pixels[position].size)
                 raise InputError(

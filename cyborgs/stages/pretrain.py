@@ -4,7 +4,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cyborgs import distributed
 from cyborgs.config import Compute, Config
@@ -14,6 +16,7 @@ from cyborgs.errors import InputError
 from cyborgs.files import sha256
 from cyborgs.masks.shards import Masks
 from cyborgs.memory import keep_freed_memory
+from cyborgs.models.detcon import DetCon
 from cyborgs.progress import say, track
 from cyborgs.stages.provenance import key_of, provenance
 from cyborgs.training.loop import Trainer
@@ -95,13 +98,13 @@ def run(
             if lead:
                 say(f"pretrain: {out} was made meanwhile")
             return
-        if lead and not rolling:
-            _read_all(masks)
         ranks = distributed.size()
         if settings.batch_size % ranks:
             raise InputError(
                 f"pretrain.batch_size: {settings.batch_size} is not a multiple of {ranks} processes"
             )
+        if not rolling:
+            _read_all(masks, np.array_split(masks.as_stored, ranks)[distributed.rank()])
         trainer = Trainer(
             rolling.load() or state, settings, steps_per_epoch, device, compute.compile
         )
@@ -123,6 +126,7 @@ def run(
         batches = load_batches(dataset, steps, compute.workers, device.type == "cuda")
         rows = run_steps(trainer, batches, len(steps), checkpoint, compute, metrics, "pretrain")
         if distributed.rank() == 0:
+            _require_finite(trainer.pair)
             save_state(out, trainer.state(number, record))
             rolling.remove()
             say(f"pretrain: round {number}, {_summary(rows)}, {last} steps so far, in {out}")
@@ -132,11 +136,22 @@ def _is_made(out: Path, record: dict[str, Any]) -> bool:
     return out.exists() and key_of(load_state(out).provenance) == key_of(record)
 
 
-def _read_all(masks: Masks) -> None:
+def _read_all(masks: Masks, positions: NDArray[np.int64]) -> None:
     """Find a damaged mask before training does, in the middle of a round."""
-    for position in track(masks.positions, len(masks.positions), "check masks", "images"):
+    label = "check masks" if leads() else None
+    for position in track(positions, len(positions), label, "images"):
         masks.read(int(position))
     masks.close()
+
+
+def _require_finite(pair: DetCon) -> None:
+    """Each loss was finite, but the last step may have been the one too many."""
+    for name, value in pair.state_dict().items():
+        if not value.isfinite().all():
+            raise InputError(
+                f"pretrain: {name} has values that are not finite after the last step; lower "
+                "pretrain.base_rate, or raise pretrain.schedule.warmup_epochs"
+            )
 
 
 def _summary(rows: list[Row]) -> str:

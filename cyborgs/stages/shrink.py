@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pycocotools import mask as rle
 
 from cyborgs.ahead import in_order
 from cyborgs.data.annotations import GroundTruth
-from cyborgs.data.decoding import Entry, pixels_of
+from cyborgs.data.decoding import Entry, pixels_of, size_of
 from cyborgs.data.index import Bad, accept, read_image
 from cyborgs.data.listing import names_of
 from cyborgs.data.shrinking import shrink_image, shrink_mask, small_name, small_size
@@ -32,8 +33,8 @@ def run(
     """Write ``out/images``, their list ``out/names``, a summary, and ``out/annotations.json``.
 
     Images become JPEGs; a JPEG that is small enough and upright is copied.  Those that are there,
-    and newer than what they are made of, are kept, so that a job that was killed goes on.  Nothing
-    is removed: the list names those that count, with a zero byte after each.
+    of that size and newer than what they are made of, are kept, so that a job that was killed goes
+    on.  Nothing is removed: the list names those that count, with a zero byte after each.
 
     Args:
         images: folder of the images.
@@ -91,7 +92,7 @@ def _make(images: Path, name: str, target: Path, short_side: int) -> Entry | Bad
     if isinstance(found, Bad):
         return found
     entry, content = found
-    if target.exists() and target.stat().st_mtime_ns >= (images / name).stat().st_mtime_ns:
+    if _is_made(images / name, entry, target, short_side):
         return entry
     plain = content.startswith(b"\xff\xd8") and entry.orientation == 1
     if not (plain and min(entry.height, entry.width) <= short_side):
@@ -102,6 +103,15 @@ def _make(images: Path, name: str, target: Path, short_side: int) -> Entry | Bad
     with atomic_write(target) as temporary:
         temporary.write_bytes(content)
     return entry
+
+
+def _is_made(origin: Path, entry: Entry, target: Path, short_side: int) -> bool:
+    """Whether a copy of this size is there, and newer than what it is made of."""
+    if not target.exists() or target.stat().st_mtime_ns < origin.stat().st_mtime_ns:
+        return False
+    with suppress(InputError):
+        return size_of(target) == small_size(entry.height, entry.width, short_side)
+    return False
 
 
 def _annotations(truth: GroundTruth, entries: Sequence[Entry], short_side: int) -> dict[str, Any]:

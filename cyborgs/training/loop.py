@@ -340,6 +340,8 @@ def train(
             checkpoint()
             saved = time.monotonic()
         if leave:
+            # Whoever started them ends the others as soon as one has left.
+            distributed.gather_objects(None)
             raise ResumeLaterError(
                 f"left after step {trainer.step} ({stop.asked or 'another process was asked to'}), "
                 "all saved; the same command continues"

@@ -54,6 +54,7 @@ class Rolling(Generic[State]):
         others = sorted((p for p in self._paths() if p != written), key=_time)
         for path in others[: 1 - KEPT]:
             path.unlink(missing_ok=True)
+        self._tidy()
 
     def load(self) -> State | None:
         """The last checkpoint that can be read, or None; says which, and what cannot be read.
@@ -85,6 +86,12 @@ class Rolling(Generic[State]):
     def remove(self) -> None:
         """Remove all of them, when the training is done."""
         for path in self._paths():
+            path.unlink(missing_ok=True)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove what processes left that were killed while they wrote."""
+        for path in self._folder.glob(f".{self._key}-*.part.pt"):
             path.unlink(missing_ok=True)
 
     def _paths(self) -> list[Path]:

@@ -1,6 +1,9 @@
 """Shards: what goes in comes out, and nothing wrong comes out."""
 
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -64,6 +67,49 @@ def test_round_trip(tmp_path):
             np.testing.assert_array_equal(shard.read(p), labels_of(p))
         with pytest.raises(InputError, match=r"s\.h5 holds no image 1"):
             shard.read(1)
+
+
+def test_positions_as_they_are_stored(tmp_path):
+    write(tmp_path / "a.h5", [4, 0], shard=0)
+    write(tmp_path / "b.h5", [3, 1, 2, 5], shard=1)
+    masks = Masks(str(tmp_path), INDEX)
+    assert masks.positions.tolist() == [0, 1, 2, 3, 4, 5]
+    assert masks.as_stored.tolist() == [0, 4, 1, 2, 3, 5]
+
+
+READ = """
+import re, sys
+from pathlib import Path
+from cyborgs.masks.shards import Shard
+
+def memory():
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search("VmRSS: *\\t *([0-9]+)", status)[1])
+
+shards = [Shard(path) for path in sorted(Path(sys.argv[1]).iterdir())]
+def read(begin, end):
+    for shard in shards:
+        for position in shard.positions[begin:end]:
+            shard.read(int(position))
+
+read(0, 200)
+before = memory()
+read(200, 1000)
+print((memory() - before) / (800 * len(shards)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads its memory from /proc")
+def test_reading_takes_no_memory_that_grows(tmp_path):
+    """HDF5 by itself remembers 5 kB of each mask; a node has dozens of loader processes."""
+    labels = np.random.default_rng(0).integers(0, 9, (6, 8)).astype(np.uint8)
+    for number in range(8):
+        with write_shard(tmp_path / f"{number}.h5", Header(1, 8, number, 8, "abc", {})) as writer:
+            for p in range(1000 * number, 1000 * number + 1000):
+                writer.add(p, Entry(f"{p}.jpg", 48, 64, 1, 0), labels, 0, 9)
+    line = [sys.executable, "-c", READ, tmp_path]
+    assert float(subprocess.run(line, capture_output=True, text=True, check=True).stdout) < 500
 
 
 def test_the_same_masks_give_the_same_bytes(tmp_path):

@@ -22,7 +22,7 @@ from cyborgs.masks.shards import Masks, Shard
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.normalise import normalise
 from cyborgs.stages import bootstrap, index
-from cyborgs.training.state import load_state
+from cyborgs.training.state import load_state, save_state
 from tests.stages.conftest import COMPUTE
 
 
@@ -249,6 +249,18 @@ def test_memory_that_runs_out_names_the_images(tiny, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"^image \d+\.jpg or the 2 clustered with it: no memory"):
         make(tiny, tmp_path, 1)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_state_that_diverged_is_named(tiny, tmp_path, refused):
+    state = load_state(tiny.state)
+    next(iter(state.online.values()))[0] = torch.nan
+    save_state(tmp_path / "state.pt", state)
+    with refused(f"state {tmp_path / 'state.pt'}", "are not finite", "lower pretrain.base_rate"):
+        bootstrap.run(
+            tiny.config(), 0, tiny.images, tiny.index, tmp_path / "state.pt",
+            tmp_path / "shard.h5", 0, COMPUTE,
+        )  # fmt: skip
+    assert not (tmp_path / "shard.h5").exists()
 
 
 @pytest.mark.slow

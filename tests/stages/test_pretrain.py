@@ -293,6 +293,22 @@ def test_a_damaged_mask_is_named_before_the_first_step(tiny, tmp_path, monkeypat
         train(tiny, tmp_path / "s.pt", masks=shard)
 
 
+def test_a_last_step_that_diverges_makes_no_state(tiny, tmp_path, monkeypatch, refused):
+    step = Trainer.train_step
+
+    def poisoned(self, *arguments):
+        found = step(self, *arguments)
+        if self.step == 6:
+            with torch.no_grad():
+                next(self.pair.online.parameters())[0] = torch.inf
+        return found
+
+    monkeypatch.setattr(Trainer, "train_step", poisoned)
+    with refused("values that are not finite after the last step", "lower pretrain.base_rate"):
+        train(tiny, tmp_path / "s.pt")
+    assert not (tmp_path / "s.pt").exists()
+
+
 def test_a_shard_that_vanishes_while_training_is_named(tiny, tmp_path, monkeypatch, refused):
     """The last checkpoint stays, and with the shard back the round ends as if undisturbed."""
     config = tiny.config(shards=5)

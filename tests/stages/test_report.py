@@ -2,7 +2,10 @@
 
 import json
 import re
+import shutil
 
+import h5py
+import numpy as np
 import pytest
 
 from cyborgs.layout import Run
@@ -54,6 +57,30 @@ def test_the_images_of_the_galleries_are_those_of_the_figures(page, results):
         assert shown[: report.SHOWN] == expected
     assert "Drawn at random" in page
     assert f"ARI\N{NO-BREAK SPACE}{figures['best'][0]['ari']:.2f}" in page
+
+
+@pytest.mark.parametrize("what", ["index", "state", "shards", "rounds"])
+def test_masks_that_are_left_over_are_left_out(what, copy, tmp_path, capsys):
+    """Those of the last round, which `snakemake --cores all` does not make again."""
+    folder = Run(copy).masks(1)
+    for path in sorted(folder.iterdir()):
+        if what == "shards":
+            path.rename(path.with_name(path.name.replace("0002", "0003")))
+        elif what == "rounds":
+            shutil.copytree(folder, Run(copy).masks(2), dirs_exist_ok=True)
+        else:
+            with h5py.File(path, "r+") as file:
+                record = json.loads(file.attrs["provenance"])
+                record["inputs"]["state"] = "0" * 64
+                key, value = {
+                    "index": ("index", "0" * 64), "state": ("provenance", json.dumps(record)),
+                }[what]  # fmt: skip
+                file.attrs[key] = np.bytes_(value)
+    kept = [0, 1] if what == "rounds" else [0]
+    assert Run(copy).rounds() == kept
+    said = capsys.readouterr().err
+    assert ("is left out" in said) == (what in ("index", "state"))
+    assert "round 0" in written(copy, tmp_path / "report.html")
 
 
 def test_provenance_and_configuration_are_there(page, results):

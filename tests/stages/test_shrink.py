@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 
 from cyborgs.cli import main
 from cyborgs.data.annotations import GroundTruth
-from cyborgs.data.decoding import decode
+from cyborgs.data.decoding import decode, size_of
 from cyborgs.data.index import scan
 from cyborgs.data.listing import names_of
 from cyborgs.errors import InputError
@@ -100,6 +100,16 @@ def test_a_second_try_keeps_what_is_there(tiny, tmp_path):
     }  # fmt: skip
     # What has no origin any more counts no more, and is left alone.
     assert names_of(out, tmp_path / "out/names") == sorted(before.keys() - {first.name})
+
+
+def test_copies_of_another_size_are_made_anew(tiny, tmp_path):
+    shrink.run(tiny.images, tmp_path / "out", 40, 1, annotations=tiny.annotations)
+    copy = sorted((tmp_path / "out/images").iterdir())[0]
+    copy.write_bytes(b"cut off")
+    shrink.run(tiny.images, tmp_path / "out", 32, 1, annotations=tiny.annotations)
+    truth = GroundTruth(tmp_path / "out/annotations.json")
+    for path in (tmp_path / "out/images").iterdir():
+        assert size_of(path) == truth.size(path.name) == (32, 48)
 
 
 @pytest.mark.parametrize("out", [".", "photos", "photos/deep"])

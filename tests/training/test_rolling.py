@@ -55,6 +55,18 @@ def test_others_take_what_the_first_chose(
     assert rolling.load() == expected
 
 
+def test_what_killed_processes_left_is_removed(rolling: Rolling[State], tmp_path: Path) -> None:
+    """As `atomic_write` calls it; that of another training stays."""
+    work = tmp_path / "work"
+    for done in (lambda: rolling.save(State(4)), rolling.remove):
+        left = work / ".key-000000004-abcdefgh.part.pt"
+        left.write_text("")
+        (work / ".other-000000004-abcdefgh.part.pt").write_text("")
+        done()
+        assert not left.exists()
+    assert [path.name for path in work.iterdir()] == [".other-000000004-abcdefgh.part.pt"]
+
+
 def test_what_was_written_last_stays_beside_later_steps_that_cannot_be_read(
     rolling: Rolling[State], tmp_path: Path
 ) -> None:

@@ -41,3 +41,46 @@ def test_all_processes_wait_longer_than_for_one_that_is_lost(tmp_path: Path) -> 
     assert job.returncode == 0, said
     assert sorted(out.split("\n")) == ["", "rank 0: [True, False]", "rank 1: [True, False]"]
     assert not lock.exists()
+
+
+# The first process saves for 3 s; any other must not be gone before.
+SAVING = """
+import sys, time, torch
+from pathlib import Path
+from types import SimpleNamespace
+from cyborgs import distributed
+from cyborgs.errors import ResumeLaterError
+from cyborgs.training.loop import train
+
+saved = Path(sys.argv[1])
+trainer = SimpleNamespace(step=0, steps_per_epoch=9)
+
+def train_step(batch, leave):
+    trainer.step += 1
+    return 1.0, leave
+
+def checkpoint():
+    if distributed.rank() == 0:
+        time.sleep(3)
+        saved.write_text("whole")
+
+trainer.train_step = train_step
+with distributed.process_group(torch.device("cpu")):
+    try:
+        stop = SimpleNamespace(asked="SIGTERM")
+        train(trainer, [0, 0], 2, checkpoint, 60.0, print, stop, "x")
+    except ResumeLaterError:
+        print(f"rank {distributed.rank()}: {saved.exists()}\\n", end="", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_no_process_leaves_before_all_is_saved(tmp_path: Path) -> None:
+    """Whoever started them would end the one that still saves."""
+    program = tmp_path / "program.py"
+    program.write_text(SAVING)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    ended = subprocess.run(
+        [*launch, program, tmp_path / "saved"], capture_output=True, text=True, check=True
+    )
+    assert sorted(ended.stdout.split("\n")) == ["", "rank 0: True", "rank 1: True"]

@@ -38,7 +38,7 @@ if CONFIG.seed_masks.kind != "features":
         resources:
             bad_image=CONFIG.data.on_bad_image,
         params:
-            config=CONFIG.only("seed", "shards", "seed_masks", "bootstrap"),
+            config=CONFIG.only("seed", "shards", "seed_masks", "bootstrap.group"),
             version=VERSIONS["seed-masks"],
             images=IMAGES,
             annotations=(
