@@ -17,7 +17,7 @@ from cyborgs.checkpoints.reading import read_tensors
 from cyborgs.config.schema import BLOCKS
 from cyborgs.errors import InputError
 from cyborgs.models.backbones import Backbone, backbone_of, describe_mismatch
-from cyborgs.training.state import FORMAT, load_state
+from cyborgs.training.state import FORMAT, first_not_finite, load_state
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,12 @@ def read_checkpoint(path: Path, label: str = "checkpoint") -> Checkpoint:
     """
     given = _read(path, label)
     for weights in (given.online, given.target):
-        for name, value in weights.items():
-            if not value.isfinite().all():
-                raise InputError(
-                    f"{label}: {path} ({given.layout}): {name} has values that are not finite: its "
-                    "training has diverged; take an earlier checkpoint"
-                )
+        name = first_not_finite(weights)
+        if name is not None:
+            raise InputError(
+                f"{label}: {path} ({given.layout}): {name} has values that are not finite: its "
+                "training has diverged; take an earlier checkpoint"
+            )
     return given
 
 

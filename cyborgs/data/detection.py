@@ -37,10 +37,6 @@ class Annotated:
         ignored: bool ``(n,)``: VOC's difficult objects, COCO's crowds.
         size: height and width that the annotations give the image, where they do.
         outlines: of the masks of the objects, where they have some.
-
-    Raises:
-        InputError: (from `check` and `require_fit`) the annotations are not of this image, or a
-            mask cannot be decoded.
     """
 
     path: Path
@@ -52,7 +48,10 @@ class Annotated:
     outlines: tuple[Outline, ...] | None = None
 
     def check(self) -> None:
-        """Find what training or scoring would find, but for pixels that cannot be decoded."""
+        """Find what training or scoring would find, but for pixels that cannot be decoded.
+
+        Raises `InputError` where the annotations are of another image, or a mask cannot be read.
+        """
         self.require_fit(size_of(self.path))
         for outline in self.outlines or ():
             outline.run_lengths()
@@ -60,7 +59,7 @@ class Annotated:
     def require_fit(self, size: tuple[int, ...]) -> None:
         """Compare the image's height and width with those that its annotations take for granted.
 
-        Boxes may lie outside by as much as they are rounded.
+        Boxes may lie outside by as much as they are rounded.  Raises `InputError`.
         """
         edges = self.boxes.max(0, initial=0)
         if self.size not in (None, size):

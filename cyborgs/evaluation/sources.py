@@ -75,7 +75,11 @@ def find_source(name: str, architecture: str | None = None, network: Network = "
     if name == RANDOM:
         assert architecture is not None
         return Source(name, architecture, "random weights", "", "online", None)
-    path = _path(name, architecture)
+    if name == IMAGENET:
+        assert architecture is not None
+        path = imagenet_weights(architecture)
+    else:
+        path = Path(name)
     checkpoint = read_checkpoint(path, "--backbone")
     if architecture not in (None, checkpoint.architecture):
         raise InputError(
@@ -104,10 +108,3 @@ def imagenet_weights(architecture: str) -> Path:
     if not path.is_file():
         raise InputError(f"imagenet: {path} does not exist; fetch {address} into its folder")
     return path
-
-
-def _path(name: str, architecture: str | None) -> Path:
-    if name != IMAGENET:
-        return Path(name)
-    assert architecture is not None
-    return imagenet_weights(architecture)

@@ -23,7 +23,7 @@ from cyborgs.training.loop import Trainer
 from cyborgs.training.metrics import Row
 from cyborgs.training.rolling import Rolling
 from cyborgs.training.session import leads, run_steps, sole_job
-from cyborgs.training.state import load_state, require_model, save_state
+from cyborgs.training.state import first_not_finite, load_state, require_model, save_state
 
 
 def run(
@@ -146,12 +146,12 @@ def _read_all(masks: Masks, positions: NDArray[np.int64]) -> None:
 
 def _require_finite(pair: DetCon) -> None:
     """Each loss was finite, but the last step may have been the one too many."""
-    for name, value in pair.state_dict().items():
-        if not value.isfinite().all():
-            raise InputError(
-                f"pretrain: {name} has values that are not finite after the last step; lower "
-                "pretrain.base_rate, or raise pretrain.schedule.warmup_epochs"
-            )
+    name = first_not_finite(pair.state_dict())
+    if name is not None:
+        raise InputError(
+            f"pretrain: {name} has values that are not finite after the last step; lower "
+            "pretrain.base_rate, or raise pretrain.schedule.warmup_epochs"
+        )
 
 
 def _summary(rows: list[Row]) -> str:

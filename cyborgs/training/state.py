@@ -5,6 +5,7 @@ velocities, and the global step.  There is no random-number state to keep: every
 from the seed and the item it is for (`cyborgs.seeding`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -77,6 +78,11 @@ def load_state(path: Path) -> TrainingState:
         target=tensors["target"],
         velocities=tensors["velocities"],
     )
+
+
+def first_not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """Name of the first tensor that has infinite values or some that are no number."""
+    return next((name for name, value in weights.items() if not value.isfinite().all()), None)
 
 
 def require_model(path: Path, state: TrainingState, model: dict[str, Any]) -> None:

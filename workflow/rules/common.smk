@@ -27,11 +27,11 @@ try:
     if CONFIG.data.annotations is not None:
         require_file(Path(CONFIG.data.annotations), "data.annotations:")
     require_datasets(Path(CONFIG.downstream.datasets), CONFIG.downstream.evaluations)
-    if any(
+    if workflow.is_main_process and any(
         "imagenet" in getattr(CONFIG.downstream, name).backbones
         for name in CONFIG.downstream.evaluations
     ):
-        # Heavy, and seldom asked for.
+        # Loads torch, and seldom asked for: once, and not in each job of a cluster.
         from cyborgs.evaluation.sources import imagenet_weights
 
         imagenet_weights(CONFIG.model.architecture)
