@@ -9,16 +9,20 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
-def in_order(make: Callable[[Item], Made], items: Iterable[Item], threads: int) -> Iterator[Made]:
+def in_order(
+    make: Callable[[Item], Made], items: Iterable[Item], threads: int, ahead: int | None = None
+) -> Iterator[Made]:
     """What is made of each item, in their order; an exception comes where its item would.
 
-    Only a few are made ahead, so that memory does not grow with their number.
+    Only ``ahead`` are made ahead (by default four times the threads), so that memory does not grow
+    with their number.
     """
+    most = 4 * threads if ahead is None else ahead
     with ThreadPoolExecutor(threads) as pool:
-        ahead: deque[Future[Made]] = deque()
+        begun: deque[Future[Made]] = deque()
         for item in items:
-            ahead.append(pool.submit(make, item))
-            if len(ahead) > 4 * threads:
-                yield ahead.popleft().result()
-        for last in ahead:
+            begun.append(pool.submit(make, item))
+            if len(begun) > most:
+                yield begun.popleft().result()
+        for last in begun:
             yield last.result()

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from cyborgs.errors import InputError, LostPeerError
+from cyborgs.errors import LostPeerError
 
 # A rank that waits longer than this for another one gives up, and the job with it.
 TIMEOUT = timedelta(minutes=10)
@@ -92,23 +92,3 @@ def process_group(device: torch.device) -> Iterator[None]:
             + " ".join(str(error).split("\n")[0].split())[:160]
         ) from None
     dist.destroy_process_group()
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of this process: ``cpu``, ``cuda``, or ``auto`` (a GPU where there is one).
-
-    Raises `InputError` where there is no GPU, or none for this one of several processes.
-    """
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    number, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if gpus == 0:
-        raise InputError("compute.device: PyTorch finds no GPU here; set it to auto or cpu")
-    if number >= gpus:
-        raise InputError(
-            f"compute.processes: {os.environ['LOCAL_WORLD_SIZE']} processes on this node, which "
-            f"has {gpus} GPUs; set it to {gpus} at most"
-        )
-    device = torch.device("cuda", number)
-    torch.cuda.set_device(device)
-    return device

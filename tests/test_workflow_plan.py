@@ -46,7 +46,8 @@ def test_values_from_the_command_line_are_checked_too(tmp_path):
     arguments = ("--dry-run", "--config", 'pretrain={"epochs": 2, "precision": "half"}')
     result = snakemake(tmp_path, *arguments, check=False)
     assert (
-        "config: pretrain.precision: input should be 'float32', 'bfloat16' or 'float16'"
+        "config: pretrain.precision: input should be 'auto', 'float32', 'tf32', 'bfloat16' or "
+        "'float16'"
         in result.stdout
     )
     assert "epochs" not in result.stdout

@@ -1,12 +1,15 @@
 """k-means over the feature locations of a group of images."""
 
-import faiss
+import importlib.util
+from types import ModuleType
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cyborgs.config import Bootstrap
+from cyborgs.errors import InputError
 
 
 class NotFiniteError(ValueError):
@@ -43,6 +46,7 @@ def cluster(points: Tensor, clusters: int, *, seed: int, settings: Bootstrap) ->
     Raises:
         ValueError: fewer points than clusters.
         NotFiniteError: points that are not finite.
+        InputError: ``settings.exact``, and FAISS is not installed.
     """
     if len(points) < clusters:
         raise ValueError(f"{clusters} clusters of {len(points)} points")
@@ -107,14 +111,14 @@ def _means(points: Tensor, labels: Tensor, clusters: int) -> Tensor:
 
 
 def _published(points: Tensor, clusters: int, seed: int, iterations: int) -> NDArray[np.int64]:
-    kmeans = faiss.Kmeans(
+    kmeans = _faiss().Kmeans(
         points.shape[1],
         clusters,
         niter=iterations,
         seed=seed % _SEEDS,
         min_points_per_centroid=1,
         max_points_per_centroid=len(points),
-        gpu=points.is_cuda,
+        gpu=points.is_cuda and _faiss().get_num_gpus() > 0,
     )
     values = np.ascontiguousarray(points.float().cpu().numpy())
     kmeans.train(values)
@@ -122,7 +126,29 @@ def _published(points: Tensor, clusters: int, seed: int, iterations: int) -> NDA
     return np.asarray(labels[:, 0], dtype=np.int64)
 
 
-def pin_threads(threads: int) -> None:
-    """Compute with that many threads, so that rounding does not depend on the machine's load."""
+def pin_threads(threads: int, exact: bool = False) -> None:
+    """Compute with that many threads, so that rounding does not depend on the machine's load.
+
+    FAISS, which `exact` clustering needs, has threads of its own.  Raises `InputError` where it is
+    not installed.
+    """
     torch.set_num_threads(threads)
-    faiss.omp_set_num_threads(threads)
+    if exact:
+        require_faiss()
+        _faiss().omp_set_num_threads(threads)
+
+
+def require_faiss() -> None:
+    """Raise `InputError` where FAISS is not installed; costs no import."""
+    if importlib.util.find_spec("faiss") is None:
+        raise InputError(
+            "bootstrap.exact: needs FAISS, which is not installed: `pip install faiss-cpu` (or "
+            "faiss-gpu), or set it to false"
+        )
+
+
+def _faiss() -> ModuleType:
+    # Only what clusters as published needs it.
+    import faiss
+
+    return faiss

@@ -4,14 +4,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from cyborgs.config.section import Section, number
+from cyborgs.config.section import PRECISION, Precision, Section, number
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(number)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(number)]
 Share = Annotated[float, Field(gt=0, lt=1), BeforeValidator(number)]
 
 Momentum = Annotated[float, Field(ge=0, lt=1), BeforeValidator(number)]
-Precision = Literal["float32", "bfloat16", "float16"]
 
 _BACKBONES = (
     "what the workflow evaluates: random, imagenet (torchvision's weights, where its cache has "
@@ -146,9 +145,7 @@ class ImagenetLinear(_Cropped):
     rate: Positive = Field(0.3, description="learning rate, which falls to 0 by a cosine")
     momentum: Momentum = 0.9
     weight_decay: NonNegative = 0.0
-    precision: Precision = Field(
-        "float32", description="of the backbone and the layer; weights stay float32"
-    )
+    precision: Precision = Field("auto", description=PRECISION)
 
 
 Iterations = Annotated[int, Field(ge=1, description="optimiser steps")]
@@ -192,9 +189,7 @@ class Detection(_Scheduled):
         description="steps after training in which BatchNorm's statistics are measured anew; 0: "
         "score with the running ones",
     )
-    precision: Precision = Field(
-        "float32", description="of convolutions and matrix products; weights stay float32"
-    )
+    precision: Precision = Field("auto", description=PRECISION)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

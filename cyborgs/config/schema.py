@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from cyborgs.config.downstream import Downstream
-from cyborgs.config.section import Section, number
+from cyborgs.config.section import PRECISION, Precision, Section, number
 from cyborgs.errors import InputError
 
 Architecture = Literal[
@@ -261,11 +261,7 @@ class Pretrain(Section):
     )
     lars: Lars = Lars()
     ema: Ema = Ema()
-    precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32",
-        description="of convolutions and matrix products; weights stay float32, and float16 scales "
-        "the loss",
-    )
+    precision: Precision = Field("auto", description=PRECISION)
 
     @model_validator(mode="after")
     def _epochs(self) -> Self:
@@ -301,10 +297,10 @@ class Bootstrap(Section):
         max_length=2,
         description="range K is drawn from, once a group",
     )
-    precision: Literal["float32", "bfloat16"] = Field(
-        "bfloat16",
-        description="of features and k-means; bfloat16 is slow where the hardware has no such "
-        "instructions",
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="of features and k-means; auto: bfloat16 where the hardware has instructions "
+        "for it, else float32",
     )
     iterations: int = Field(20, ge=1, description="of k-means, at most")
     sample: int = Field(

@@ -1,9 +1,18 @@
 """What all sections of the schema share."""
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+# Of training: `cyborgs.hardware.choose_precision` says what `auto` comes to.
+Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
+
+PRECISION = (
+    "of convolutions and matrix products; weights stay float32, and float16 scales the loss. auto: "
+    "bfloat16 where the hardware has instructions for it, float16 on GPUs that have only those, "
+    "else float32; tf32 is float32 with faster, coarser products on NVIDIA GPUs"
+)
 
 
 class Section(BaseModel):

@@ -210,6 +210,8 @@ def _settings(record: Mapping[str, Any]) -> dict[str, str]:
     for section, values in record["config"].items():
         for key, value in (values if isinstance(values, dict) else {section: values}).items():
             found[key] = json.dumps(value)
+    # What `auto` came to.
+    found |= {k: json.dumps(v) for k, v in record.get("hardware", {}).items() if k == "precision"}
     inputs = record["inputs"].items()
     return found | {role: digest[:8] for role, digest in inputs if role != "backbone"}
 
@@ -217,7 +219,7 @@ def _settings(record: Mapping[str, Any]) -> dict[str, str]:
 # Columns of `long_rows`.
 LONG = (
     "evaluation", "backbone", "architecture", "network", "figure", "mean", "deviation", "seeds",
-    "command", "settings", "inputs (SHA-256)", "libraries",
+    "command", "settings", "inputs (SHA-256)", "libraries", "hardware",
 )  # fmt: skip
 
 
@@ -242,6 +244,7 @@ def long_rows(results: Sequence[Result]) -> list[list[str]]:
                     json.dumps(record["config"], sort_keys=True),
                     json.dumps(record["inputs"], sort_keys=True),
                     json.dumps(record["libraries"], sort_keys=True),
+                    json.dumps(record.get("hardware", {}), sort_keys=True),
                 ]
             )
     return rows

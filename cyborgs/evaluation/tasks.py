@@ -34,16 +34,18 @@ from cyborgs.evaluation.detectors import (
     use_test_side,
 )
 from cyborgs.evaluation.linear import LinearClassifier
+from cyborgs.hardware import autocast
 from cyborgs.models.backbones import Backbone
 from cyborgs.progress import track
-from cyborgs.training.finetune import Recipe, autocast, moved
+from cyborgs.training.finetune import Recipe, moved
 from cyborgs.training.schedule import learning_rate
 
 # Batches of scoring after which processes wait for one another.
 _MEET = 16
 
-# Of a trained network, a device and a number of loader processes; figures in the first process.
-Score = Callable[[Any, torch.device, int], dict[str, Any]]
+# Of a trained network, a device, a precision and a number of loader processes; figures in the first
+# process.
+Score = Callable[[Any, torch.device, str, int], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,10 @@ def imagenet_linear(config: Downstream, datasets: Path) -> Task:
             final_rate=0.0,
         )
 
-    def score(network: LinearClassifier, device: torch.device, workers: int) -> dict[str, float]:
-        return _accuracy(network, test, labels, settings, device, workers)
+    def score(
+        network: LinearClassifier, device: torch.device, precision: str, workers: int
+    ) -> dict[str, float]:
+        return _accuracy(network, test, labels, settings, device, precision, workers)
 
     return Task(
         name="imagenet_linear",
@@ -134,7 +138,7 @@ def imagenet_linear(config: Downstream, datasets: Path) -> Task:
                 "weight_decay": settings.weight_decay,
             }
         ],
-        recipe=_recipe(settings, rate, "lower downstream.imagenet_linear.rate"),
+        recipe=_recipe("imagenet_linear", settings, rate, "lower downstream.imagenet_linear.rate"),
         steps=settings.epochs * steps_per_epoch,
         batchnorm=0,
         examples=lambda seed: ClassifiedExamples(train, settings.crop, seed),
@@ -218,8 +222,10 @@ def _detection(
             warmup_divisor=1000,
         )
 
-    def score(network: Detector, device: torch.device, workers: int) -> dict[str, Any]:
-        found = detect(network, test, settings, device, workers)
+    def score(
+        network: Detector, device: torch.device, precision: str, workers: int
+    ) -> dict[str, Any]:
+        found = detect(network, test, settings, device, precision, workers)
         if distributed.rank() != 0:
             return {}
         scores = coco_ap(test, found)
@@ -231,7 +237,7 @@ def _detection(
         inputs={"train": train.digest, "test": test.digest},
         network=lambda backbone: build(backbone, len(train.classes), settings),
         groups=lambda network: parameter_groups(network, settings.weight_decay),
-        recipe=_recipe(settings, rate, remedy),
+        recipe=_recipe(name, settings, rate, remedy),
         steps=settings.iterations,
         batchnorm=settings.batchnorm,
         examples=lambda seed: TrainingExamples(train, seed, ignored),
@@ -245,7 +251,10 @@ def _detection(
 
 
 def _recipe(
-    settings: Detection | ImagenetLinear, rate: Callable[[int], float], remedy: str
+    name: str,
+    settings: Detection | ImagenetLinear,
+    rate: Callable[[int], float],
+    remedy: str,
 ) -> Recipe:
     return Recipe(
         batch_size=settings.batch_size,
@@ -253,6 +262,8 @@ def _recipe(
         momentum=settings.momentum,
         precision=settings.precision,
         remedy=remedy,
+        memory=f"lower downstream.{name}.batch_size, or share the batch among more GPUs "
+        "(compute.processes)",
     )
 
 
@@ -271,6 +282,7 @@ def _accuracy(
     labels: NDArray[np.int64],
     settings: ImagenetLinear,
     device: torch.device,
+    precision: str,
     workers: int,
 ) -> dict[str, float]:
     rank, ranks = distributed.rank(), distributed.size()
@@ -285,7 +297,7 @@ def _accuracy(
     label = "imagenet_linear, test" if rank == 0 else None
     for batch in track(batches, len(keys), label, "batches"):
         batch = moved(batch, device)
-        with autocast(device, settings.precision):
+        with autocast(device, precision):
             scores = network.scores(batch["image"])
         best = scores.topk(min(5, scores.shape[1]), dim=1).indices
         hits = best == batch["label"][:, None]
@@ -298,7 +310,12 @@ def _accuracy(
 
 @torch.inference_mode()
 def detect(
-    network: Detector, images: DetectionSet, settings: Detection, device: torch.device, workers: int
+    network: Detector,
+    images: DetectionSet,
+    settings: Detection,
+    device: torch.device,
+    precision: str,
+    workers: int,
 ) -> list[Detections]:
     """What a trained detector finds in every image, in their order, in every process."""
     network.eval()
@@ -311,7 +328,7 @@ def detect(
     batches = distributed.in_step(batches, len(images.images) // ranks, _MEET, device)
     found: dict[int, Detections] = {}
     for batch in track(batches, len(keys), label, "images"):
-        with autocast(device, settings.precision):
+        with autocast(device, precision):
             (result,) = network.detect(moved(batch, device))
         found[batch[0]["position"]] = detections(result)
     everywhere = {k: v for part in distributed.gather_objects(found) for k, v in part.items()}

@@ -22,8 +22,20 @@ def read_texts(group: h5py.Group, name: str) -> list[str]:
 
 def mark(dataset: h5py.Dataset, **attributes: str) -> None:
     """Attributes as the HDF5 Image and Palette Specification has them: C strings."""
+    # By HDF5's own calls: each of a million masks has five attributes, and h5py's way to make them
+    # takes longer than all else that is written of a mask.
+    scalar = h5py.h5s.create(h5py.h5s.SCALAR)
     for name, value in attributes.items():
         content = value.encode("ascii") + b"\0"
         kind = h5py.h5t.C_S1.copy()
         kind.set_size(len(content))
-        dataset.attrs.create(name, np.bytes_(content), dtype=h5py.Datatype(kind))
+        attribute = h5py.h5a.create(dataset.id, name.encode(), kind, scalar)
+        attribute.write(np.array(np.bytes_(content), dtype=f"S{len(content)}"), mtype=kind)
+
+
+def refer(dataset: h5py.Dataset, name: str, other: h5py.Dataset) -> None:
+    """An attribute that refers to another data set, as an array of one."""
+    space = h5py.h5s.create_simple((1,))
+    kind = h5py.h5t.STD_REF_OBJ
+    attribute = h5py.h5a.create(dataset.id, name.encode(), kind, space)
+    attribute.write(np.array([other.ref], dtype=h5py.ref_dtype))

@@ -39,7 +39,7 @@ from cyborgs.data.index import Index
 from cyborgs.errors import InputError
 from cyborgs.files import atomic_write
 from cyborgs.masks.alignment import grid_size
-from cyborgs.masks.hdf5 import mark, read_texts, write_texts
+from cyborgs.masks.hdf5 import mark, read_texts, refer, write_texts
 from cyborgs.masks.palette import colours
 
 FORMAT = "cyborgs-masks"
@@ -98,7 +98,7 @@ class ShardWriter:
         mark(
             palette, CLASS="PALETTE", PAL_VERSION="1.2", PAL_TYPE="STANDARD8", PAL_COLORMODEL="RGB"
         )
-        self._palette = palette.ref
+        self._palette = palette
         self._masks = file.create_group("masks")
 
     def add(self, position: int, entry: Entry, labels: Labels, group: int, clusters: int) -> None:
@@ -137,7 +137,7 @@ class ShardWriter:
             IMAGE_SUBCLASS="IMAGE_INDEXED",
             DISPLAY_ORIGIN="UL",
         )
-        mask.attrs.create("PALETTE", [self._palette], shape=(1,), dtype=h5py.ref_dtype)
+        refer(mask, "PALETTE", self._palette)
         row = {
             "position": position,
             "height": entry.height,
@@ -468,8 +468,8 @@ def labels_digest(labels: Labels) -> int:
 
 
 def _origin(header: Header) -> dict[str, Any]:
-    # Library versions may differ: shards of one round may be made on different machines.
-    return {k: v for k, v in header.provenance.items() if k != "libraries"}
+    # Shards of one round may be made on different machines.
+    return {k: v for k, v in header.provenance.items() if k not in ("libraries", "hardware")}
 
 
 def _key(position: int) -> str:

@@ -1,5 +1,7 @@
 """Eight-bit pixels to what the networks see, on the device that computes."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,12 @@ def normalise(images: Tensor) -> Tensor:
 
     The result is a view in channels_last memory format, at no cost.
     """
-    mean = torch.tensor(MEAN, device=images.device)
-    deviation = torch.tensor(DEVIATION, device=images.device)
+    mean, deviation = _constants(images.device)
     return ((images.float() - mean) / deviation).permute(0, 3, 1, 2)
+
+
+@lru_cache
+def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
+    # Kept: a copy to a GPU would wait for all that it still has to do.
+    with torch.inference_mode(False):
+        return torch.tensor(MEAN, device=device), torch.tensor(DEVIATION, device=device)

@@ -1,22 +1,25 @@
 """Stage `bootstrap`: features of a state, clustered into masks; one shard of a round."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from cyborgs.ahead import in_order
 from cyborgs.bootstrap.features import FeatureExtractor, memory_needed
 from cyborgs.bootstrap.kmeans import NotFiniteError, cluster, pin_threads
 from cyborgs.config import Bootstrap, Compute, Config, check_block
 from cyborgs.data.decoding import Entry, decode
 from cyborgs.data.index import Index, read_index
-from cyborgs.distributed import choose_device
 from cyborgs.errors import BadImageError, InputError
 from cyborgs.files import sha256
+from cyborgs.hardware import choose_device, choose_precision, provenance_of, set_float32
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.groups import groups_of, groups_of_shard
 from cyborgs.masks.shards import Header, write_shard
@@ -28,6 +31,18 @@ from cyborgs.stages.provenance import provenance
 from cyborgs.training.state import load_state
 
 T = TypeVar("T")
+
+Pixels = NDArray[np.uint8]
+
+# A group's number, and the pixels of its images by their positions in the index.
+Work: TypeAlias = tuple[int, dict[int, Pixels]]
+
+# K of a group, and the labels of each of its images.
+Labelled: TypeAlias = tuple[int, list[NDArray[np.int64]]]
+
+# Groups that a GPU works on at a time, each in a thread and a stream of its own: one waits for the
+# device, or for Python, while the other computes.
+_LANES = 2
 
 # Memory is kept between groups, as clearing pages takes long, but images of ever other sizes leave
 # gaps in it that would add up.
@@ -67,15 +82,19 @@ def run(
     Raises:
         InputError: input that is missing, damaged or does not fit, by name.
     """
-    pin_threads(compute.threads)
+    settings = config.bootstrap
+    pin_threads(compute.threads, settings.exact)
     device = choose_device(compute.device)
     if device.type == "cpu":
         keep_freed_memory()
+    precision = choose_precision(
+        settings.precision, "bootstrap.precision", device, among=("bfloat16",)
+    )
+    set_float32(precision)
     index = read_index(index_path)
     state = load_state(state_path)
     if state.round != number:
         raise InputError(f"state {state_path} is of round {state.round}, not {number}")
-    settings = config.bootstrap
     check_block(state.architecture, settings.block)
     groups = groups_of(len(index), settings.group, config.seed)
     if limit is not None:
@@ -85,51 +104,58 @@ def run(
         "bootstrap",
         {"seed": config.seed, "bootstrap": settings.model_dump()},
         {"index": index.digest, "state": sha256(state_path)},
+        hardware=provenance_of(device, precision),
     )
     backbone = Backbone(state.architecture)
     backbone.load_state_dict(state.backbone())
     channels = backbone.channels[settings.block.split(".")[0]]
-    _require_memory([[index[int(p)] for p in groups[g]] for g in mine], channels, settings, device)
+    kind = getattr(torch, precision)
+    members = [[index[int(p)] for p in groups[g]] for g in mine]
+    _require_memory(members, channels, settings, kind, device)
     header = Header(
         number, block_stride(settings.block), shard, config.shards, index.digest, record
     )
-    features = FeatureExtractor(
-        backbone, settings.block, device, getattr(torch, settings.precision)
-    )
+    features = FeatureExtractor(backbone, settings.block, device, kind)
     skip = on_bad_image == "skip"
     decoded = _ahead(
         lambda position: _pixels(images, index, position, skip),
         [groups[group].tolist() for group in mine],
         compute.threads,
     )
+
+    def label(work: Work) -> Labelled:
+        group, pixels = work
+        try:
+            return _cluster_group(features(list(pixels.values())), config, number, group)
+        except NotFiniteError:
+            raise InputError(
+                f"state {state_path}: features of image {index[min(pixels)].name} or the "
+                f"{len(pixels) - 1} clustered with it are not finite; the training that made "
+                "it diverged: make it again with a lower pretrain.base_rate"
+            ) from None
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            largest = max(pixels, key=lambda position: pixels[position].size)
+            raise InputError(
+                f"image {index[largest].name} or the {len(pixels) - 1} clustered with it: no "
+                "memory is left; give the job more, or shrink the image"
+            ) from error
+
     with write_shard(out, header) as writer:
-        for group, found in zip(
-            mine, track(decoded, len(mine), "bootstrap", "groups"), strict=True
-        ):
-            pixels = {}
-            for position, image in found.items():
-                if isinstance(image, BadImageError):
-                    writer.skip(position, index[position], str(image))
-                    say(f"bootstrap: left out: {image}")
-                else:
-                    pixels[position] = image
-            if not pixels:
-                continue
-            try:
-                maps = [features(image) for image in pixels.values()]
-                k, labels = _cluster_group(maps, config, number, group)
-            except NotFiniteError:
-                raise InputError(
-                    f"state {state_path}: features of image {index[min(pixels)].name} or the "
-                    f"{len(pixels) - 1} clustered with it are not finite; the training that made "
-                    "it diverged: make it again with a lower pretrain.base_rate"
-                ) from None
-            except (MemoryError, torch.OutOfMemoryError) as error:
-                largest = max(pixels, key=lambda position: pixels[position].size)
-                raise InputError(
-                    f"image {index[largest].name} or the {len(pixels) - 1} clustered with it: no "
-                    "memory is left; give the job more, or shrink the image"
-                ) from error
+
+        def readable() -> Iterator[Work]:
+            """Groups with the pixels of their images, those that cannot be decoded left out."""
+            for group, found in zip(mine, decoded, strict=True):
+                pixels = {}
+                for position, image in found.items():
+                    if isinstance(image, BadImageError):
+                        writer.skip(position, index[position], str(image))
+                        say(f"bootstrap: left out: {image}")
+                    else:
+                        pixels[position] = image
+                yield group, pixels
+
+        labelled = _labelled(label, readable(), device)
+        for group, pixels, (k, labels) in track(labelled, len(mine), "bootstrap", "groups"):
             for position, part in zip(pixels, labels, strict=True):
                 writer.add(position, index[position], part, group, k)
             if (group + 1) % _GROUPS_UNTIL_GIVEN_BACK == 0:
@@ -137,11 +163,47 @@ def run(
     say(f"bootstrap: round {number}, {len(writer)} images in {out}")
 
 
+def _labelled(
+    label: Callable[[Work], Labelled], groups: Iterable[Work], device: torch.device
+) -> Iterator[tuple[int, Iterable[int], Labelled]]:
+    """Of each group its number, its images, and what ``label`` makes of them."""
+
+    def one(work: Work) -> tuple[int, Iterable[int], Labelled]:
+        group, pixels = work
+        # Every image of a group may have been left out.
+        return group, pixels.keys(), label(work) if pixels else (0, [])
+
+    if device.type == "cpu":
+        # In this thread: what it computed with is kept for the next group.
+        yield from map(one, groups)
+        return
+    lane = _Lane(device)
+    # Weights are there before another stream reads them.
+    torch.cuda.synchronize(device)
+
+    def in_lane(work: Work) -> tuple[int, Iterable[int], Labelled]:
+        with torch.cuda.stream(lane.stream):
+            return one(work)
+
+    yield from in_order(in_lane, groups, _LANES, ahead=_LANES)
+
+
+class _Lane(threading.local):
+    """A stream of the GPU for each thread."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 def _require_memory(
-    groups: list[list[Entry]], channels: int, settings: Bootstrap, device: torch.device
+    groups: list[list[Entry]],
+    channels: int,
+    settings: Bootstrap,
+    precision: torch.dtype,
+    device: torch.device,
 ) -> None:
     """Raise `InputError` where a group of images needs more memory than there is."""
-    precision = getattr(torch, settings.precision)
+    lanes = _LANES if device.type == "cuda" else 1
     stride = block_stride(settings.block)
 
     def needed(group: list[Entry]) -> int:
@@ -150,7 +212,8 @@ def _require_memory(
         # FAISS); beside them are scores and members of all clusters.
         numbers = points * (3 * channels + 2 * settings.clusters[1])
         together = numbers * (4 if settings.exact else precision.itemsize)
-        return together + max(memory_needed(e.height, e.width, precision, device) for e in group)
+        largest = max(memory_needed(e.height, e.width, precision, device) for e in group)
+        return lanes * (together + largest)
 
     worst = max(groups, key=needed)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
@@ -164,7 +227,7 @@ def _require_memory(
         )
 
 
-def _pixels(images: Path, index: Index, position: int, skip: bool) -> np.ndarray | BadImageError:
+def _pixels(images: Path, index: Index, position: int, skip: bool) -> Pixels | BadImageError:
     entry = index[position]
     try:
         return decode(images, entry)
@@ -188,9 +251,7 @@ def _ahead(
             yield {member: future.result() for member, future in last.items()}
 
 
-def _cluster_group(
-    maps: list[torch.Tensor], config: Config, number: int, group: int
-) -> tuple[int, list[np.ndarray]]:
+def _cluster_group(maps: list[torch.Tensor], config: Config, number: int, group: int) -> Labelled:
     """K and the labels of each image of a group, from features ``(rows, cols, channels)``."""
     shapes = [tuple(m.shape[:2]) for m in maps]
     sizes = [rows * cols for rows, cols in shapes]

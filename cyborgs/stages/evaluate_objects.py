@@ -10,12 +10,12 @@ from cyborgs.config.downstream import Downstream, Objects
 from cyborgs.data.annotations import GroundTruth, draw_annotated
 from cyborgs.data.decoding import decode
 from cyborgs.data.index import Index, read_index
-from cyborgs.distributed import choose_device
 from cyborgs.errors import InputError
 from cyborgs.evaluation.objects import Crops, classify, crop, features, split
 from cyborgs.evaluation.results import Result, rows_of, write_result
 from cyborgs.evaluation.sources import RANDOM, Source
 from cyborgs.files import sha256
+from cyborgs.hardware import choose_device, provenance_of
 from cyborgs.progress import say, track
 from cyborgs.stages.provenance import provenance
 from cyborgs.tables import aligned
@@ -76,7 +76,13 @@ def run(
         source,
         seeds,
         command,
-        provenance("evaluate-objects", config.used_by("objects"), inputs, ("scikit-learn",)),
+        provenance(
+            "evaluate-objects",
+            config.used_by("objects"),
+            inputs,
+            ("scikit-learn",),
+            provenance_of(device, "float32"),
+        ),
         len(np.unique(crops.categories)),
     )
     say(aligned(rows_of([result])))

@@ -9,12 +9,12 @@ from cyborgs.config.downstream import Downstream
 from cyborgs.data.annotations import GroundTruth, draw_annotated
 from cyborgs.data.decoding import decode
 from cyborgs.data.index import read_index
-from cyborgs.distributed import choose_device
 from cyborgs.errors import InputError
 from cyborgs.evaluation.results import Result, rows_of, write_result
 from cyborgs.evaluation.segmentation import IGNORED, Labels, Pixels, evaluate, split
 from cyborgs.evaluation.sources import Source
 from cyborgs.files import sha256
+from cyborgs.hardware import choose_device, provenance_of
 from cyborgs.progress import say, track
 from cyborgs.stages.provenance import provenance
 from cyborgs.tables import aligned
@@ -68,6 +68,7 @@ def run(
             config.used_by("segmentation"),
             {"index": index.digest, "annotations": sha256(annotations), **source.digests},
             ("scikit-learn",),
+            provenance_of(device, "float32"),
         ),
         # Background is one.
         1 + len(truth.categories),

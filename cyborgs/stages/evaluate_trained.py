@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,21 @@ from cyborgs.data.dataset import Steps, load_batches
 from cyborgs.evaluation.results import read_results, rows_of, write_result
 from cyborgs.evaluation.sources import Source
 from cyborgs.evaluation.tasks import Task
+from cyborgs.hardware import choose_device
 from cyborgs.memory import keep_freed_memory
 from cyborgs.progress import say, track
 from cyborgs.seeding import derive
 from cyborgs.stages.provenance import key_of, provenance
 from cyborgs.tables import aligned
-from cyborgs.training.finetune import Finetuner, load_finetuning, save_finetuning
+from cyborgs.training.finetune import (
+    Finetuner,
+    FinetuningState,
+    Recipe,
+    load_finetuning,
+    save_finetuning,
+)
 from cyborgs.training.rolling import Rolling
-from cyborgs.training.session import leads, run_steps, sole_job
+from cyborgs.training.session import leads, run_steps, shared_precision, sole_job
 
 
 def run(
@@ -54,7 +62,7 @@ def run(
         ResumeLaterError: this job must leave, and the state is saved.
     """
     torch.set_num_threads(compute.threads)
-    device = distributed.choose_device(compute.device)
+    device = choose_device(compute.device)
     if device.type == "cpu":
         keep_freed_memory()
     record = provenance(
@@ -72,9 +80,14 @@ def run(
                 say(f"{task.name}: {out} was made meanwhile")
             return
         ranks = distributed.size()
-        if not rolling:
+        continued = rolling.load()
+        key = f"downstream.{task.name}.precision"
+        chosen = shared_precision(task.recipe.precision, key, device, continued)
+        recipe = replace(task.recipe, precision=chosen["precision"])
+        record |= {"hardware": chosen}
+        if continued is None:
             _inspect(task, ranks)
-        trainer = _trainer(task, source, seed, device, rolling)
+        trainer = _trainer(task, recipe, source, seed, device, continued)
         examples = task.examples(seed)
 
         def batches(first: int, last: int) -> tuple[int, Iterator[Any]]:
@@ -105,7 +118,7 @@ def run(
             trainer.measure_batchnorm(track(measuring, count, label, "steps"))
         else:
             trainer.share_batchnorm()
-        figures = task.score(trainer.network.eval(), device, compute.workers)
+        figures = task.score(trainer.network.eval(), device, recipe.precision, compute.workers)
         if lead:
             row = {"seed": seed, "train": task.count, "test": task.tested, **figures}
             result = write_result(out, task.name, source, [row], command, record, task.classes)
@@ -124,14 +137,17 @@ def _inspect(task: Task, ranks: int) -> None:
 
 
 def _trainer(
-    task: Task, source: Source, seed: int, device: torch.device, rolling: Rolling[Any]
+    task: Task,
+    recipe: Recipe,
+    source: Source,
+    seed: int,
+    device: torch.device,
+    continued: FinetuningState | None,
 ) -> Finetuner:
     backbone = source.load(seed)
     torch.manual_seed(derive(seed, "heads"))
     network = task.network(backbone)
-    return Finetuner(
-        network, task.groups, task.recipe, task.steps_per_epoch, seed, device, rolling.load()
-    )
+    return Finetuner(network, task.groups, recipe, task.steps_per_epoch, seed, device, continued)
 
 
 def _is_made(out: Path, record: dict[str, Any]) -> bool:

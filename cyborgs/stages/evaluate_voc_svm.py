@@ -15,12 +15,12 @@ from cyborgs.config.downstream import Downstream, VocSvm
 from cyborgs.data.classes import CentralCrops
 from cyborgs.data.dataset import load_batches
 from cyborgs.data.voc import voc_classes, voc_labels
-from cyborgs.distributed import choose_device
 from cyborgs.evaluation.linear import pooled
 from cyborgs.evaluation.results import Result, rows_of, write_result
 from cyborgs.evaluation.sources import RANDOM, Source
 from cyborgs.evaluation.svm import class_ap, require_enough
 from cyborgs.files import require_file
+from cyborgs.hardware import choose_device, provenance_of
 from cyborgs.models.backbones import Backbone
 from cyborgs.progress import say, track
 from cyborgs.stages.provenance import provenance
@@ -105,6 +105,7 @@ def run(
             config.used_by("voc_svm"),
             {**digests, **source.digests},
             ("scikit-learn",),
+            provenance_of(device, "float32"),
         ),
         len(classes),
     )

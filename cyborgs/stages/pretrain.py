@@ -14,6 +14,7 @@ from cyborgs.data.dataset import Steps, TwoViews, load_batches
 from cyborgs.data.index import Index, read_index
 from cyborgs.errors import InputError
 from cyborgs.files import sha256
+from cyborgs.hardware import choose_device
 from cyborgs.masks.shards import Masks
 from cyborgs.memory import keep_freed_memory
 from cyborgs.models.detcon import DetCon
@@ -22,7 +23,7 @@ from cyborgs.stages.provenance import key_of, provenance
 from cyborgs.training.loop import Trainer
 from cyborgs.training.metrics import Row
 from cyborgs.training.rolling import Rolling
-from cyborgs.training.session import leads, run_steps, sole_job
+from cyborgs.training.session import leads, run_steps, shared_precision, sole_job
 from cyborgs.training.state import first_not_finite, load_state, require_model, save_state
 
 
@@ -60,7 +61,7 @@ def run(
         InputError: input that is missing, damaged or does not fit together, by name.
     """
     torch.set_num_threads(compute.threads)
-    device = distributed.choose_device(compute.device)
+    device = choose_device(compute.device)
     if device.type == "cpu":
         keep_freed_memory()
     index = read_index(index_path)
@@ -103,11 +104,13 @@ def run(
             raise InputError(
                 f"pretrain.batch_size: {settings.batch_size} is not a multiple of {ranks} processes"
             )
-        if not rolling:
+        continued = rolling.load()
+        chosen = shared_precision(settings.precision, "pretrain.precision", device, continued)
+        settings = settings.model_copy(update={"precision": chosen["precision"]})
+        record |= {"hardware": chosen}
+        if continued is None:
             _read_all(masks, np.array_split(masks.as_stored, ranks)[distributed.rank()])
-        trainer = Trainer(
-            rolling.load() or state, settings, steps_per_epoch, device, compute.compile
-        )
+        trainer = Trainer(continued or state, settings, steps_per_epoch, device, compute.compile)
         dataset = TwoViews(images, index, masks, config.views, settings.masks, config.seed)
         steps = Steps(
             len(index),

@@ -14,17 +14,17 @@ VERSIONS = {
     "index": 3,
     "seed-state": 2,
     "seed-masks": 1,
-    "pretrain": 2,
-    "bootstrap": 3,
+    "pretrain": 3,
+    "bootstrap": 4,
     "export": 1,
     "import-masks": 1,
     "quality": 2,
     "evaluate-objects": 2,
     "evaluate-segmentation": 1,
     "evaluate-voc-svm": 2,
-    "evaluate-voc-detection": 1,
-    "evaluate-imagenet-linear": 2,
-    "evaluate-coco-instances": 1,
+    "evaluate-voc-detection": 2,
+    "evaluate-imagenet-linear": 3,
+    "evaluate-coco-instances": 2,
     "evaluate-table": 1,
     "report": 3,
 }
@@ -38,26 +38,33 @@ def provenance(
     config: Mapping[str, Any],
     inputs: Mapping[str, str],
     libraries: Sequence[str] = (),
+    hardware: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What made an artifact: stage and its version, settings, hashes of inputs, libraries.
 
     Holds no time, host or path, so that the same inputs give the same bytes.  ``inputs``
     maps a role ("index", "state", "masks") to a hexadecimal digest; ``libraries`` are those that
-    this stage alone uses.
+    this stage alone uses; ``hardware``, where it matters, is the kind of device and the precision.
     """
-    return {
+    record = {
         "stage": stage,
         "stage_version": VERSIONS[stage],
         "config": dict(config),
         "inputs": dict(inputs),
         "libraries": {name: _version(name) for name in (*_LIBRARIES, *_faiss(), *libraries)},
     }
+    return record if hardware is None else record | {"hardware": dict(hardware)}
 
 
 def key_of(record: Mapping[str, Any]) -> str:
-    """A name for work with the settings and inputs of a `provenance`, whatever the libraries."""
-    content = {k: v for k, v in record.items() if k != "libraries"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    """A name for work with the settings and inputs of a `provenance`, wherever it is done."""
+    content = json.dumps(without_place(record), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def without_place(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A provenance without what may differ from machine to machine: libraries and hardware."""
+    return {k: v for k, v in record.items() if k not in ("libraries", "hardware")}
 
 
 def _version(distribution: str) -> str:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cyborgs import distributed
+from cyborgs.hardware import autocast, memory_named, set_float32
 from cyborgs.seeding import derive
 from cyborgs.training.containers import read_container, write_container
-from cyborgs.training.loop import enumerate_first, share_loss
+from cyborgs.training.loop import Outcome, enumerate_first
 from cyborgs.training.metrics import Row
 
 FORMAT = "cyborgs-finetuning"
@@ -60,8 +61,9 @@ class Recipe:
         batch_size: images of a step, over all processes.
         rate: learning rate at a step.
         momentum: of SGD.
-        precision: "float32", "bfloat16" or "float16".
+        precision: "float32", "tf32", "bfloat16" or "float16".
         remedy: what to do where training diverges.
+        memory: what to do where a GPU's memory is full.
     """
 
     batch_size: int
@@ -69,6 +71,7 @@ class Recipe:
     momentum: float
     precision: str
     remedy: str
+    memory: str
 
 
 class Finetuner:
@@ -92,6 +95,7 @@ class Finetuner:
         step: steps taken so far.
         steps_per_epoch: as given.
         batch_size: of the recipe.
+        device: as given.
         network: as given, with BatchNorm synchronised over GPUs.
     """
 
@@ -110,8 +114,9 @@ class Finetuner:
         self.batch_size = recipe.batch_size
         self._recipe = recipe
         self._seed = seed
-        self._device = device
-        self._losses: list[dict[str, float]] = []
+        self.device = device
+        self._losses: list[dict[str, Tensor]] = []
+        set_float32(recipe.precision)
         if state is not None:
             network.load_state_dict(state.weights)
         network.to(device).to(memory_format=torch.channels_last)
@@ -140,37 +145,40 @@ class Finetuner:
         """Learning rate of the next step."""
         return self._recipe.rate(self.step)
 
-    def train_step(self, batch: Any, leave: bool = False) -> tuple[float, bool]:
-        """Take one step.
+    def train_step(self, batch: Any, leave: bool = False) -> Outcome:
+        """Take one step; a GPU may still be at it when this returns.
 
         Args:
             batch: examples of this process.
             leave: whether this process was asked to leave.
 
-        Returns:
-            The mean loss over all ranks, and whether any of them was asked to leave.
-
         Raises:
-            InputError: a loss that is not finite, before any weight is changed.
+            InputError: the GPU's memory is full.
         """
+        names = batch["name"] if isinstance(batch, dict) else [e["name"] for e in batch]
+        with memory_named(
+            f"{len(names)} of {self.batch_size} images in this process, in "
+            f"{self._recipe.precision}",
+            self._recipe.memory,
+        ):
+            return self._take_step(batch, leave, enumerate_first(names))
+
+    def _take_step(self, batch: Any, leave: bool, images: str) -> Outcome:
         torch.manual_seed(derive(self._seed, "step", self.step, distributed.rank()))
         rate = self.rate()
         self._optimiser.zero_grad(set_to_none=True)
-        with autocast(self._device, self._recipe.precision):
-            losses: dict[str, Tensor] = self._distributed(moved(batch, self._device))
+        with autocast(self.device, self._recipe.precision):
+            losses: dict[str, Tensor] = self._distributed(moved(batch, self.device))
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
-        names = batch["name"] if isinstance(batch, dict) else [e["name"] for e in batch]
-        mean, leave = share_loss(
-            total.detach(), leave, self.step, rate, enumerate_first(names), self._recipe.remedy
-        )
+        outcome = Outcome.of(total.detach(), leave, self.step, rate, images, self._recipe.remedy)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._scaler.step(self._optimiser)
         self._scaler.update()
-        self._losses.append({name: float(loss.detach()) for name, loss in losses.items()})
+        self._losses.append({name: loss.detach().float() for name, loss in losses.items()})
         self.step += 1
-        return mean, leave
+        return outcome
 
     @torch.no_grad()
     def measure_batchnorm(self, batches: Iterable[Any]) -> None:
@@ -190,8 +198,8 @@ class Finetuner:
         self.network.train()
         for number, batch in enumerate(batches):
             torch.manual_seed(derive(self._seed, "batchnorm", number, distributed.rank()))
-            with autocast(self._device, self._recipe.precision):
-                self.network(moved(batch, self._device))
+            with autocast(self.device, self._recipe.precision):
+                self.network(moved(batch, self.device))
         for statistic in self._statistics():
             statistic.copy_(distributed.gather(statistic).mean(0))
 
@@ -212,7 +220,7 @@ class Finetuner:
     def health(self) -> Row:
         """Mean of each loss over this process's steps since this was last asked."""
         names = self._losses[0]
-        means = {name: sum(row[name] for row in self._losses) / len(self._losses) for name in names}
+        means = {n: float(torch.stack([row[n] for row in self._losses]).mean()) for n in names}
         self._losses.clear()
         return means
 
@@ -229,11 +237,6 @@ class Finetuner:
                 if "momentum_buffer" in self._optimiser.state[parameter]
             },
         )
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which a network computes in a precision."""
-    return torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32")
 
 
 def moved(batch: Any, device: torch.device) -> Any:

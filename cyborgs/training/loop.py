@@ -2,9 +2,11 @@
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from cyborgs import distributed
 from cyborgs.config import Pretrain
 from cyborgs.data.dataset import Batch
 from cyborgs.errors import InputError, ResumeLaterError
+from cyborgs.hardware import autocast, memory_named, set_float32
 from cyborgs.models.detcon import DetCon
 from cyborgs.models.normalise import normalise
 from cyborgs.objectives.detcon import candidates, view_loss
@@ -31,7 +34,7 @@ class Trainer:
 
     Args:
         state: where to begin.
-        settings: the `pretrain` section.
+        settings: the `pretrain` section, with the precision that was chosen.
         steps_per_epoch: optimiser steps an epoch.
         device: of this process.
         compiled: whether the backbones go through `torch.compile`.
@@ -40,6 +43,7 @@ class Trainer:
         step: steps taken so far, over all rounds.
         steps_per_epoch: as given.
         batch_size: images of a step, over all processes.
+        device: of this process.
         pair: the networks.
         optimiser: of the online network.
     """
@@ -57,7 +61,7 @@ class Trainer:
         self._settings = settings
         self.steps_per_epoch = steps_per_epoch
         self.batch_size = settings.batch_size
-        self._device = device
+        self.device = device
         self._health: list[Tensor] = []
         self.pair = DetCon(
             state.model["architecture"], state.model["hidden"], state.model["projection"]
@@ -66,6 +70,7 @@ class Trainer:
         self.pair.target.load_state_dict(state.target)
         self.pair.to(device).train()
         self.pair.to(memory_format=torch.channels_last)
+        set_float32(settings.precision)
         if compiled:
             for network in (self.pair.online, self.pair.target):
                 network.backbone.compile()
@@ -91,7 +96,7 @@ class Trainer:
         """The online network, as what trains it."""
         if distributed.size() == 1:
             return self.pair.online
-        if self._device.type == "cuda":
+        if self.device.type == "cuda":
             self.pair = nn.SyncBatchNorm.convert_sync_batchnorm(self.pair)  # type: ignore[no-untyped-call]
         return DistributedDataParallel(
             self.pair.online, forward_sync_buffers=False, gradient_as_bucket_view=True
@@ -113,27 +118,33 @@ class Trainer:
             **s.schedule.model_dump(exclude={"kind"}),
         )
 
-    def train_step(self, batch: Batch, leave: bool = False) -> tuple[float, bool]:
-        """Take one step.
+    def train_step(self, batch: Batch, leave: bool = False) -> "Outcome":
+        """Take one step; a GPU may still be at it when this returns.
 
         Args:
             batch: as `cyborgs.data.dataset.TwoViews` has it, with a leading axis of images.
             leave: whether this process was asked to leave.
 
-        Returns:
-            The mean loss over all ranks, and whether any of them was asked to leave: all ranks
-            learn it at the same step.
-
         Raises:
-            InputError: a loss that is not finite, before any weight is changed.
+            InputError: the GPU's memory is full.
         """
+        s = self._settings
         images = f"{enumerate_first(batch['positions'].tolist())} of the index"
-        batch = {k: v.to(self._device, non_blocking=True) for k, v in batch.items()}
+        with memory_named(
+            f"pretrain.batch_size: {len(batch['positions'])} of {s.batch_size} images in this "
+            f"process, in {s.precision}",
+            "lower pretrain.batch_size or views.crop, or share the batch among more GPUs "
+            "(compute.processes)",
+        ):
+            return self._take_step(batch, leave, images)
+
+    def _take_step(self, batch: Batch, leave: bool, images: str) -> "Outcome":
+        batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
         rate = self.rate()
         self.optimiser.zero_grad(set_to_none=True)
         loss = self._backward(batch)
         remedy = "lower pretrain.base_rate or lengthen the warm-up"
-        mean, leave = share_loss(loss, leave, self.step, rate, images, remedy)
+        outcome = Outcome.of(loss, leave, self.step, rate, images, remedy)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self._scaler.step(self.optimiser)
@@ -147,7 +158,7 @@ class Trainer:
             )
         )
         self.step += 1
-        return mean, leave
+        return outcome
 
     def _backward(self, batch: Batch) -> Tensor:
         """Leave the gradients of a step in the online network; returns this rank's loss."""
@@ -158,7 +169,7 @@ class Trainer:
             targets = [self.pair.target(views[v], cells[:, v], ids[:, v, 1]) for v in range(2)]
         self._health.append(health((targets[0], targets[1]), ids, cells))
         offered = [candidates(t.view(len(ids), s.masks, -1)) for t in targets]
-        total = torch.zeros((), device=self._device)
+        total = torch.zeros((), device=self.device)
         for own, other in ((0, 1), (1, 0)):
             with self._exchange(now=own == 1):
                 with self._autocast():
@@ -179,9 +190,7 @@ class Trainer:
         return total
 
     def _autocast(self) -> torch.autocast:
-        precision = self._settings.precision
-        enabled = precision != "float32"
-        return torch.autocast(self._device.type, getattr(torch, precision), enabled=enabled)
+        return autocast(self.device, self._settings.precision)
 
     def health(self) -> Row:
         """Figures of the steps since this was last asked.
@@ -194,9 +203,9 @@ class Trainer:
         figures = dict(zip(NAMES, means, strict=True))
         if self._scaler.is_enabled():
             figures["loss_scale"] = self._scaler.get_scale()
-        if self._device.type == "cuda":
-            figures["gpu_memory"] = float(torch.cuda.max_memory_allocated(self._device))
-            torch.cuda.reset_peak_memory_stats(self._device)
+        if self.device.type == "cuda":
+            figures["gpu_memory"] = float(torch.cuda.max_memory_allocated(self.device))
+            torch.cuda.reset_peak_memory_stats(self.device)
         return figures
 
     def state(self, number: int, provenance: dict[str, Any]) -> TrainingState:
@@ -224,14 +233,16 @@ class Training(Protocol):
         step: steps taken so far.
         steps_per_epoch: optimiser steps an epoch.
         batch_size: images of a step, over all processes.
+        device: of this process.
     """
 
     step: int
     steps_per_epoch: int
     batch_size: int
+    device: torch.device
 
-    def train_step(self, batch: Any, leave: bool = False) -> tuple[float, bool]:
-        """Take one step: the mean loss, and whether any process was asked to leave."""
+    def train_step(self, batch: Any, leave: bool = False) -> "Outcome":
+        """Take one step; whether this process was asked to leave goes to the others with it."""
 
     def rate(self) -> float:
         """Learning rate of the next step."""
@@ -240,29 +251,53 @@ class Training(Protocol):
         """Figures of the steps since this was last asked."""
 
 
-def share_loss(
-    loss: Tensor, leave: bool, step: int, rate: float, images: str, remedy: str
-) -> tuple[float, bool]:
-    """The mean loss over all ranks, and whether any of them was asked to leave.
+@dataclass(frozen=True)
+class Outcome:
+    """What a step came to.  On a GPU it is on its way while the next step is prepared.
 
-    Args:
-        loss: of this rank, a scalar without gradient.
-        leave: whether this rank was asked to leave.
+    Attributes:
+        told: float32 ``(ranks, 2)`` on the CPU: each rank's loss, and whether it must leave.
+        arrived: when ``told`` has its values; None where it has them.
         step, rate, images: the step, its learning rate, and its images in this rank.
         remedy: what to do where training diverges.
-
-    Raises:
-        InputError: a loss that is not finite.
     """
-    told = torch.stack([loss, loss.new_tensor(float(leave))])
-    everywhere = distributed.gather(told)  # (ranks, 2)
-    mean = float(everywhere[:, 0].mean())
-    if not math.isfinite(mean):
-        raise InputError(
-            f"loss is {mean} at step {step}, learning rate {rate:.3g}, images {images}: training "
-            f"has diverged; {remedy}"
-        )
-    return mean, bool(everywhere[:, 1].any())
+
+    told: Tensor
+    arrived: torch.cuda.Event | None
+    step: int
+    rate: float
+    images: str
+    remedy: str
+
+    @classmethod
+    def of(
+        cls, loss: Tensor, leave: bool, step: int, rate: float, images: str, remedy: str
+    ) -> Self:
+        """Share this rank's loss, a scalar without gradient, with the others; waits for nothing."""
+        told = distributed.gather(torch.stack([loss, torch.full_like(loss, float(leave))]))
+        arrived = None
+        if told.is_cuda:
+            told = torch.empty_like(told, device="cpu", pin_memory=True).copy_(
+                told, non_blocking=True
+            )
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            arrived.record()
+        return cls(told, arrived, step, rate, images, remedy)
+
+    def read(self) -> tuple[float, bool]:
+        """The mean loss over all ranks, and whether any was asked to leave: waits for the device.
+
+        Raises `InputError` where the loss is not finite.
+        """
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        mean = float(self.told[:, 0].mean())
+        if not math.isfinite(mean):
+            raise InputError(
+                f"loss is {mean} at step {self.step}, learning rate {self.rate:.3g}, images "
+                f"{self.images}: training has diverged; {self.remedy}"
+            )
+        return mean, bool(self.told[:, 1].any())
 
 
 def enumerate_first(values: Sequence[object]) -> str:
@@ -283,7 +318,9 @@ def train(
 ) -> None:
     """Take a step on every batch; save about every ``every`` seconds and at each epoch's end.
 
-    After the last step it neither saves nor leaves, unless there is ``more`` to do.
+    After the last step it neither saves nor leaves, unless there is ``more`` to do.  A GPU computes
+    a step while the next one is prepared: what a step came to is read after the next one began, or
+    before anything is saved, so that no state is saved after a loss that is not finite.
 
     Args:
         trainer: takes the steps.
@@ -301,18 +338,33 @@ def train(
         more: whether work that takes long follows the last step.
 
     Raises:
+        InputError: a loss that is not finite.
         ResumeLaterError: a process was asked to leave, and the state is saved.
     """
     last = trainer.step + steps
     saved = begin = time.monotonic()
     waited = 0.0
     losses: list[float] = []
+    under_way: deque[Outcome] = deque()
+    behind = 1 if trainer.device.type == "cuda" else 0
+
+    def catch_up(behind: int) -> bool:
+        """Read what all but the last steps came to; whether a process was asked to leave."""
+        asked = False
+        while len(under_way) > behind:
+            loss, asked = under_way.popleft().read()
+            losses.append(loss)
+        return asked
+
     leading = distributed.rank() == 0
     waiting = Waiting(batches)
     for batch in track(waiting, steps, label if leading else None, "steps"):
-        loss, leave = trainer.train_step(batch, stop.asked is not None)
-        losses.append(loss)
+        under_way.append(trainer.train_step(batch, stop.asked is not None))
+        leave = catch_up(behind)
         epoch, within = divmod(trainer.step, trainer.steps_per_epoch)
+        save = leave or within == 0 or trainer.step == last or time.monotonic() - saved >= every
+        if save:
+            leave = catch_up(0) or leave
         now = time.monotonic()
         figures = trainer.health() if within == 0 else {}
         if within == 0 and leading:
@@ -336,7 +388,7 @@ def train(
             begin, waited = now, waiting.seconds
         if trainer.step == last and not more:
             continue
-        if leave or within == 0 or trainer.step == last or now - saved >= every:
+        if save:
             checkpoint()
             saved = time.monotonic()
         if leave:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from cyborgs import distributed
 from cyborgs.config import Compute
 from cyborgs.files import exclusive
+from cyborgs.hardware import choose_precision, provenance_of
 from cyborgs.launch import process_number
 from cyborgs.signals import note_signals
 from cyborgs.slurm import seconds_left
@@ -48,6 +49,35 @@ def sole_job(lock: Path, out: Path, device: torch.device) -> Iterator[bool]:
             while not distributed.agree(False, device):
                 pass
             yield False
+
+
+class Recorded(Protocol):
+    """A state of training, with what made it."""
+
+    provenance: dict[str, Any]
+
+
+def shared_precision(
+    asked: str, key: str, device: torch.device, continued: Recorded | None
+) -> dict[str, str]:
+    """Device and precision of a training, for its provenance: the first process's, in all.
+
+    Args:
+        asked: what the configuration says.
+        key: of the configuration that says it.
+        device: of this process.
+        continued: the rolling checkpoint that is gone on from, whose precision `auto` keeps.
+
+    Raises:
+        InputError: the device has no such precision.
+    """
+    chosen: dict[str, str] | None = None
+    if distributed.rank() == 0:
+        kept = None if continued is None else continued.provenance["hardware"]["precision"]
+        precision = choose_precision(asked, key, device, ("bfloat16", "float16"), kept)
+        chosen = provenance_of(device, precision)
+    found: dict[str, str] = distributed.gather_objects(chosen)[0]
+    return found
 
 
 def run_steps(

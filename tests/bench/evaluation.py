@@ -17,9 +17,10 @@ import torch
 from cyborgs.config.downstream import Downstream
 from cyborgs.evaluation.detectors import faster_rcnn, mask_rcnn, parameter_groups, use_test_side
 from cyborgs.evaluation.linear import LinearClassifier
+from cyborgs.hardware import autocast
 from cyborgs.memory import keep_freed_memory
 from cyborgs.models.backbones import Backbone
-from cyborgs.training.finetune import Finetuner, Recipe, autocast
+from cyborgs.training.finetune import Finetuner, Recipe
 
 # Images of VOC2007 trainval and test, VOC2012 trainval, ImageNet train and val, COCO val2017.
 VOC07, VOC07_TEST, IMAGENET, IMAGENET_VAL, COCO_VAL = 5011, 4952, 1_281_167, 50_000, 5000
@@ -95,7 +96,7 @@ def trained_alone(network: torch.nn.Module, _: float) -> list[dict]:
 
 def seconds(network, batch, groups, options) -> float:
     """A step of training, median of the turns after one to warm up."""
-    recipe = Recipe(len(batch), lambda step: 1e-4, 0.9, options.precision, "")
+    recipe = Recipe(len(batch), lambda step: 1e-4, 0.9, options.precision, "", "")
     trainer = Finetuner(network, lambda n: groups(n, 1e-4), recipe, 1, 0, CPU, None)
     return timed(lambda: trainer.train_step(batch), options, grad=True)
 

@@ -25,6 +25,7 @@ RECORD = {
     "config": {"coco_instances": {"iterations": 10}},
     "inputs": {"train": "aa11", "test": "bb22", "backbone": "cc33"},
     "libraries": {"cyborgs": "1.0", "torch": "2.0"},
+    "hardware": {"device": "CPU with AVX2", "precision": "float32"},
 }
 
 

@@ -24,8 +24,20 @@ SETTINGS = {
     "model": {"architecture": "resnet18", "hidden": 16, "projection": 8},
     "seed_masks": {"kind": "grid", "cells": 3},
     "views": {"crop": 64},
-    "pretrain": {"epochs": 2, "batch_size": 4, "masks": 4, "schedule": {"kind": "step"}},
-    "bootstrap": {"block": "layer2.1", "group": 3, "clusters": [2, 6], "iterations": 5},
+    "pretrain": {
+        "epochs": 2,
+        "batch_size": 4,
+        "masks": 4,
+        "schedule": {"kind": "step"},
+        "precision": "float32",
+    },
+    "bootstrap": {
+        "block": "layer2.1",
+        "group": 3,
+        "clusters": [2, 6],
+        "iterations": 5,
+        "precision": "float32",
+    },
 }
 FELZ = {"kind": "felzenszwalb", "scale": 100, "min_size": 50}
 COMPUTE = Compute(device="cpu", threads=1, workers=0, checkpoint_minutes=60)

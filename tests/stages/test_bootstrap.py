@@ -10,7 +10,7 @@ import torch
 import torchvision
 from sklearn.cluster import KMeans
 
-from cyborgs.bootstrap.features import FeatureExtractor, memory_needed
+from cyborgs.bootstrap.features import TOGETHER, FeatureExtractor, memory_needed
 from cyborgs.bootstrap.kmeans import cluster
 from cyborgs.cli import main
 from cyborgs.config import Bootstrap
@@ -96,7 +96,7 @@ def test_labels_are_the_nearest_centroid_of_the_groups_features(tiny, one_shard)
         for p in members:
             e = index[int(p)]
             image = decode(tiny.images, e)
-            found = features(image)
+            (found,) = features([image])
             assert found.shape[:2] == shard.read(int(p)).shape
             torch.testing.assert_close(found.norm(dim=-1), torch.ones(found.shape[:2]))
             points.append(found.flatten(0, 1).numpy())
@@ -142,8 +142,8 @@ def test_features_do_not_depend_on_the_images_before(tiny):
     features = FeatureExtractor(backbone, "layer2.1", torch.device("cpu"), torch.bfloat16)
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (40, w, 3), dtype=np.uint8) for w in (50, 33, 50)]
-    first = [features(i) for i in images]
-    again = [features(i) for i in reversed(images)][::-1]
+    first = features(images)
+    again = features(images[::-1])[::-1]
     for a, b in zip(first, again, strict=True):
         assert a.dtype == torch.bfloat16
         assert torch.equal(a, b)
@@ -222,7 +222,7 @@ def test_features_are_those_of_the_whole_network():
             1, 2, 0
         )
     expected = whole / whole.norm(dim=-1, keepdim=True)
-    torch.testing.assert_close(features(image), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(features([image])[0], expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -277,9 +277,9 @@ features = FeatureExtractor(Backbone("resnet50"), "layer2.2", cpu, precision)
 def peak():
     # That of `getrusage` begins with the memory of the process that started this one.
     return 1024 * int(re.search("VmHWM: *\\t *([0-9]+) kB", open("/proc/self/status").read())[1])
-features(numpy.zeros((64, 64, 3), numpy.uint8))
+features([numpy.zeros((64, 64, 3), numpy.uint8)])
 before = peak()
-features(numpy.zeros((2500, 4000, 3), numpy.uint8))
+features([numpy.zeros((2500, 4000, 3), numpy.uint8)])
 print((peak() - before) / memory_needed(2500, 4000, precision, cpu))
 """
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -293,7 +293,8 @@ def test_more_memory_is_foreseen_where_bfloat16_is_computed_as_float32(monkeypat
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda kind=kind: kind)
         needed[kind] = memory_needed(100, 100, torch.bfloat16, cpu)
         assert memory_needed(100, 100, torch.float32, cpu) == 45 * 4 * 10_000
-        assert memory_needed(100, 100, torch.bfloat16, cuda) == 45 * 2 * 10_000
+        assert memory_needed(100, 100, torch.bfloat16, cuda) == 45 * 2 * TOGETHER
+        assert memory_needed(5000, 4000, torch.bfloat16, cuda) == 45 * 2 * 20_000_000
     assert needed == {"AVX512": 900_000, "AVX2": 1_800_000, "DEFAULT": 1_800_000}
 
 

@@ -146,7 +146,7 @@ def steps_without_normalisation(tiny, rank, ranks):
         tiny.images, index, Masks(str(tiny.masks), index), config.views, 4, config.seed
     )
     steps = Steps(len(index), np.arange(len(index)), 4, 0, 3, config.seed, rank, ranks)
-    losses = [trainer.train_step(b)[0] for b in load_batches(dataset, steps, 0, False)]
+    losses = [trainer.train_step(b).read()[0] for b in load_batches(dataset, steps, 0, False)]
     return losses, {k: p.detach() for k, p in trainer.pair.online.named_parameters()}
 
 

@@ -1,28 +1,37 @@
 """Taking steps: what is saved, and when a job leaves."""
 
 import pytest
+import torch
 
-from cyborgs.errors import ResumeLaterError
+from cyborgs.errors import InputError, ResumeLaterError
 from cyborgs.signals import Stop
-from cyborgs.training.loop import train
+from cyborgs.training.loop import Outcome, train
 
 
 class Counting:
-    """Steps that cost nothing, four an epoch; in one of them it is asked to leave."""
+    """Steps that cost nothing, four an epoch; in one of them it is asked to leave.
+
+    On "cuda" their losses are read a step later, as those of a GPU are.
+    """
 
     steps_per_epoch, batch_size = 4, 1
 
-    def __init__(self, asked_in: int | None = None) -> None:
+    def __init__(
+        self, asked_in: int | None = None, device: str = "cpu", diverges_in: int | None = None
+    ) -> None:
+        self.device = torch.device(device)
+        self._diverges_in = diverges_in
         self.step = 0
         self.stop = Stop()
         self._asked_in = asked_in
 
-    def train_step(self, _: object, leave: bool = False) -> tuple[float, bool]:
+    def train_step(self, _: object, leave: bool = False) -> Outcome:
         if self.step == self._asked_in:
             self.stop.asked = "SIGTERM"
             leave = True
+        loss = torch.tensor(float("nan") if self.step == self._diverges_in else 1.0)
         self.step += 1
-        return 1.0, leave
+        return Outcome.of(loss, leave, self.step - 1, 0.1, "some", "lower it")
 
     def rate(self) -> float:
         return 0.1
@@ -47,11 +56,12 @@ def run(trainer: Counting, steps: int, more: bool) -> list[int]:
     return saved
 
 
-def test_it_saves_after_epochs_and_before_more_work() -> None:
-    assert run(Counting(), 10, more=False) == [4, 8]
-    assert run(Counting(), 10, more=True) == [4, 8, 10]
-    assert run(Counting(), 8, more=False) == [4]
-    assert run(Counting(), 8, more=True) == [4, 8]
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_it_saves_after_epochs_and_before_more_work(device: str) -> None:
+    assert run(Counting(device=device), 10, more=False) == [4, 8]
+    assert run(Counting(device=device), 10, more=True) == [4, 8, 10]
+    assert run(Counting(device=device), 8, more=False) == [4]
+    assert run(Counting(device=device), 8, more=True) == [4, 8]
 
 
 @pytest.mark.parametrize("more", [False, True])
@@ -60,6 +70,38 @@ def test_it_leaves_after_the_step_in_which_it_was_asked(more: bool) -> None:
     with pytest.raises(ResumeLaterError, match="left after step 6"):
         run(trainer, 10, more)
     assert trainer.step == 6
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_on_a_gpu_it_leaves_a_step_later(more: bool) -> None:
+    trainer = Counting(asked_in=5, device="cuda")
+    with pytest.raises(ResumeLaterError, match="left after step 7"):
+        run(trainer, 10, more)
+    assert trainer.step == 7
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("diverges_in", [2, 3, 9])
+def test_nothing_is_saved_after_a_loss_that_is_not_finite(device: str, diverges_in: int) -> None:
+    trainer, saved = Counting(device=device, diverges_in=diverges_in), []
+    with pytest.raises(InputError, match=rf"loss is nan at step {diverges_in}, .*lower it"):
+        train(
+            trainer,
+            range(10),
+            10,
+            lambda: saved.append(trainer.step),
+            0.0 if diverges_in == 2 else 1e9,
+            lambda row: None,
+            trainer.stop,
+        )
+    assert saved == {2: [1, 2], 3: [], 9: [4, 8]}[diverges_in]
+
+
+def test_figures_of_an_epoch_are_of_all_its_steps() -> None:
+    for device in ("cpu", "cuda"):
+        trainer, rows = Counting(device=device), []
+        train(trainer, range(8), 8, lambda: None, 1e9, rows.append, trainer.stop)
+        assert [(row["epoch"], row["steps"], row["loss"]) for row in rows] == [(1, 4, 1), (2, 4, 1)]
 
 
 def test_asked_in_the_last_step_it_leaves_where_there_is_more_to_do() -> None:

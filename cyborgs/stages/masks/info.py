@@ -82,6 +82,7 @@ def _text(r: dict[str, Any]) -> str:
         + "".join(f", {role} {digest[:12]}…" for role, digest in made["inputs"].items()),
         "settings": _settings(made["config"]),
         "libraries": ", ".join(f"{name} {version}" for name, version in made["libraries"].items()),
+        **({"hardware": _settings(made["hardware"])} if "hardware" in made else {}),
         "images": f"{r['images']}{of_index}, {groups}; {r['shards']} of {r['shards_made']} shards",
         "K": f"{low} … {high}, median {middle:g}",
         "grid": f"a label every {r['stride']} pixels",
