@@ -47,8 +47,7 @@ def test_values_from_the_command_line_are_checked_too(tmp_path):
     result = snakemake(tmp_path, *arguments, check=False)
     assert (
         "config: pretrain.precision: input should be 'auto', 'float32', 'tf32', 'bfloat16' or "
-        "'float16'"
-        in result.stdout
+        "'float16'" in result.stdout
     )
     assert "epochs" not in result.stdout
 

@@ -20,6 +20,7 @@ from cyborgs.models.pooling import join_layers
 from cyborgs.objectives.detcon import candidates, view_loss
 
 SLOTS = 256
+CHANNELS = {"resnet18": 896, "resnet50": 3584}
 SAMPLED = 16
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)
@@ -28,14 +29,14 @@ DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 class Step:
     """Networks and optimiser state of the published step."""
 
-    def __init__(self, architecture="resnet50", hidden=4096, projection=256):
+    def __init__(self, architecture="resnet50", hidden=4096, projection=256, device="cpu"):
         self.online = nn.ModuleDict(
             {
                 "backbone": Backbone(architecture),
-                "projector": head(3584, hidden, projection),
+                "projector": head(CHANNELS[architecture], hidden, projection),
                 "predictor": head(projection, hidden, projection),
             }
-        )
+        ).to(device)
         self.target = nn.ModuleDict(
             {name: copy.deepcopy(self.online[name]) for name in ("backbone", "projector")}
         )
