@@ -78,12 +78,20 @@ def _iterate(
     before = float("inf")
     scores, labels = _nearest(points, centroids)
     for _ in range(iterations):
+        counts = torch.zeros_like(labels[: len(centroids)])
+        counts.scatter_add_(0, labels, torch.ones_like(labels))
+        # One look at the device: each waits for all that it was given to do.
+        scored, empty = torch.stack(
+            [scores.sum(dtype=torch.float32), (counts == 0).sum(dtype=torch.float32)]
+        ).tolist()
         # Sum of squared distances: ‖x - c‖² = ‖x‖² - 2 (x·c - ‖c‖²/2)
-        spread = size - 2 * float(scores.sum(dtype=torch.float32))
+        spread = size - 2 * scored
         if before - spread < tolerance * spread:
             break
         before = spread
-        centroids = _means(points, labels, len(centroids))
+        centroids = _means(points, labels, counts)
+        if empty:
+            _fill(centroids, counts)
         scores, labels = _nearest(points, centroids)
     return centroids, labels
 
@@ -95,19 +103,20 @@ def _nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     return (points @ centroids.T).sub_(lengths.to(points.dtype)).max(1)
 
 
-def _means(points: Tensor, labels: Tensor, clusters: int) -> Tensor:
-    """Mean of each cluster, float32; an empty one takes half of one of the largest."""
-    members = points.new_zeros(clusters, len(points)).scatter_(0, labels[None], 1)
-    counts = torch.bincount(labels, minlength=clusters)
-    means = (members @ points).float() / counts.clamp(min=1)[:, None]
+def _means(points: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
+    """Mean of each cluster, float32 ``(K, d)``; of an empty one, 0."""
+    members = points.new_zeros(len(counts), len(points)).scatter_(0, labels[None], 1)
+    return (members @ points).float() / counts.clamp(min=1)[:, None]
+
+
+def _fill(means: Tensor, counts: Tensor) -> None:
+    """Give each empty cluster half of one of the largest."""
     empty = (counts == 0).nonzero()[:, 0]
-    if len(empty):
-        largest = counts.argsort(descending=True, stable=True)[: len(empty)]
-        apart = torch.full_like(means[0], _SPLIT)
-        apart[::2] = -_SPLIT
-        means[empty] = means[largest] * (1 + apart)
-        means[largest] *= 1 - apart
-    return means
+    largest = counts.argsort(descending=True, stable=True)[: len(empty)]
+    apart = torch.full_like(means[0], _SPLIT)
+    apart[::2] = -_SPLIT
+    means[empty] = means[largest] * (1 + apart)
+    means[largest] *= 1 - apart
 
 
 def _published(points: Tensor, clusters: int, seed: int, iterations: int) -> NDArray[np.int64]:

@@ -365,8 +365,10 @@ class Compute(Section):
     threads: int = Field(
         2, ge=1, description="compute threads of a job; pinned, whatever --cores says"
     )
-    compile: bool = Field(
-        False, description="compile the backbones (`torch.compile`); each job begins with that"
+    compile: bool | Literal["auto"] = Field(
+        "auto",
+        description="compile the backbones in training (`torch.compile`), with which each job "
+        "begins, for about a minute; auto: on GPUs, in rounds that are long enough for it",
     )
     workers: int = Field(2, ge=0, description="loader processes of a training process")
     checkpoint_minutes: NonNegative = Field(

@@ -39,7 +39,7 @@ from cyborgs.data.index import Index
 from cyborgs.errors import InputError
 from cyborgs.files import atomic_write
 from cyborgs.masks.alignment import grid_size
-from cyborgs.masks.hdf5 import mark, read_texts, refer, write_texts
+from cyborgs.masks.hdf5 import mark, read_texts, refer, write_compressed, write_texts
 from cyborgs.masks.palette import colours
 
 FORMAT = "cyborgs-masks"
@@ -121,15 +121,7 @@ class ShardWriter:
         if labels.min() < 0 or labels.max() >= MOST_LABELS:
             raise ValueError(f"mask of {entry.name} has labels outside 0 … {MOST_LABELS - 1}")
         stored: Labels = labels.astype(np.uint8 if labels.max() < 256 else np.uint16)
-        mask = self._masks.create_dataset(
-            _key(position),
-            data=stored,
-            chunks=stored.shape,
-            compression="gzip",
-            compression_opts=6,
-            shuffle=False,
-            fletcher32=True,
-        )
+        mask = write_compressed(self._masks, _key(position), np.ascontiguousarray(stored))
         mark(
             mask,
             CLASS="IMAGE",

@@ -1,5 +1,7 @@
 """Stage `pretrain`: a round of training, from one state to the next."""
 
+import importlib.util
+import shutil
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,6 +27,10 @@ from cyborgs.training.metrics import Row
 from cyborgs.training.rolling import Rolling
 from cyborgs.training.session import leads, run_steps, shared_precision, sole_job
 from cyborgs.training.state import first_not_finite, load_state, require_model, save_state
+
+# Compiling saves about a fourth of a step and takes a minute (measured on an H100, docs/scale.md):
+# steps of a round from which on it pays by far.
+_WORTH_COMPILING = 5000
 
 
 def run(
@@ -110,7 +116,8 @@ def run(
         record |= {"hardware": chosen}
         if continued is None:
             _read_all(masks, np.array_split(masks.as_stored, ranks)[distributed.rank()])
-        trainer = Trainer(continued or state, settings, steps_per_epoch, device, compute.compile)
+        compiled = _is_compiled(compute, device, last - state.step)
+        trainer = Trainer(continued or state, settings, steps_per_epoch, device, compiled)
         dataset = TwoViews(images, index, masks, config.views, settings.masks, config.seed)
         steps = Steps(
             len(index),
@@ -133,6 +140,22 @@ def run(
             save_state(out, trainer.state(number, record))
             rolling.remove()
             say(f"pretrain: round {number}, {_summary(rows)}, {last} steps so far, in {out}")
+
+
+def _is_compiled(compute: Compute, device: torch.device, steps: int) -> bool:
+    """Whether the backbones are compiled; says so, as it takes a while."""
+    chosen = compute.compile
+    if chosen == "auto":
+        # Triton builds its launchers by a C compiler.
+        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+        tools = compiler is not None and importlib.util.find_spec("triton") is not None
+        chosen = device.type == "cuda" and tools and steps >= _WORTH_COMPILING
+    if chosen and leads():
+        say(
+            f"compiling the backbones (compute.compile: {str(compute.compile).lower()}): the first "
+            "step takes about a minute"
+        )
+    return chosen
 
 
 def _is_made(out: Path, record: dict[str, Any]) -> bool:

@@ -16,7 +16,15 @@ import time
 from pathlib import Path
 from statistics import median
 
-VARIANTS = ("published", "ours float32", "ours bfloat16", "bound float32", "bound bfloat16")
+VARIANTS = (
+    "published",
+    "ours float32",
+    "ours bfloat16",
+    "ours float32 compiled",
+    "ours bfloat16 compiled",
+    "bound float32",
+    "bound bfloat16",
+)
 
 
 def measure(variant, batch, side, steps, threads):
@@ -27,7 +35,7 @@ def measure(variant, batch, side, steps, threads):
     torch.manual_seed(0)
     run = published_step(batch, side) if variant == "published" else None
     if variant.startswith("ours"):
-        run = our_step(batch, side, variant.split()[1])
+        run = our_step(batch, side, variant.split()[1], variant.endswith("compiled"))
     if variant.startswith("bound"):
         run = convolutions(batch, side, variant.split()[1])
     run()
@@ -52,7 +60,7 @@ def published_step(batch, side):
     return lambda: step(images, labels.contiguous())
 
 
-def our_step(batch, side, precision):
+def our_step(batch, side, precision, compiled):
     import torch
 
     from cyborgs.config import parse
@@ -68,7 +76,7 @@ def our_step(batch, side, precision):
     )
     settings = parse({"pretrain": {"batch_size": batch, "precision": precision}}).pretrain
     keep_freed_memory()
-    trainer = Trainer(state, settings, 100, torch.device("cpu"))
+    trainer = Trainer(state, settings, 100, torch.device("cpu"), compiled)
     del pair, state
     grid = side // 32
     cells = torch.randint(0, 20, (batch, 2, grid, grid), dtype=torch.int32)
@@ -81,7 +89,7 @@ def our_step(batch, side, precision):
         "cells": cells,
         "ids": ids.view(batch, 2, 2, 16),
     }
-    return lambda: trainer.train_step(sample)
+    return lambda: trainer.train_step(sample).read()
 
 
 def convolutions(batch, side, precision):
@@ -134,30 +142,36 @@ def main():
     parser.add_argument("--steps", type=int, default=3, help="measured steps of a process")
     parser.add_argument("--turns", type=int, default=3, help="processes of each variant")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, help="variants (default: all)")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.variant:
         arguments = options.batch, options.side, options.steps, options.threads
         print(json.dumps(measure(options.variant, *arguments)))
         return
-    found = {variant: [] for variant in VARIANTS}
+    import torch
+
+    from cyborgs.hardware import describe
+
+    found = {variant: [] for variant in options.only or VARIANTS}
     for _ in range(options.turns):
-        for variant in VARIANTS:
+        for variant in found:
             command = [sys.executable, __file__, *sys.argv[1:], "--variant", variant]
             shown = subprocess.run(command, check=True, capture_output=True, text=True)
             found[variant].append(json.loads(shown.stdout))
     seconds = {v: median(s for r in runs for s in r["seconds"]) for v, runs in found.items()}
     peak = {v: median(r["peak"] for r in runs) for v, runs in found.items()}
-    print(f"ResNet-50, {options.side} pixels, batch {options.batch}, {options.threads} threads")
+    print(f"{describe(torch.device('cpu'))}, {options.threads} threads")
+    print(f"ResNet-50, {options.side} pixels, batch {options.batch}")
     print("| step | images/s | times published | share of bound | peak memory |")
     print("|---|---|---|---|---|")
-    for v in VARIANTS:
-        share = ""
-        if v.startswith("ours"):
-            share = f"{seconds[v.replace('ours', 'bound')] / seconds[v]:.0%}"
+    for v in found:
+        bound = v.replace("ours", "bound").removesuffix(" compiled")
+        times = f"{seconds['published'] / seconds[v]:.2f}" if "published" in found else ""
+        share = f"{seconds[bound] / seconds[v]:.0%}" if bound in found and bound != v else ""
         print(
-            f"| {v} | {options.batch / seconds[v]:.2f} | {seconds['published'] / seconds[v]:.2f} "
-            f"| {share} | {peak[v] / 1e9:.2f} GB |"
+            f"| {v} | {options.batch / seconds[v]:.2f} | {times} | {share} "
+            f"| {peak[v] / 1e9:.2f} GB |"
         )
 
 

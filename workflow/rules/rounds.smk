@@ -73,7 +73,7 @@ rule pretrain:
         compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
         processes=f"--processes {COMPUTE.processes} --nodes {COMPUTE.nodes}",
         workers=COMPUTE.workers,
-        compiled="--compile" if COMPUTE.compile else "--no-compile",
+        compiled={"auto": "", True: "--compile", False: "--no-compile"}[COMPUTE.compile],
         minutes=f"--checkpoint-minutes {COMPUTE.checkpoint_minutes}"
         f" --leave-minutes {COMPUTE.leave_minutes}",
     params:
