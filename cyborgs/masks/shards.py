@@ -39,7 +39,7 @@ from cyborgs.data.index import Index
 from cyborgs.errors import InputError
 from cyborgs.files import atomic_write
 from cyborgs.masks.alignment import grid_size
-from cyborgs.masks.hdf5 import mark, read_texts, refer, write_compressed, write_texts
+from cyborgs.masks.hdf5 import mark, read_texts, read_whole, refer, write_compressed, write_texts
 from cyborgs.masks.palette import colours
 
 FORMAT = "cyborgs-masks"
@@ -293,7 +293,7 @@ class Shard:
         if at == len(self) or self.positions[row := self._order[at]] != position:
             raise InputError(f"mask shard {self.path} holds no image {position}")
         try:
-            labels: Labels = self._masks[_key(position)][()]
+            labels: Labels = read_whole(self._masks, _key(position))
             if labels_digest(labels) != int(self.digests[row]):
                 raise ValueError("labels do not match their digest")
         except (KeyError, OSError, RuntimeError, ValueError) as error:

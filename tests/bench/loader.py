@@ -20,6 +20,7 @@ from published import two_views
 from cyborgs.config import Views
 from cyborgs.data.dataset import TwoViews
 from cyborgs.data.index import read_index
+from cyborgs.hardware import describe
 from cyborgs.masks.alignment import full_size, grid_size
 from cyborgs.masks.shards import Header, Masks, write_shard
 from cyborgs.stages import index as index_stage
@@ -58,6 +59,7 @@ def compare(photographs, folder, turns):
             if turn >= 0:  # the first pass warms up
                 seconds[name].append((time.perf_counter() - begin) / len(index))
             size[name] = sum(np.asarray(t).nbytes for t in tensors(sample))
+    print(describe(torch.device("cpu")))
     print(f"{len(index)} photographs, two views of 224 pixels each, one core")
     print("| loader | samples/s | times published | bytes a sample |")
     print("|---|---|---|---|")
