@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/installed-$(EXTRA)
 PARALLEL := --numprocesses 2 --dist loadfile
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: demo test test-fast test-slurm check install clean
+.PHONY: demo test test-fast test-gpu test-slurm check install clean
 
 install: $(INSTALLED)
 
@@ -20,6 +20,14 @@ $(INSTALLED): pyproject.toml envs/constraints.txt
 
 # The whole loop on the embedded data; then where the results lie, and the mask quality.
 demo: $(INSTALLED)
+	@$(RUN) cyborgs hardware
+	@echo
+	@case "$$($(RUN) cyborgs hardware)" in \
+	*"GPU"* | *NVIDIA*) echo "The demo takes a few minutes here: most of it on the CPU." ;; \
+	*"bfloat16 in training"*) echo "On two cores such as these the demo takes about 5 minutes." ;; \
+	*) echo "On two cores without bfloat16 instructions the demo takes about 8 minutes." ;; \
+	esac
+	@echo
 	$(RUN) snakemake --cores all
 	@echo
 	@echo "Backbone:      results/demo/backbone.pth (a torchvision state dict)"
@@ -40,6 +48,10 @@ test: check
 
 test-fast: check
 	$(RUN) python -m pytest $(PARALLEL) -m "not slow"
+
+# What only a GPU can show; skipped where there is none.  `tests/gpu/run.sh` measures as well.
+test-gpu: $(INSTALLED)
+	$(RUN) python -m pytest tests/gpu -rs
 
 # On a SLURM of two nodes, which this starts and stops: needs root on Debian or Ubuntu, and half an
 # hour; `make test-slurm ONLY=cancelled` for those with that in their names.

@@ -158,6 +158,18 @@ def native_precisions(device: torch.device) -> tuple[str, ...]:
     return ("float16",)
 
 
+# What `auto` may choose for training (float16 with loss scaling), and for masks.
+TRAINING = ("bfloat16", "float16")
+MASKS = ("bfloat16",)
+
+
+def best_precision(device: torch.device, among: tuple[str, ...]) -> str:
+    """What ``auto`` comes to on a device: one of ``among``, or float32."""
+    best = next((p for p in native_precisions(device) if p in among), "float32")
+    # A GPU's own float16 is wanted where bfloat16 is missing; on CPUs it gains nothing.
+    return "float32" if device.type == "cpu" and best == "float16" else best
+
+
 def choose_precision(
     asked: str, key: str, device: torch.device, among: tuple[str, ...], kept: str | None = None
 ) -> str:
@@ -169,7 +181,7 @@ def choose_precision(
         asked: "auto", "float32", "tf32", "bfloat16" or "float16".
         key: of the configuration that says so.
         device: of the computation.
-        among: of "bfloat16" and "float16", those that ``auto`` may choose.
+        among: `TRAINING` or `MASKS`.
         kept: the precision in which an interrupted job began, if this one continues it.
 
     Returns:
@@ -179,14 +191,7 @@ def choose_precision(
         InputError: a precision that the device does not have and does not emulate.
     """
     native, name = native_precisions(device), describe(device)
-    if asked == "auto":
-        best = next((p for p in native if p in among), "float32")
-        # A GPU's own float16 is wanted where bfloat16 is missing; on CPUs it gains nothing.
-        if device.type == "cpu" and best == "float16":
-            best = "float32"
-        chosen = kept or best
-    else:
-        chosen = asked
+    chosen = (kept or best_precision(device, among)) if asked == "auto" else asked
     if chosen != "float32" and chosen not in native:
         if chosen == "tf32" or device.type == "cuda":
             lacking = f"{name} has no {chosen}"

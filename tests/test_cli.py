@@ -159,3 +159,11 @@ def test_config_prints_the_defaults(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "rounds: 5\n" in shown
     assert "  architecture: resnet50\n" in shown
+
+
+def test_hardware_is_told(capsys):
+    assert main(["hardware", "--device", "cpu"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("device     CPU with ")
+    for name in ("CPU cores", "memory", "precision", "PyTorch", "FAISS"):
+        assert f"\n{name}" in told

@@ -1,6 +1,5 @@
 """k-means over the feature locations of a group of images."""
 
-import importlib.util
 from types import ModuleType
 
 import numpy as np
@@ -8,8 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cyborgs.config import Bootstrap
-from cyborgs.errors import InputError
+from cyborgs.config import Bootstrap, require_faiss
 
 
 class NotFiniteError(ValueError):
@@ -145,15 +143,6 @@ def pin_threads(threads: int, exact: bool = False) -> None:
     if exact:
         require_faiss()
         _faiss().omp_set_num_threads(threads)
-
-
-def require_faiss() -> None:
-    """Raise `InputError` where FAISS is not installed; costs no import."""
-    if importlib.util.find_spec("faiss") is None:
-        raise InputError(
-            "bootstrap.exact: needs FAISS, which is not installed: `pip install faiss-cpu` (or "
-            "faiss-gpu), or set it to false"
-        )
 
 
 def _faiss() -> ModuleType:

@@ -14,6 +14,11 @@ def add(commands: o.Commands) -> None:
     c.add_argument("file", metavar="FILE|JSON", help="YAML file of a run, or JSON")
     c.add_argument("--out", type=Path, help="YAML file to write (default: print)")
 
+    c = o.command(
+        commands, "hardware", _hardware, "what would compute here: device, precision, memory"
+    )
+    c.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
     c = o.command(commands, "scenes", _scenes, "draw the embedded data: labelled scenes")
     o.add_config(c, "data.scenes")
     o.add_out(c, "folder for images/ and annotations.json", folder=True)
@@ -119,6 +124,12 @@ def _config(options: argparse.Namespace) -> None:
     content = config.model_dump(exclude={"compute"})
     with atomic_write(options.out) as temporary:
         temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def _hardware(options: argparse.Namespace) -> None:
+    from cyborgs.stages import hardware
+
+    print(hardware.run(options.device))
 
 
 def _scenes(options: argparse.Namespace) -> None:

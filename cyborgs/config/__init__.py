@@ -5,7 +5,15 @@ anything runs, with the key's path and what is allowed.  Imports no torch: the w
 reads its configuration in a fraction of a second.
 """
 
-from cyborgs.config.reading import check_batch, check_block, load, parse, parse_run, read_scalars
+from cyborgs.config.reading import (
+    check_batch,
+    check_block,
+    load,
+    parse,
+    parse_run,
+    read_scalars,
+    require_faiss,
+)
 from cyborgs.config.schema import (
     BLOCKS,
     CELL,
@@ -42,4 +50,5 @@ __all__ = [
     "parse",
     "parse_run",
     "read_scalars",
+    "require_faiss",
 ]

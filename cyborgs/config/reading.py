@@ -1,6 +1,7 @@
 """Reading a configuration: from a file, from JSON text, from Snakemake; refusing what is wrong."""
 
 import difflib
+import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -99,6 +100,15 @@ def check_batch(section: str, batch_size: int, compute: Compute) -> None:
         )
 
 
+def require_faiss() -> None:
+    """Raise `InputError` where FAISS is not installed; does not load it."""
+    if importlib.util.find_spec("faiss") is None:
+        raise InputError(
+            "bootstrap.exact: needs FAISS, which is not installed: `pip install faiss-cpu` (or "
+            "faiss-gpu), or set it to false"
+        )
+
+
 def _conflicts(config: Config) -> list[str]:
     found = []
     if config.data is None:
@@ -107,6 +117,11 @@ def _conflicts(config: Config) -> list[str]:
         check_block(config.model.architecture, config.bootstrap.block)
     except InputError as error:
         found.append(str(error))
+    if config.bootstrap.exact:
+        try:
+            require_faiss()
+        except InputError as error:
+            found.append(str(error))
     epochs = config.pretrain.epochs
     if isinstance(epochs, list) and len(epochs) != config.rounds:
         found.append(f"pretrain.epochs: lists {len(epochs)} rounds, rounds is {config.rounds}")

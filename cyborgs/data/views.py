@@ -224,11 +224,10 @@ def _runs(
     """Along one axis: cells, the stored locations they touch, and how many pixels each covers."""
     odd, cells, edges = _pixels_of(side)
     pixels = begin + (odd * length) // (2 * side)  # nearest source pixel
-    at = nearest_location(pixels, locations, stride)
+    at: NDArray[np.intp] = nearest_location(pixels, locations, stride)  # type: ignore[assignment]
     # Both rise along the view, so equal pairs lie side by side.
     first = np.flatnonzero(np.append(True, (at[1:] != at[:-1]) | edges))
-    counts: NDArray[np.intp] = np.diff(first, append=side)
-    return cells[first], at[first], counts
+    return cells[first], at[first], np.diff(first, append=side)
 
 
 @lru_cache

@@ -19,7 +19,7 @@ from cyborgs.data.decoding import Entry, decode
 from cyborgs.data.index import Index, read_index
 from cyborgs.errors import BadImageError, InputError
 from cyborgs.files import sha256
-from cyborgs.hardware import choose_device, choose_precision, provenance_of, set_float32
+from cyborgs.hardware import MASKS, choose_device, choose_precision, provenance_of, set_float32
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.groups import groups_of, groups_of_shard
 from cyborgs.masks.shards import Header, write_shard
@@ -87,9 +87,7 @@ def run(
     device = choose_device(compute.device)
     if device.type == "cpu":
         keep_freed_memory()
-    precision = choose_precision(
-        settings.precision, "bootstrap.precision", device, among=("bfloat16",)
-    )
+    precision = choose_precision(settings.precision, "bootstrap.precision", device, MASKS)
     set_float32(precision)
     index = read_index(index_path)
     state = load_state(state_path)

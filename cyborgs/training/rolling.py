@@ -79,10 +79,6 @@ class Rolling(Generic[State]):
             return state, path.name
         return None, None
 
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self._paths())
-
     def remove(self) -> None:
         """Remove all of them, when the training is done."""
         for path in self._paths():

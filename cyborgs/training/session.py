@@ -10,7 +10,7 @@ import torch
 from cyborgs import distributed
 from cyborgs.config import Compute
 from cyborgs.files import exclusive
-from cyborgs.hardware import choose_precision, provenance_of
+from cyborgs.hardware import TRAINING, choose_precision, provenance_of
 from cyborgs.launch import process_number
 from cyborgs.signals import note_signals
 from cyborgs.slurm import seconds_left
@@ -74,7 +74,7 @@ def shared_precision(
     chosen: dict[str, str] | None = None
     if distributed.rank() == 0:
         kept = None if continued is None else continued.provenance["hardware"]["precision"]
-        precision = choose_precision(asked, key, device, ("bfloat16", "float16"), kept)
+        precision = choose_precision(asked, key, device, TRAINING, kept)
         chosen = provenance_of(device, precision)
     found: dict[str, str] = distributed.gather_objects(chosen)[0]
     return found

@@ -1,5 +1,6 @@
 """Masks from features: a function of state, images and settings alone."""
 
+import importlib.util
 import subprocess
 import sys
 
@@ -10,10 +11,11 @@ import torch
 import torchvision
 from sklearn.cluster import KMeans
 
+from cyborgs import hardware
 from cyborgs.bootstrap.features import TOGETHER, FeatureExtractor, memory_needed
 from cyborgs.bootstrap.kmeans import cluster
 from cyborgs.cli import main
-from cyborgs.config import Bootstrap
+from cyborgs.config import Bootstrap, parse_run
 from cyborgs.data.decoding import decode
 from cyborgs.data.index import read_index
 from cyborgs.errors import InputError
@@ -23,7 +25,7 @@ from cyborgs.models.backbones import Backbone
 from cyborgs.models.normalise import normalise
 from cyborgs.stages import bootstrap, index
 from cyborgs.training.state import load_state, save_state
-from tests.stages.conftest import COMPUTE
+from tests.stages.conftest import COMPUTE, SETTINGS
 
 
 def make(tiny, folder, shards, only=None, **changes):
@@ -232,6 +234,42 @@ def test_every_way_of_clustering_makes_masks(tiny, tmp_path, precision, exact):
     make(tiny, tmp_path / "one", 1, bootstrap=changed)
     make(tiny, tmp_path / "three", 3, bootstrap=changed)
     assert labels_of(tmp_path / "one", tiny)[1] == labels_of(tmp_path / "three", tiny)[1]
+
+
+def test_masks_say_in_what_they_were_computed(tiny, tmp_path, monkeypatch):
+    section = tiny.config().bootstrap.model_dump() | {"precision": "auto"}
+    for native, expected in ((("bfloat16",), "bfloat16"), ((), "float32")):
+        monkeypatch.setattr(hardware, "native_precisions", lambda device, native=native: native)
+        make(tiny, tmp_path / expected, 1, bootstrap=section)
+        with Shard(tmp_path / expected / "shard-0.h5") as shard:
+            made = shard.header.provenance
+        assert made["hardware"]["precision"] == expected
+        assert made["config"]["bootstrap"]["precision"] == "auto"
+
+
+def test_shards_of_one_round_may_come_from_other_hardware(tiny, tmp_path, monkeypatch):
+    section = tiny.config().bootstrap.model_dump() | {"precision": "auto"}
+    config = tiny.config(shards=2, bootstrap=section)
+    for shard, native in enumerate((("bfloat16",), ())):
+        monkeypatch.setattr(hardware, "native_precisions", lambda device, native=native: native)
+        out = tmp_path / f"shard-{shard}.h5"
+        bootstrap.run(config, 0, tiny.images, tiny.index, tiny.state, out, shard, COMPUTE)
+    index = read_index(tiny.index)
+    assert len(Masks(str(tmp_path), index).positions) == len(index)
+
+
+def test_faiss_is_needed_by_exact_clustering_alone(tiny, tmp_path, monkeypatch, refused):
+    find = importlib.util.find_spec
+    missing = lambda name, *given: None if name == "faiss" else find(name, *given)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", missing)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    make(tiny, tmp_path / "ours", 1)
+    section = tiny.config().bootstrap.model_dump() | {"exact": True}
+    with refused("bootstrap.exact: needs FAISS, which is not installed", "pip install faiss-cpu"):
+        make(tiny, tmp_path / "exact", 1, bootstrap=section)
+    assert not (tmp_path / "exact").exists()
+    with pytest.raises(InputError, match=r"config: bootstrap\.exact: needs FAISS"):
+        parse_run(SETTINGS | {"bootstrap": section})
 
 
 def test_a_group_that_does_not_fit_is_named_before_anything_is_written(tiny, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import h5py
 import pytest
 import torch
 
+from cyborgs import hardware
 from cyborgs.data.index import read_index
 from cyborgs.errors import InputError
 from cyborgs.stages import bootstrap, index, pretrain, seed_masks
@@ -157,6 +158,66 @@ def in_precision(tiny, precision):
     return tiny.config(pretrain=tiny.config().pretrain.model_dump() | {"precision": precision})
 
 
+def test_a_round_that_continues_keeps_its_precision(tiny, tmp_path, monkeypatch, capsys):
+    """Begun where there is bfloat16, it goes on in bfloat16 where `auto` would choose float32."""
+    config = in_precision(tiny, "auto")
+    monkeypatch.setattr(hardware, "native_precisions", lambda device: ("bfloat16",))
+    whole = train(tiny, tmp_path / "whole" / "s.pt", config=config)
+    interrupt(tiny, tmp_path / "s.pt", monkeypatch, config)
+    monkeypatch.setattr(hardware, "native_precisions", lambda device: ())
+    capsys.readouterr()
+    assert train(tiny, tmp_path / "s.pt", config=config) == whole
+    said = capsys.readouterr().err
+    assert "pretrain.precision: bfloat16 is emulated" in said
+    assert "computing in bfloat16 (pretrain.precision: auto, as it began)" in said
+    made = load_state(tmp_path / "s.pt").provenance
+    assert made["hardware"]["precision"] == "bfloat16"
+    assert made["config"]["pretrain"]["precision"] == "auto"
+    train(tiny, tmp_path / "other.pt", config=config)
+    assert load_state(tmp_path / "other.pt").provenance["hardware"]["precision"] == "float32"
+
+
+def test_a_batch_that_does_not_fit_keeps_the_checkpoint(tiny, tmp_path, monkeypatch, refused):
+    backward = Trainer._backward
+
+    def fail_at_four(self, batch):
+        if self.step == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore")
+        return backward(self, batch)
+
+    always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_backward", fail_at_four)
+        with refused(
+            "pretrain.batch_size: 4 of 4 images in this process, in float32",
+            "GPU memory is full (CUDA out of memory. Tried to allocate 2 GiB.)",
+            "lower pretrain.batch_size or views.crop",
+        ):
+            train(tiny, tmp_path / "s.pt", compute=always)
+    names = sorted(p.name.split("-")[-1] for p in (tmp_path / "work").iterdir())
+    assert names == ["000000003.pt", "000000004.pt"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "device", "steps", "expected"),
+    [
+        ("auto", "cuda", 5000, True),
+        ("auto", "cuda", 4999, False),
+        ("auto", "cpu", 10**6, False),
+        (True, "cpu", 1, True),
+        (False, "cuda", 10**6, False),
+    ],
+)
+def test_long_rounds_on_gpus_are_compiled(chosen, device, steps, expected, monkeypatch):
+    monkeypatch.setattr(pretrain.shutil, "which", lambda name: "/usr/bin/cc")
+    monkeypatch.setattr(pretrain.importlib.util, "find_spec", lambda name: "there")
+    compute = COMPUTE.model_copy(update={"compile": chosen})
+    assert pretrain._is_compiled(compute, torch.device(device), steps) == expected
+    monkeypatch.setattr(pretrain.shutil, "which", lambda name: None)
+    without = pretrain._is_compiled(compute, torch.device(device), steps)
+    assert without == (expected and chosen is True)
+
+
 @pytest.mark.slow
 def test_float16_scales_the_loss_and_continues_with_the_same_scale(tiny, tmp_path, monkeypatch):
     """Steps whose scaled gradients overflow are left out, at half the scale each time."""
@@ -270,7 +331,7 @@ def test_two_jobs_of_one_round_take_turns_and_make_it_once(tiny, trained, tmp_pa
     out = tmp_path / "s.pt"
     first = subprocess.Popen(command(tiny, out), stderr=subprocess.PIPE, text=True)
     # It says so under its lock; the file alone may be there before it is locked.
-    assert "check masks" in first.stderr.readline()
+    assert "computing in" in first.stderr.readline()
     first.send_signal(signal.SIGSTOP)
     second = subprocess.Popen(command(tiny, out), stderr=subprocess.PIPE, text=True)
     assert "waiting for it to end" in second.stderr.readline()
