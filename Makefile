@@ -1,7 +1,7 @@
 # `make demo` and `make test`: all that a fresh machine with Python 3.11 and make needs.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-# With an NVIDIA GPU, FAISS for GPUs is installed instead of FAISS for CPUs.
+# With an NVIDIA GPU, FAISS for GPUs is installed instead of FAISS for CPUs (for `bootstrap.exact`).
 EXTRA := $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo gpu || echo cpu)
 VENV := .venv
 INSTALLED := $(VENV)/installed-$(EXTRA)
