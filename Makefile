@@ -20,14 +20,11 @@ $(INSTALLED): pyproject.toml envs/constraints.txt
 
 # The whole loop on the embedded data; then where the results lie, and the mask quality.
 demo: $(INSTALLED)
-	@$(RUN) cyborgs hardware
-	@echo
-	@case "$$($(RUN) cyborgs hardware)" in \
-	*"GPU"* | *NVIDIA*) echo "The demo takes a few minutes here: most of it on the CPU." ;; \
-	*"bfloat16 in training"*) echo "On two cores such as these the demo takes about 5 minutes." ;; \
-	*) echo "On two cores without bfloat16 instructions the demo takes about 8 minutes." ;; \
-	esac
-	@echo
+	@told="$$($(RUN) cyborgs hardware)" && echo "$$told" && echo && case "$$told" in \
+	*NVIDIA*) echo "With a GPU the demo takes a few minutes, most of them on the CPU." ;; \
+	*"bfloat16 in training"*) echo "On two cores such as these the demo takes about 4 minutes." ;; \
+	*) echo "On two cores without bfloat16 instructions the demo takes about 7 minutes." ;; \
+	esac && echo
 	$(RUN) snakemake --cores all
 	@echo
 	@echo "Backbone:      results/demo/backbone.pth (a torchvision state dict)"

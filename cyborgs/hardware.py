@@ -153,7 +153,9 @@ def native_precisions(device: torch.device) -> tuple[str, ...]:
         found = instructions()
         bfloat16 = "AVX512-BF16" in found or "AMX-BF16" in found
         return ("bfloat16",) * bfloat16 + ("float16",) * ("AVX512-FP16" in found)
-    if torch.version.hip is not None or torch.cuda.get_device_capability(device) >= AMPERE:
+    if torch.version.hip is not None:
+        return "bfloat16", "float16"
+    if torch.cuda.get_device_capability(device) >= AMPERE:
         return "bfloat16", "float16", "tf32"
     return ("float16",)
 

@@ -1,17 +1,18 @@
 """What computes a job: devices that cannot be used, and the precision that suits those that can."""
 
+import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
 
 from cyborgs import hardware
 from cyborgs.errors import InputError
-from cyborgs.hardware import choose_device, choose_precision, instructions
+from cyborgs.hardware import MASKS, TRAINING, choose_device, choose_precision, instructions
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
-HALVES = ("bfloat16", "float16")
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ class TestPrecision:
         self, cpu, capsys, level, flags, name, expected
     ):
         cpu(level, *flags)
-        assert choose_precision("auto", "x.precision", CPU, HALVES) == expected
+        assert choose_precision("auto", "x.precision", CPU, TRAINING) == expected
         said = capsys.readouterr().err
         assert said == f"computing in {expected} (x.precision: auto) on CPU with {name}\n"
 
@@ -75,39 +76,46 @@ class TestPrecision:
     @pytest.mark.parametrize(
         ("capability", "among", "expected"),
         [
-            ((9, 0), HALVES, "bfloat16"),
-            ((8, 0), HALVES, "bfloat16"),
-            ((7, 5), HALVES, "float16"),
-            ((7, 5), ("bfloat16",), "float32"),  # masks
+            ((9, 0), TRAINING, "bfloat16"),
+            ((8, 0), TRAINING, "bfloat16"),
+            ((7, 5), TRAINING, "float16"),
+            ((7, 5), MASKS, "float32"),
         ],
     )
     def test_of_gpus_older_ones_train_in_float16(self, gpu, capability, among, expected):
         gpu("A GPU", capability)
         assert choose_precision("auto", "x.precision", CUDA, among) == expected
 
+    def test_of_amds_gpus_none_has_tf32(self, gpu, monkeypatch, refused):
+        gpu("AMD Instinct MI300X", (9, 4))
+        monkeypatch.setattr(torch.version, "hip", "6.4")
+        assert choose_precision("auto", "x.precision", CUDA, TRAINING) == "bfloat16"
+        with refused("x.precision: AMD Instinct MI300X has no tf32"):
+            choose_precision("tf32", "x.precision", CUDA, TRAINING)
+
     def test_what_continues_keeps_its_precision(self, cpu, capsys):
         cpu("AVX2")
-        assert choose_precision("auto", "x.precision", CPU, HALVES, kept="bfloat16") == "bfloat16"
+        assert choose_precision("auto", "x.precision", CPU, TRAINING, kept="bfloat16") == "bfloat16"
         said = capsys.readouterr().err
         assert "bfloat16 is emulated on this CPU with AVX2: expect 5 to 20 times as long" in said
         assert "(x.precision: auto, as it began)" in said
 
     def test_a_precision_that_is_asked_for_is_taken(self, cpu, capsys):
         cpu("AVX512", "avx512_bf16")
-        assert choose_precision("float32", "x", CPU, HALVES, kept="bfloat16") == "float32"
+        assert choose_precision("float32", "x", CPU, TRAINING, kept="bfloat16") == "float32"
         assert "emulated" not in capsys.readouterr().err
-        assert choose_precision("float16", "x", CPU, HALVES) == "float16"
+        assert choose_precision("float16", "x", CPU, TRAINING) == "float16"
         assert "x: float16 is emulated" in capsys.readouterr().err
 
     def test_a_precision_that_is_lacking_is_refused(self, cpu, gpu, refused):
         cpu("AVX2")
         gpu("Tesla T4", (7, 5))
         with refused("pretrain.precision: Tesla T4 has no bfloat16", "auto"):
-            choose_precision("bfloat16", "pretrain.precision", CUDA, HALVES)
+            choose_precision("bfloat16", "pretrain.precision", CUDA, TRAINING)
         with refused("pretrain.precision: CPU with AVX2 has no tf32", "auto"):
-            choose_precision("tf32", "pretrain.precision", CPU, HALVES)
+            choose_precision("tf32", "pretrain.precision", CPU, TRAINING)
         with refused("this began in bfloat16, and Tesla T4 has no bfloat16", "where it began"):
-            choose_precision("auto", "pretrain.precision", CUDA, HALVES, kept="bfloat16")
+            choose_precision("auto", "pretrain.precision", CUDA, TRAINING, kept="bfloat16")
 
     def test_tf32_is_taken_where_it_is_asked_for_alone(self):
         for precision in ("tf32", "bfloat16", "float32"):
@@ -138,8 +146,6 @@ class TestDevice:
         gpu("A GPU", (9, 0))
 
         def unavailable():
-            import warnings
-
             warnings.warn("The NVIDIA driver on your system is too old\nUpdate", stacklevel=1)
             return False
 
@@ -188,8 +194,6 @@ def test_memory_that_runs_out_is_one_line():
     [({"ATEN_CPU_CAPABILITY": "avx2"}, "AVX2"), ({"ATEN_CPU_CAPABILITY": "default"}, "x86_64")],
 )
 def test_switches_of_pytorch_are_obeyed(variables, expected):
-    import os
-
     program = "from cyborgs.hardware import instructions; print(*instructions())"
     if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
         pytest.skip("not a CPU with AVX2")

@@ -81,8 +81,9 @@ def run(
             return
         ranks = distributed.size()
         continued = rolling.load()
-        key = f"downstream.{task.name}.precision"
-        chosen = shared_precision(task.recipe.precision, key, device, continued)
+        chosen = shared_precision(
+            task.recipe.precision, f"downstream.{task.name}.precision", device, continued
+        )
         recipe = replace(task.recipe, precision=chosen["precision"])
         record |= {"hardware": chosen}
         if continued is None:

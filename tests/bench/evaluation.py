@@ -1,6 +1,6 @@
 """What the published evaluations cost on this machine: seconds an image, and hours from them.
 
-    python tests/bench/evaluation.py [--turns 3] [--threads 2] [--precision float32]
+    python tests/bench/evaluation.py [--turns 3] [--threads 2] [--precision bfloat16]
 
 Trains and scores a ResNet-50 from random weights on noise of 640 x 480 pixels, at the published
 sizes, one image a step for detectors, 32 for classifiers, and prints medians.  Hours are those of
@@ -17,7 +17,7 @@ import torch
 from cyborgs.config.downstream import Downstream
 from cyborgs.evaluation.detectors import faster_rcnn, mask_rcnn, parameter_groups, use_test_side
 from cyborgs.evaluation.linear import LinearClassifier
-from cyborgs.hardware import autocast
+from cyborgs.hardware import TRAINING, autocast, best_precision, describe
 from cyborgs.memory import keep_freed_memory
 from cyborgs.models.backbones import Backbone
 from cyborgs.training.finetune import Finetuner, Recipe
@@ -32,7 +32,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default=best_precision(CPU, TRAINING),
+        help="default: what `auto` comes to here, %(default)s",
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     keep_freed_memory()
@@ -60,7 +65,7 @@ def main() -> None:
     hours = (train * IMAGENET * linear.epochs + test * IMAGENET_VAL) / 3600
     rows.append(("imagenet_linear", train, test, hours))
     rows.append(("voc_svm (features)", 0.0, test, test * (VOC07 + VOC07_TEST) / 3600))
-    print(f"ResNet-50, {options.threads} threads, {options.precision}")
+    print(f"{describe(CPU)}, ResNet-50, {options.threads} threads, {options.precision}")
     print("| evaluation | training, s an image | scoring, s an image | published schedule, hours |")
     print("|---|---|---|---|")
     for name, train, test, hours in rows:
