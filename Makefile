@@ -21,9 +21,9 @@ $(INSTALLED): pyproject.toml envs/constraints.txt
 # The whole loop on the embedded data; then where the results lie, and the mask quality.
 demo: $(INSTALLED)
 	@told="$$($(RUN) cyborgs hardware)" && echo "$$told" && echo && case "$$told" in \
-	*NVIDIA*) echo "With a GPU the demo takes a few minutes, most of them on the CPU." ;; \
-	*"bfloat16 in training"*) echo "On two cores such as these the demo takes about 4 minutes." ;; \
-	*) echo "On two cores without bfloat16 instructions the demo takes about 7 minutes." ;; \
+	*"CPU with"*"bfloat16 in training"*) echo "On two such cores the demo takes about 4 minutes." ;; \
+	*"CPU with"*) echo "On two such cores the demo takes about 7 minutes." ;; \
+	*) echo "The demo has not been timed on a GPU: some minutes, most of them of the CPU." ;; \
 	esac && echo
 	$(RUN) snakemake --cores all
 	@echo

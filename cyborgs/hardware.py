@@ -21,9 +21,9 @@ from cyborgs.progress import say
 # From this compute capability on, an NVIDIA GPU has instructions for bfloat16 and TF32.
 AMPERE = (8, 0)
 
-# How much longer half precision takes than float32 on a CPU without instructions for it: training
-# steps and clustering, measured on AVX2 (docs/choosing.md).
-EMULATED = "5 to 20 times as long as float32"
+# How much longer half precision takes on a CPU without instructions for it: masks on AVX2 took 42
+# times as long (tests/bench/bootstrap.py), training steps less.
+EMULATED = "10 to 40 times as long as float32"
 
 # Values of oneDNN's variable ONEDNN_MAX_CPU_ISA that leave bfloat16 to emulation.
 _BELOW_BFLOAT16 = {
@@ -52,7 +52,7 @@ def choose_device(name: str) -> torch.device:
         )
     trouble = trouble or _too_old(number)
     if trouble is not None:
-        if name == "cuda":
+        if name == "cuda" or (int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1 and _gpus()):
             raise InputError(f"compute.device: {trouble}; set it to auto or cpu to compute on CPUs")
         if number == 0 and _gpus():
             say(f"compute.device: {trouble}; computing on the CPU")
@@ -62,6 +62,11 @@ def choose_device(name: str) -> torch.device:
         torch.cuda.set_device(device)
         torch.zeros(1, device=device)
     except RuntimeError as error:
+        if "kernel image" in str(error):
+            raise InputError(
+                f"compute.device: this PyTorch has no code for GPU {number} "
+                f"({torch.cuda.get_device_name(device)}); install a newer one, or set it to cpu"
+            ) from None
         raise InputError(
             f"compute.device: GPU {number} ({torch.cuda.get_device_name(device)}) cannot be used "
             f"({first_line(error)}); `nvidia-smi` shows what else runs on it: wait for that, or "

@@ -76,7 +76,7 @@ def _iterate(
     before = float("inf")
     scores, labels = _nearest(points, centroids)
     for _ in range(iterations):
-        counts = torch.zeros_like(labels[: len(centroids)])
+        counts = labels.new_zeros(len(centroids))
         counts.scatter_add_(0, labels, torch.ones_like(labels))
         # One look at the device: each waits for all that it was given to do.
         scored, empty = torch.stack(

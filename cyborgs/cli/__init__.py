@@ -63,6 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f": {error.filename}" if error.filename else ""
         print(f"{options.prog}: error: {error.strerror}{where}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        # PyTorch's, which is not imported here.
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        reason = str(error).split("\n")[0]
+        print(
+            f"{options.prog}: error: GPU memory is full ({reason}); lower the batch or the images' "
+            "size, or free the GPU (`nvidia-smi` shows what uses it)",
+            file=sys.stderr,
+        )
+        return BAD_INPUT
     except KeyboardInterrupt:
         print(f"{options.prog}: interrupted", file=sys.stderr)
         return 130

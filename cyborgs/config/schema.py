@@ -368,7 +368,8 @@ class Compute(Section):
     compile: bool | Literal["auto"] = Field(
         "auto",
         description="compile the backbones in training (`torch.compile`), with which each job "
-        "begins, for about a minute; auto: on GPUs, in rounds that are long enough for it",
+        "begins, for about a minute; auto: where one process trains on a GPU, in rounds of 5,000 "
+        "steps or more",
     )
     workers: int = Field(2, ge=0, description="loader processes of a training process")
     checkpoint_minutes: NonNegative = Field(

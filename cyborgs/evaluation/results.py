@@ -211,7 +211,8 @@ def _settings(record: Mapping[str, Any]) -> dict[str, str]:
         for key, value in (values if isinstance(values, dict) else {section: values}).items():
             found[key] = json.dumps(value)
     # What `auto` came to.
-    found |= {k: json.dumps(v) for k, v in record.get("hardware", {}).items() if k == "precision"}
+    if "precision" in found and "hardware" in record:
+        found["precision"] = json.dumps(record["hardware"]["precision"])
     inputs = record["inputs"].items()
     return found | {role: digest[:8] for role, digest in inputs if role != "backbone"}
 

@@ -19,7 +19,7 @@ from cyborgs.data.decoding import Entry, decode
 from cyborgs.data.index import Index, read_index
 from cyborgs.errors import BadImageError, InputError
 from cyborgs.files import sha256
-from cyborgs.hardware import MASKS, choose_device, choose_precision, provenance_of, set_float32
+from cyborgs.hardware import MASKS, choose_device, choose_precision, provenance_of
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.groups import groups_of, groups_of_shard
 from cyborgs.masks.shards import Header, write_shard
@@ -88,7 +88,6 @@ def run(
     if device.type == "cpu":
         keep_freed_memory()
     precision = choose_precision(settings.precision, "bootstrap.precision", device, MASKS)
-    set_float32(precision)
     index = read_index(index_path)
     state = load_state(state_path)
     if state.round != number:
@@ -152,7 +151,8 @@ def run(
                         pixels[position] = image
                 yield group, pixels
 
-        labelled = _labelled(label, readable(), device)
+        lanes = _lanes(device, settings)
+        labelled = _labelled(label, readable(), device, lanes)
         for group, pixels, (k, labels) in track(labelled, len(mine), "bootstrap", "groups"):
             for position, part in zip(pixels, labels, strict=True):
                 writer.add(position, index[position], part, group, k)
@@ -162,7 +162,7 @@ def run(
 
 
 def _labelled(
-    label: Callable[[Work], Labelled], groups: Iterable[Work], device: torch.device
+    label: Callable[[Work], Labelled], groups: Iterable[Work], device: torch.device, lanes: int
 ) -> Iterator[tuple[int, Iterable[int], Labelled]]:
     """Of each group its number, its images, and what ``label`` makes of them."""
 
@@ -171,8 +171,8 @@ def _labelled(
         # Every image of a group may have been left out.
         return group, pixels.keys(), label(work) if pixels else (0, [])
 
-    if device.type == "cpu":
-        # In this thread: what it computed with is kept for the next group.
+    if lanes == 1:
+        # In this thread: its memory is kept, and its number of threads pinned.
         yield from map(one, groups)
         return
     lane = _Lane(device)
@@ -183,7 +183,12 @@ def _labelled(
         with torch.cuda.stream(lane.stream):
             return one(work)
 
-    yield from in_order(in_lane, groups, _LANES, ahead=_LANES)
+    yield from in_order(in_lane, groups, lanes, ahead=lanes)
+
+
+def _lanes(device: torch.device, settings: Bootstrap) -> int:
+    # FAISS has memory of its own on a GPU, and threads that are pinned in one thread.
+    return 1 if device.type == "cpu" or settings.exact else _LANES
 
 
 class _Lane(threading.local):
@@ -201,7 +206,7 @@ def _require_memory(
     device: torch.device,
 ) -> None:
     """Raise `InputError` where a group of images needs more memory than there is."""
-    lanes = _LANES if device.type == "cuda" else 1
+    lanes = _lanes(device, settings)
     stride = block_stride(settings.block)
 
     def needed(group: list[Entry]) -> int:

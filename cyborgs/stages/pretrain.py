@@ -1,7 +1,9 @@
 """Stage `pretrain`: a round of training, from one state to the next."""
 
 import importlib.util
+import os
 import shutil
+import sysconfig
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,8 +30,8 @@ from cyborgs.training.rolling import Rolling
 from cyborgs.training.session import leads, run_steps, shared_precision, sole_job
 from cyborgs.training.state import first_not_finite, load_state, require_model, save_state
 
-# Compiling saves about a fourth of a step and takes a minute (measured on an H100, docs/scale.md):
-# steps of a round from which on it pays by far.
+# Compiling saves about a fifth of a step's time and takes a minute (measured on an H100): steps of
+# a round from which on it pays by far.
 _WORTH_COMPILING = 5000
 
 
@@ -143,19 +145,36 @@ def run(
 
 
 def _is_compiled(compute: Compute, device: torch.device, steps: int) -> bool:
-    """Whether the backbones are compiled; says so, as it takes a while."""
-    chosen = compute.compile
+    """Whether the backbones are compiled; says so, as it takes a while.
+
+    Raises `InputError` where that is asked for, and what builds the code is missing.
+    """
+    chosen, missing = compute.compile, _missing_for_compiling(device)
     if chosen == "auto":
-        # Triton builds its launchers by a C compiler.
-        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-        tools = compiler is not None and importlib.util.find_spec("triton") is not None
-        chosen = device.type == "cuda" and tools and steps >= _WORTH_COMPILING
+        # Several processes have not been tried with it.
+        alone = distributed.size() == 1
+        chosen = device.type == "cuda" and alone and not missing and steps >= _WORTH_COMPILING
+    elif chosen and missing:
+        raise InputError(f"compute.compile: needs {missing}, missing here; set it to false")
     if chosen and leads():
         say(
             f"compiling the backbones (compute.compile: {str(compute.compile).lower()}): the first "
             "step takes about a minute"
         )
     return chosen
+
+
+def _missing_for_compiling(device: torch.device) -> str | None:
+    """What PyTorch's compiler needs on a device and does not find."""
+    if device.type == "cpu":
+        found = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+        return None if found else "a C++ compiler"
+    if importlib.util.find_spec("triton") is None:
+        return "Triton"
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "a C compiler"
+    headers = Path(sysconfig.get_path("include"), "Python.h").exists()
+    return None if headers else "the headers of Python (Debian: python3-dev)"
 
 
 def _is_made(out: Path, record: dict[str, Any]) -> bool:

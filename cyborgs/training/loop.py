@@ -347,24 +347,33 @@ def train(
     losses: list[float] = []
     under_way: deque[Outcome] = deque()
     behind = 1 if trainer.device.type == "cuda" else 0
+    asked_in = math.inf  # the first step in which a process was asked to leave
 
-    def catch_up(behind: int) -> bool:
-        """Read what all but the last steps came to; whether a process was asked to leave."""
-        asked = False
+    def catch_up(behind: int) -> None:
+        """Read what all but the last steps came to."""
+        nonlocal asked_in
         while len(under_way) > behind:
-            loss, asked = under_way.popleft().read()
+            outcome = under_way.popleft()
+            loss, asked = outcome.read()
             losses.append(loss)
-        return asked
+            if asked:
+                asked_in = min(asked_in, outcome.step)
 
     leading = distributed.rank() == 0
     waiting = Waiting(batches)
     for batch in track(waiting, steps, label if leading else None, "steps"):
         under_way.append(trainer.train_step(batch, stop.asked is not None))
-        leave = catch_up(behind)
+        catch_up(behind)
         epoch, within = divmod(trainer.step, trainer.steps_per_epoch)
-        save = leave or within == 0 or trainer.step == last or time.monotonic() - saved >= every
+        # Every process is here at the same step, whatever its clock says.
+        together = within == 0 or trainer.step == last
+        save = together or time.monotonic() - saved >= every
         if save:
-            leave = catch_up(0) or leave
+            catch_up(0)
+        # Not before all processes must know of it: one that saves now knows more than the others.
+        leave = asked_in + (0 if together else behind) < trainer.step
+        if leave:
+            catch_up(0)
         now = time.monotonic()
         figures = trainer.health() if within == 0 else {}
         if within == 0 and leading:
@@ -388,7 +397,7 @@ def train(
             begin, waited = now, waiting.seconds
         if trainer.step == last and not more:
             continue
-        if save:
+        if save or leave:
             checkpoint()
             saved = time.monotonic()
         if leave:

@@ -33,8 +33,8 @@ def on(device, words):
 def same_steps(found, expected):
     """Two states that the same steps led to: a GPU's sums have no fixed order."""
     assert found.step == expected.step
-    start = {k: v for k, v in expected.online.items() if v.ndim == 4}
-    for name, weight in start.items():
+    convolutions = {k: v for k, v in expected.online.items() if v.ndim == 4}
+    for name, weight in convolutions.items():
         torch.testing.assert_close(found.online[name], weight, **NEAR)
 
 

@@ -209,13 +209,24 @@ def test_a_batch_that_does_not_fit_keeps_the_checkpoint(tiny, tmp_path, monkeypa
     ],
 )
 def test_long_rounds_on_gpus_are_compiled(chosen, device, steps, expected, monkeypatch):
-    monkeypatch.setattr(pretrain.shutil, "which", lambda name: "/usr/bin/cc")
-    monkeypatch.setattr(pretrain.importlib.util, "find_spec", lambda name: "there")
+    monkeypatch.setattr(pretrain, "_missing_for_compiling", lambda device: None)
     compute = COMPUTE.model_copy(update={"compile": chosen})
     assert pretrain._is_compiled(compute, torch.device(device), steps) == expected
+
+
+def test_compiling_needs_a_compiler(monkeypatch, refused):
     monkeypatch.setattr(pretrain.shutil, "which", lambda name: None)
-    without = pretrain._is_compiled(compute, torch.device(device), steps)
-    assert without == (expected and chosen is True)
+    for name in ("CC", "CXX"):
+        monkeypatch.delenv(name, raising=False)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    asked = COMPUTE.model_copy(update={"compile": True})
+    with refused("compute.compile: needs a C++ compiler, missing here", "false"):
+        pretrain._is_compiled(asked, cpu, 1)
+    left = COMPUTE.model_copy(update={"compile": "auto"})
+    assert not pretrain._is_compiled(left, cuda, 10**6)
+    monkeypatch.setattr(pretrain.importlib.util, "find_spec", lambda name: None)
+    with refused("compute.compile: needs Triton"):
+        pretrain._is_compiled(asked, cuda, 1)
 
 
 @pytest.mark.slow

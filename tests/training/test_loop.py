@@ -72,12 +72,14 @@ def test_it_leaves_after_the_step_in_which_it_was_asked(more: bool) -> None:
     assert trainer.step == 6
 
 
-@pytest.mark.parametrize("more", [False, True])
-def test_on_a_gpu_it_leaves_a_step_later(more: bool) -> None:
-    trainer = Counting(asked_in=5, device="cuda")
-    with pytest.raises(ResumeLaterError, match="left after step 7"):
-        run(trainer, 10, more)
-    assert trainer.step == 7
+@pytest.mark.parametrize("every", [0.0, 1e9])
+@pytest.mark.parametrize(("asked_in", "left_after"), [(5, 7), (6, 8), (7, 8)])
+def test_processes_leave_a_gpu_together(every: float, asked_in: int, left_after: int) -> None:
+    """A step later, or at an epoch's end, and whether or not a process had just saved."""
+    trainer = Counting(asked_in=asked_in, device="cuda")
+    with pytest.raises(ResumeLaterError, match=f"left after step {left_after}"):
+        train(trainer, range(12), 12, lambda: None, every, lambda row: None, trainer.stop)
+    assert trainer.step == left_after
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
