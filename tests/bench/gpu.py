@@ -87,6 +87,8 @@ class Bench:
 
     def timed(self, run, turns=3, steps=4, warm=3):
         """Seconds of a step: median of turns, each of which waits for the device at its end."""
+        if self.small:
+            turns, steps, warm = 1, 1, 0
         for _ in range(warm):
             run()
         taken = []
@@ -154,7 +156,7 @@ def published_step(bench, batch):
 def steps(bench):
     for precision, batch, compiled in VARIANTS:
         if bench.small:
-            batch = batch // 16
+            batch = max(2, batch // 32)
         if bench.small and compiled:
             continue
         known = ("float32", "published", *native_precisions(bench.device))
@@ -215,7 +217,7 @@ def loaders(bench, folder, images, index):
             coarse = rng.integers(0, 60, (rows // 8 + 1, cols // 8 + 1))
             writer.add(p, entry, coarse.repeat(8, 0).repeat(8, 1)[:rows, :cols], 0, 60)
     masks = Masks(str(folder / "masks.h5"), index)
-    batch = 8 if bench.small else 128
+    batch = 4 if bench.small else 128
     views = Views(crop=bench.side)
     dataset = TwoViews(images, index, masks, views, 16, seed=0)
     precision = "bfloat16" if "bfloat16" in native_precisions(bench.device) else "float32"
@@ -281,9 +283,8 @@ def masks(bench, folder, images, index):
         "clustering": lambda: cluster(points, k, seed=0, settings=Bootstrap()),
         "writing": write,
     }
-    turns = {"turns": 1, "steps": 1, "warm": 0} if bench.small else {"turns": 5, "warm": 2}
     for name, run in parts.items():
-        seconds = bench.timed(run, **turns)
+        seconds = bench.timed(run, turns=5, warm=2)
         bench.note(part="masks", stage=name, images_per_second=16 / seconds)
     save_state(
         folder / "state.pt",
