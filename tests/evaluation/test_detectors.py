@@ -16,6 +16,7 @@ from cyborgs.evaluation.detectors import (
 )
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.normalise import normalise
+from tests.precision import needs_bfloat16
 
 CLASSES = 4
 BOXES = [[8, 8, 48, 56], [50, 4, 90, 40]]
@@ -170,7 +171,9 @@ class TestAlign:
 
 class TestLearning:
     @both
-    @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+    @pytest.mark.parametrize(
+        "precision", [torch.float32, pytest.param(torch.bfloat16, marks=needs_bfloat16)]
+    )
     def test_a_step_reaches_every_layer(self, kind, precision):
         backbone, detector = build(kind)
         detector.train()
@@ -217,6 +220,7 @@ class TestPrecision:
     """Coordinates keep theirs, whatever the rest is computed in: of bfloat16, every eighth pixel
     is left beyond 1024."""
 
+    @needs_bfloat16
     @both
     def test_boxes_that_are_trained_on_are_those_of_float32(self, kind):
         def targets(precision):
@@ -238,6 +242,7 @@ class TestPrecision:
         # Which of them are sampled may differ.
         assert targets(torch.bfloat16) | targets(torch.float32) == targets(torch.float32)
 
+    @needs_bfloat16
     @both
     def test_what_is_found_is_in_float32(self, kind):
         _, detector = build(kind)
@@ -290,7 +295,9 @@ class TestImages:
         assert sizes == [(96, 160), (128, 192), (32, 64), (192, 256)]
 
     @both
-    @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+    @pytest.mark.parametrize(
+        "precision", [torch.float32, pytest.param(torch.bfloat16, marks=needs_bfloat16)]
+    )
     def test_detections_are_in_pixels_of_the_image(self, kind, precision):
         _, detector = build(kind)
         detector.eval()

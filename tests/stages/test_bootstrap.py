@@ -25,6 +25,7 @@ from cyborgs.models.backbones import Backbone
 from cyborgs.models.normalise import normalise
 from cyborgs.stages import bootstrap, index
 from cyborgs.training.state import load_state, save_state
+from tests.precision import needs_bfloat16
 from tests.stages.conftest import COMPUTE, SETTINGS
 
 
@@ -302,7 +303,7 @@ def test_a_state_that_diverged_is_named(tiny, tmp_path, refused):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=needs_bfloat16)])
 def test_memory_is_foreseen(precision):
     """Of one image, in a process of its own: the peak is that of its life."""
     program = f"""

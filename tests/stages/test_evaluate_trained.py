@@ -17,6 +17,7 @@ from cyborgs.data.scenes import write_scenes
 from cyborgs.stages import evaluate_trained
 from cyborgs.training.metrics import read_metrics
 from tests.evaluation.layouts import derive
+from tests.precision import needs_bfloat16
 from tests.stages.conftest import wait_for
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -155,6 +156,7 @@ def test_two_processes_share_the_work(name, datasets, undisturbed, tmp_path):
         assert result["seeds"][0]["top1"] == pytest.approx(alone[0]["top1"], abs=0.1)
 
 
+@needs_bfloat16
 @pytest.mark.parametrize("precision", ["bfloat16"])
 def test_mixed_precision(precision, datasets, tmp_path):
     settings = json.loads(json.dumps(SETTINGS))
