@@ -167,3 +167,18 @@ def test_hardware_is_told(capsys):
     assert told.startswith("device     CPU with ")
     for name in ("CPU cores", "memory", "precision", "PyTorch", "FAISS"):
         assert f"\n{name}" in told
+
+
+def test_memory_of_a_gpu_that_runs_out_is_one_line(monkeypatch, capsys):
+    import torch
+
+    from cyborgs.stages import hardware
+
+    def full(device):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore")
+
+    monkeypatch.setattr(hardware, "run", full)
+    assert main(["hardware"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("cyborgs hardware: error: GPU memory is full (CUDA out of memory.")
+    assert said.count("\n") == 1

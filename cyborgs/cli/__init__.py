@@ -64,12 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.prog}: error: {error.strerror}{where}", file=sys.stderr)
         return 1
     except RuntimeError as error:
-        # PyTorch's, which is not imported here.
+        # PyTorch's, which is loaded by commands that can raise it alone.
         if type(error).__name__ != "OutOfMemoryError":
             raise
-        reason = str(error).split("\n")[0]
+        from cyborgs.hardware import first_line
+
         print(
-            f"{options.prog}: error: GPU memory is full ({reason}); lower the batch or the images' "
+            f"{options.prog}: error: GPU memory is full ({first_line(error)}); lower the batch or the images' "
             "size, or free the GPU (`nvidia-smi` shows what uses it)",
             file=sys.stderr,
         )
