@@ -70,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from cyborgs.hardware import first_line
 
         print(
-            f"{options.prog}: error: GPU memory is full ({first_line(error)}); lower the batch or the images' "
-            "size, or free the GPU (`nvidia-smi` shows what uses it)",
+            f"{options.prog}: error: GPU memory is full ({first_line(error)}); lower the "
+            "batch or the images' size, or free the GPU (`nvidia-smi` shows what uses it)",
             file=sys.stderr,
         )
         return BAD_INPUT
