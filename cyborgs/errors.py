@@ -25,6 +25,13 @@ class BadImageError(InputError):
     """
 
 
+class LoaderError(InputError):
+    """A loader process ended or cannot hand its batches over: a fault of the machine.
+
+    What was trained so far is sound, and can be saved.
+    """
+
+
 class LostPeerError(Exception):
     """Another process of a distributed job ended or no longer answers; its message says why."""
 

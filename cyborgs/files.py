@@ -1,5 +1,6 @@
 """Files that are whole or absent, one writer at a time, and hashes."""
 
+import codecs
 import errno
 import fcntl
 import hashlib
@@ -118,6 +119,16 @@ def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def as_utf8(content: bytes) -> bytes:
+    """A text as UTF-8 without a byte-order mark, from what its byte-order mark says it is.
+
+    One without a mark is returned as it is.  Raises `UnicodeDecodeError` where it lies.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16").encode()
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def require_file(path: Path, what: str) -> Path:

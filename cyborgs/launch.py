@@ -92,8 +92,11 @@ def _launch_here(nodes: int, processes: int, arguments: Sequence[str]) -> int:
     logging.disable()
     # The agent would set it to 1, and say so; each process sets its own number of threads.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    endpoint, address = "localhost:0", None
-    if nodes > 1:
+    # On one node, nothing depends on whether the machine's own name can be resolved.
+    endpoint, address = "127.0.0.1:0", "127.0.0.1"
+    if nodes == 1:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    else:
         host, port = os.environ["SLURM_SRUN_COMM_HOST"], os.environ[_MEETING]
         endpoint, address = f"{host}:{port}", _address_towards(host)
     try:

@@ -62,7 +62,7 @@ def note_signals(seconds: float | None = None) -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def leave_signals_to_parent(_: int) -> None:
+def leave_signals_to_parent() -> None:
     """For loader processes: they end with the process that started them, not before it."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -72,7 +72,8 @@ def load(text: str) -> Config:
     if not path.is_file():
         raise InputError(f"--config: {path} does not exist (a YAML file, or JSON in quotes)")
     try:
-        content = yaml.safe_load(path.read_text())
+        # As bytes: YAML tells UTF-16 by its byte-order mark.
+        content = yaml.safe_load(path.read_bytes())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())
         raise InputError(f"--config: {path} is not YAML: {problem}") from None

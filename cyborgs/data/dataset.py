@@ -4,8 +4,13 @@ A sample depends on the seed, the epoch and the image alone; which samples make 
 on the seed, the epoch and the step alone.  Ranks and workers only share out the work.
 """
 
+import multiprocessing
+import os
+import signal
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from multiprocessing.queues import Queue, SimpleQueue
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +23,7 @@ from cyborgs.config import Views
 from cyborgs.data.decoding import decode
 from cyborgs.data.index import Index
 from cyborgs.data.views import cell_labels, draw_view, render, sample_ids
-from cyborgs.errors import InputError
+from cyborgs.errors import InputError, LoaderError
 from cyborgs.masks.shards import Masks
 from cyborgs.seeding import generator
 from cyborgs.signals import leave_signals_to_parent
@@ -123,6 +128,24 @@ class Steps(Sampler[list[tuple[int, int]]]):
             yield [(epoch, int(position)) for position in order[begin : begin + share]]
 
 
+# Seconds after which who waits for a batch looks at signals, and at whether loaders are alive.
+_LOOK = 5
+
+# How DataLoader says that no batch has come in time.
+_TIMED_OUT = "DataLoader timed out"
+
+# Signs of faults of the machine in what DataLoader or a loader process says, and what to do.
+_FAULTS = {
+    "AF_UNIX": "the path TMPDIR, {tmpdir}, is too long; set a shorter one, or {workers} to 0",
+    "Bus error": "/dev/shm is full; enlarge it (docker: --shm-size), or lower {workers}",
+    "shared memory": "/dev/shm is full; enlarge it (docker: --shm-size), or lower {workers}",
+    "No space left": "/dev/shm is full; enlarge it (docker: --shm-size), or lower {workers}",
+    "pen files": "raise the limit of open files (ulimit -n), or lower {workers}",
+    "Killed": "memory may be full; lower {workers}, or give the job more",
+    "DataLoader worker": "set {workers} to 0 to load without processes, and see what fails",
+}
+
+
 def load_batches(
     dataset: Dataset[Any],
     steps: Iterable[list[Any]],
@@ -130,7 +153,20 @@ def load_batches(
     pin: bool,
     collate: Callable[[list[Any]], Any] = default_collate,
 ) -> Iterator[Any]:
-    """One batch a step, in order.
+    """One batch a step, in order.  As `await_batches`, for who need not look up meanwhile."""
+    for batch in await_batches(dataset, steps, workers, pin, collate):
+        if batch is not None:
+            yield batch
+
+
+def await_batches(
+    dataset: Dataset[Any],
+    steps: Iterable[list[Any]],
+    workers: int,
+    pin: bool,
+    collate: Callable[[list[Any]], Any] = default_collate,
+) -> Iterator[Any]:
+    """One batch a step, in order; and None whenever none has come for some seconds.
 
     Args:
         dataset: gives samples by key.
@@ -139,8 +175,11 @@ def load_batches(
         pin: whether batches go to a GPU.
         collate: makes a batch of samples.
 
-    Raises the `InputError` that a sample came back as.
+    Raises:
+        InputError: the one that a sample came back as.
+        LoaderError: a loader process ended, or cannot hand a batch over.
     """
+    faults: SimpleQueue[str] = multiprocessing.get_context().SimpleQueue()
     loader = DataLoader(
         dataset,
         batch_sampler=steps,
@@ -148,12 +187,66 @@ def load_batches(
         collate_fn=partial(_collate, collate),
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=leave_signals_to_parent,
+        worker_init_fn=partial(_prepare_worker, faults),
+        timeout=_LOOK if workers else 0,
     )
-    for batch in loader:
-        if isinstance(batch, InputError):
-            raise batch
-        yield batch
+    batches = iter(loader)
+    try:
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if _TIMED_OUT in str(error):
+                    yield None
+                    continue
+                fault = str(error) if faults.empty() else faults.get()
+                # What a process raised comes with its traceback.
+                fault = fault.strip().splitlines()[-1]
+                if not any(sign in fault for sign in _FAULTS):
+                    raise
+                raise LoaderError(_explained(fault, workers)) from None
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
+    except BaseException:
+        if workers:
+            _kill_workers()
+        raise
+
+
+def _prepare_worker(faults: "SimpleQueue[str]", _: int) -> None:
+    """In a loader process: leave signals to the parent, and end where a batch cannot be sent.
+
+    Batches leave it in a thread of its queue, which prints what goes wrong there and goes on: the
+    parent would wait for ever.
+    """
+    leave_signals_to_parent()
+
+    def end(error: Exception, _: object) -> None:
+        faults.put(f"{type(error).__name__}: {error}")
+        os._exit(1)
+
+    Queue._on_queue_feeder_error = staticmethod(end)  # type: ignore[attr-defined]
+
+
+def _explained(fault: str, workers: int) -> str:
+    """What happened to a loader process, and what to do."""
+    remedy = next(remedy for sign, remedy in _FAULTS.items() if sign in fault).format(
+        tmpdir=tempfile.gettempdir(), workers=f"compute.workers (here {workers})"
+    )
+    return f"a loader process failed ({' '.join(fault.split())[:160]}): {remedy}"
+
+
+def _kill_workers() -> None:
+    """End loader processes: they ignore what else would, and one may be stuck for good."""
+    # PyTorch's handler would take their end for a failure.
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for process in multiprocessing.active_children():
+        process.kill()
+        process.join(_LOOK)
+    signal.signal(signal.SIGCHLD, before)
 
 
 def _collate(collate: Callable[[list[Any]], Any], samples: Sequence[Any]) -> Any:

@@ -23,7 +23,15 @@ cv2.setNumThreads(0)
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 warnings.filterwarnings("ignore", module="PIL")
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+# Names of what OpenCV reads, and of what Pillow reads for it.
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+    | {".gif", ".avif", ".jp2", ".ppm", ".pgm", ".pnm"}
+)
+
+# How the files begin that OpenCV decodes here: JPEG, PNG, BMP, TIFF (RIFF is WebP).
+_OPENCV = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_TIFF = _OPENCV[4:]
 
 # Pixels of an image, at most: half a gigabyte as RGB.  A file of a few kilobytes can claim more
 # than any memory holds.  Pillow would refuse the same, after a warning at half of it.
@@ -71,7 +79,8 @@ def examine(name: str, content: bytes) -> Entry:
     """What an encoded image is, as `decode` will see it.
 
     All of the compressed data is read, so that a truncated file is found; a JPEG is decoded
-    at an eighth of its size, which costs less than half the time.  Raises `BrokenImageError`.
+    at an eighth of its size, which costs less than half the time.  EXIF that cannot be read is
+    taken for none (`has_unread_exif`).  Raises `BrokenImageError`.
     """
     if not content:
         raise BrokenImageError("empty file")
@@ -97,32 +106,90 @@ def examine(name: str, content: bytes) -> Entry:
             height, width = width, height
     else:
         # Of other formats the two libraries take different parts: what training will read counts.
-        pixels = pixels_of(content)
+        pixels = _decoded(content, orientation)
         if pixels is None:
             raise BrokenImageError("this kind of file cannot be decoded")
+        if content.startswith(_TIFF) and pixels.shape[:2] == (height, width) != (width, height):
+            orientation = 1
         height, width = pixels.shape[:2]
     return Entry(name, int(height), int(width), len(content), zlib.crc32(content), orientation)
 
 
 def _orientation(image: Image.Image) -> int:
+    """That of EXIF, 1 … 8; 1 where EXIF has none, or cannot be read.
+
+    The only place that asks: `decode` turns pixels by what was found here.
+    """
+    try:
+        value = _exif(image).get(ExifTags.Base.Orientation, 1)
+    except Exception:  # garbage, in as many ways as above
+        return 1
+    # Written as a fraction by some cameras; some write a text.
+    return int(value) if value in range(1, 9) else 1
+
+
+def _exif(image: Image.Image) -> Image.Exif:
     if image.format == "TIFF":
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    else:
-        # That of EXIF alone: `decode` knows no other, and Pillow would ask XMP too.
-        exif = Image.Exif()
-        exif.load(image.info.get("exif", b""))
-        value = exif.get(ExifTags.Base.Orientation, 1)
-    return value if value in range(1, 9) else 1
+        return image.getexif()
+    # That of EXIF alone: Pillow would ask XMP too.
+    exif = Image.Exif()
+    exif.load(image.info.get("exif", b""))
+    return exif
+
+
+def has_unread_exif(content: bytes) -> bool:
+    """Whether an encoded image has EXIF that cannot be read, and may have to be turned."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            _exif(image).get(ExifTags.Base.Orientation)
+    except Exception:  # garbage, in as many ways as above
+        return True
+    return False
 
 
 def pixels_of(content: bytes) -> NDArray[np.uint8] | None:
     """Pixels of an encoded image: RGB ``(height, width, 3)``, upright; None where it is broken."""
     try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error:
-        # Where a file that is no image claims to be a huge one.
+        with Image.open(io.BytesIO(content)) as image:
+            orientation = _orientation(image)
+    except Exception:  # Pillow raises many types
         return None
-    return None if pixels is None else np.asarray(pixels, dtype=np.uint8)
+    return _decoded(content, orientation)
+
+
+def _decoded(content: bytes, orientation: int) -> NDArray[np.uint8] | None:
+    """Pixels of an encoded image, turned from that orientation."""
+    if not content.startswith(_OPENCV):
+        pixels = _decoded_by_pillow(content)
+    else:
+        # OpenCV is twice as fast as Pillow here, with the same pixels for JPEG.
+        kind = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        try:
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), kind)
+        except cv2.error:
+            # Where a file that is no image claims to be a huge one.
+            return None
+        # It turns TIFF by itself, whatever it is asked.
+        if content.startswith(_TIFF):
+            orientation = 1
+    if pixels is None:
+        return None
+    return np.ascontiguousarray(upright(np.asarray(pixels, dtype=np.uint8), orientation))
+
+
+def _decoded_by_pillow(content: bytes) -> NDArray[np.uint8] | None:
+    """Stored pixels of a format that not every OpenCV has; of several pictures, the first."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return None
+            # Of 16 bits the upper 8, as OpenCV has it; Pillow would cut values off at 255.
+            if image.mode.startswith("I"):
+                grey = np.asarray(image).astype(np.uint32) >> 8
+                return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+            return np.asarray(image.convert("RGB"))
+    except Exception:  # Pillow raises many types
+        return None
 
 
 def read_pixels(path: Path) -> NDArray[np.uint8]:
@@ -187,12 +254,11 @@ def decode(folder: Path, entry: Entry) -> NDArray[np.uint8]:
             f"image {entry.name}: {path} has another content than when it was indexed; restore "
             "it, or index again"
         )
-    # OpenCV is twice as fast as Pillow here, with the same pixels for JPEG.
-    pixels = pixels_of(content)
+    pixels = _decoded(content, entry.orientation)
     if pixels is None or pixels.shape != (entry.height, entry.width, 3):
-        # Another version of a library reads it in another way.
+        # The file is the one that was indexed: two libraries, or two versions, read it differently.
         raise BadImageError(
-            f"image {entry.name}: {path} cannot be decoded as when it was indexed "
-            f"({entry.height} x {entry.width} pixels); index again"
+            f"image {entry.name}: {path} cannot be decoded by OpenCV {cv2.__version__} "
+            f"({entry.height} x {entry.width} pixels when it was indexed); save it anew"
         )
     return pixels

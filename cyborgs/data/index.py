@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyborgs.ahead import in_order
-from cyborgs.data.decoding import BrokenImageError, Entry, examine
+from cyborgs.data.decoding import BrokenImageError, Entry, examine, has_unread_exif
 from cyborgs.errors import InputError
 from cyborgs.files import require_file
 from cyborgs.progress import say
@@ -57,14 +57,20 @@ class Index:
 def scan(folder: Path, names: Sequence[str], threads: int) -> Iterator[Entry | Bad]:
     """Examine image files, in the order of their names, each read to its end.
 
-    Raises `InputError` where the disk or the network fails.
+    Those whose EXIF cannot be read are counted at the end.  Raises `InputError` where the disk or
+    the network fails.
     """
 
-    def examined(name: str) -> Entry | Bad:
+    def examined(name: str) -> tuple[Entry | Bad, bool]:
         found = read_image(folder, name)
-        return found if isinstance(found, Bad) else found[0]
+        return (found, False) if isinstance(found, Bad) else (found[0], has_unread_exif(found[1]))
 
-    return in_order(examined, names, threads)
+    unread = 0
+    for found, odd in in_order(examined, names, threads):
+        unread += odd
+        yield found
+    if unread:
+        say(f"EXIF of {unread} images cannot be read, and is ignored")
 
 
 def read_image(folder: Path, name: str) -> tuple[Entry, bytes] | Bad:

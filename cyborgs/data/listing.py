@@ -1,6 +1,7 @@
 """Which files are the images: those of a folder, or those that a list names."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -8,11 +9,13 @@ from pathlib import Path
 
 from cyborgs.data.decoding import SUFFIXES
 from cyborgs.errors import InputError
-from cyborgs.files import require_file
+from cyborgs.files import as_utf8, require_file
 
 
-def list_images(folder: Path) -> Iterator[str]:
+def list_images(folder: Path, others: Counter[str] | None = None) -> Iterator[str]:
     """Names of the image files below a folder, by their suffix, in no particular order.
+
+    Other files, but hidden ones, are counted in ``others`` by their suffix.
 
     Symbolic links are followed, but every file and folder counts once: under its own path where
     that is among those looked through, else under the first link to it (by level, then by name).
@@ -25,7 +28,7 @@ def list_images(folder: Path) -> Iterator[str]:
     while links.folders:
         level, links.folders = sorted(links.folders), []
         for name in level:
-            yield from _walk(folder, name, links)
+            yield from _walk(folder, name, links, others)
     files = set()
     for name in sorted(links.files):
         target = Path(os.path.realpath(folder / name))
@@ -53,7 +56,9 @@ class _Links:
     seen: set[tuple[int, int]] = field(default_factory=set)
 
 
-def _walk(root: Path, name: str, links: _Links) -> Iterator[str]:
+def _walk(
+    root: Path, name: str, links: _Links, others: Counter[str] | None
+) -> Iterator[str]:
     """Image files in a folder below ``root`` and in those in it, as far as they are new."""
     stack = [name]
     while stack:
@@ -81,6 +86,8 @@ def _walk(root: Path, name: str, links: _Links) -> Iterator[str]:
                 stack.append(path)
             elif _is_image(entry.name) and entry.is_file():
                 yield path
+            elif others is not None and not entry.name.startswith("."):
+                others[_suffix(entry.name)] += 1
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
@@ -89,18 +96,28 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 def _is_image(file: str) -> bool:
     # What macOS leaves beside `photo.jpg` on foreign disks is called `._photo.jpg`.
-    return os.path.splitext(file)[1].lower() in SUFFIXES and not file.startswith("._")
+    return _suffix(file) in SUFFIXES and not file.startswith("._")
+
+
+def _suffix(file: str) -> str:
+    return os.path.splitext(file)[1].lower()
 
 
 def read_list(path: Path, folder: Path) -> list[str]:
     """Names of the image files that a list file gives, one a line, in its order.
 
     Paths are relative to the folder of the images, or lie below it.  Where the file has a zero
-    byte in it, these end the names instead of line ends (``find -print0``).  Raises `InputError`
-    where it does not exist, names nothing, a file twice, or one outside of the folder.
+    byte in it, these end the names instead of line ends (``find -print0``).  A byte-order mark, as
+    Windows writes it, says that the file is UTF-8 or UTF-16.  Raises `InputError` where it does not
+    exist, names nothing, a file twice, or one outside of the folder.
     """
     require_file(path, "data.list:")
-    content = path.read_bytes()
+    try:
+        content = as_utf8(path.read_bytes())
+    except UnicodeDecodeError:
+        raise InputError(f"data.list: {path} is neither UTF-8 nor UTF-16; save it as one") from None
+    if len(content) > 2 and content[1:4:2].count(0) == len(content[1:4:2]):
+        raise InputError(f"data.list: {path} looks like UTF-16; save it as UTF-8")
     lines = content.split(b"\0") if b"\0" in content else content.splitlines()
     names: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
@@ -137,12 +154,24 @@ def require_images(folder: Path, least: int, list_file: Path | None = None) -> N
         )
 
 
-def names_of(folder: Path, list_file: Path | None = None) -> list[str]:
+def names_of(
+    folder: Path, list_file: Path | None = None, others: Counter[str] | None = None
+) -> list[str]:
     """Names of all image files below a folder, or of those that a list names, by code point.
 
+    Files of a folder that are not taken for images are counted in ``others`` by their suffix.
     Raises `InputError` where there are none.
     """
-    names = sorted(list_images(folder) if list_file is None else read_list(list_file, folder))
+    listed = read_list(list_file, folder) if list_file else list_images(folder, others)
+    names = sorted(listed)
     if not names:
         require_images(folder, 1)
     return names
+
+
+def others_named(others: Counter[str]) -> str:
+    """How many files of which suffixes are not taken for images, in a line; the most first."""
+    most = others.most_common(8)
+    named = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in most)
+    more = others.total() - sum(count for _, count in most)
+    return named + (f", {more:,} of other kinds" if more else "")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cyborgs.data.detection import Annotated, DetectionSet
 from cyborgs.data.packed import Packed
 from cyborgs.errors import InputError
-from cyborgs.files import require_file
+from cyborgs.files import as_utf8, require_file
 
 
 def voc_classes(root: Path) -> list[str]:
@@ -96,7 +96,7 @@ def voc_labels(
 
 def _text(path: Path, what: str) -> str:
     try:
-        return require_file(path, what).read_text(encoding="utf-8")
+        return as_utf8(require_file(path, what).read_bytes()).decode()
     except UnicodeDecodeError:
         raise InputError(f"{what} {path} is no text; fetch PASCAL VOC again") from None
 

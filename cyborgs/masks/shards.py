@@ -184,7 +184,11 @@ def _remember_little(file: h5py.File) -> None:
 @contextmanager
 def write_shard(path: Path, header: Header) -> Iterator[ShardWriter]:
     """Write a shard: it appears under its name, whole, when the block ends without an error."""
-    with atomic_write(path) as temporary, h5py.File(temporary, "w", libver=_LIBVER) as file:
+    # A temporary file of this process alone needs no lock; Lustre and some NFS have none.
+    with (
+        atomic_write(path) as temporary,
+        h5py.File(temporary, "w", libver=_LIBVER, locking=False) as file,
+    ):
         writer = ShardWriter(file, header)
         yield writer
         writer.finish()

@@ -152,12 +152,21 @@ def run(
                 yield group, pixels
 
         lanes = _lanes(device, settings)
+        lowered: list[tuple[int, int]] = []
         labelled = _labelled(label, readable(), device, lanes)
         for group, pixels, (k, labels) in track(labelled, len(mine), "bootstrap", "groups"):
             for position, part in zip(pixels, labels, strict=True):
                 writer.add(position, index[position], part, group, k)
+            if pixels and k < (drawn := _drawn(config, number, group)):
+                lowered.append((drawn, k))
             if (group + 1) % _GROUPS_UNTIL_GIVEN_BACK == 0:
                 give_back()
+    if lowered:
+        drawn, k = max(lowered, key=lambda pair: pair[0] - pair[1])
+        say(
+            f"bootstrap: K was lowered in {len(lowered)} of {len(mine)} groups, whose smallest "
+            f"image has fewer locations (from {drawn} to {k}, at most); see bootstrap.clusters"
+        )
     say(f"bootstrap: round {number}, {len(writer)} images in {out}")
 
 
@@ -254,13 +263,17 @@ def _ahead(
             yield {member: future.result() for member, future in last.items()}
 
 
+def _drawn(config: Config, number: int, group: int) -> int:
+    """K of a group, as it is drawn."""
+    low, high = config.bootstrap.clusters
+    return int(generator(config.seed, "clusters", number, group).integers(low, high + 1))
+
+
 def _cluster_group(maps: list[torch.Tensor], config: Config, number: int, group: int) -> Labelled:
     """K and the labels of each image of a group, from features ``(rows, cols, channels)``."""
     shapes = [tuple(m.shape[:2]) for m in maps]
     sizes = [rows * cols for rows, cols in shapes]
-    low, high = config.bootstrap.clusters
-    drawn = int(generator(config.seed, "clusters", number, group).integers(low, high + 1))
-    k = min(drawn, min(sizes))
+    k = min(_drawn(config, number, group), min(sizes))
     labels = cluster(
         torch.cat([m.flatten(0, 1) for m in maps]),
         k,

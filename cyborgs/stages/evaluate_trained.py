@@ -11,7 +11,7 @@ import torch
 
 from cyborgs import distributed
 from cyborgs.config import Compute
-from cyborgs.data.dataset import Steps, load_batches
+from cyborgs.data.dataset import Steps, await_batches
 from cyborgs.evaluation.results import read_results, rows_of, write_result
 from cyborgs.evaluation.sources import Source
 from cyborgs.evaluation.tasks import Task
@@ -103,7 +103,7 @@ def run(
                 ranks,
             )
             pin = device.type == "cuda"
-            return len(steps), load_batches(examples, steps, compute.workers, pin, task.collate)
+            return len(steps), await_batches(examples, steps, compute.workers, pin, task.collate)
 
         def checkpoint() -> None:
             rolling.save(trainer.state(record))

@@ -1,9 +1,10 @@
 """Stage `index`: a folder of images to an ordered list of them."""
 
+from collections import Counter
 from pathlib import Path
 
 from cyborgs.data.index import accept, scan, write_index
-from cyborgs.data.listing import names_of
+from cyborgs.data.listing import names_of, others_named
 from cyborgs.files import atomic_write
 from cyborgs.progress import say, track
 
@@ -29,7 +30,10 @@ def run(
         InputError: no folder, no images, or bad images (up to ten by name, after all have been
             read).
     """
-    names = names_of(images, list_file)
+    others: Counter[str] = Counter()
+    names = names_of(images, list_file, others)
+    if others:
+        say(f"index: not taken for images: {others_named(others)}")
     found = track(scan(images, names, threads), len(names), "index", "images")
     entries, bad = accept(images, found, on_bad_image)
     with atomic_write(out) as temporary:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from cyborgs.ahead import in_order
 from cyborgs.data.annotations import GroundTruth
 from cyborgs.data.decoding import Entry, pixels_of, size_of
 from cyborgs.data.index import Bad, accept, read_image
-from cyborgs.data.listing import names_of
+from cyborgs.data.listing import names_of, others_named
 from cyborgs.data.shrinking import shrink_image, shrink_mask, small_name, small_size
 from cyborgs.errors import InputError
 from cyborgs.files import atomic_write
@@ -51,7 +52,10 @@ def run(
             do not fit, or folders that lie in one another.
     """
     _require_apart(images, out / "images")
-    names = names_of(images, list_file)
+    others: Counter[str] = Counter()
+    names = names_of(images, list_file, others)
+    if others:
+        say(f"shrink: not taken for images: {others_named(others)}")
     small = {name: small_name(name) for name in names}
     if len(set(small.values())) < len(names):
         twice = next(n for n in names if n != small[n] and small[n] in small)

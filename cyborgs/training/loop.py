@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cyborgs import distributed
 from cyborgs.config import Pretrain
 from cyborgs.data.dataset import Batch
-from cyborgs.errors import InputError, ResumeLaterError
+from cyborgs.errors import InputError, LoaderError, ResumeLaterError
 from cyborgs.hardware import autocast, memory_named, set_float32
 from cyborgs.models.detcon import DetCon
 from cyborgs.models.normalise import normalise
@@ -338,7 +338,7 @@ def train(
         more: whether work that takes long follows the last step.
 
     Raises:
-        InputError: a loss that is not finite.
+        InputError: a loss that is not finite, or samples that cannot be loaded.
         ResumeLaterError: a process was asked to leave, and the state is saved.
     """
     last = trainer.step + steps
@@ -359,8 +359,16 @@ def train(
             if asked:
                 asked_in = min(asked_in, outcome.step)
 
+    def saved_on_failure() -> Iterator[Any]:
+        try:
+            yield from batches
+        except LoaderError:
+            catch_up(0)
+            checkpoint()
+            raise
+
     leading = distributed.rank() == 0
-    waiting = Waiting(batches)
+    waiting = Waiting(saved_on_failure(), stop)
     for batch in track(waiting, steps, label if leading else None, "steps"):
         under_way.append(trainer.train_step(batch, stop.asked is not None))
         catch_up(behind)
@@ -407,21 +415,46 @@ def train(
                 f"left after step {trainer.step} ({stop.asked or 'another process was asked to'}), "
                 "all saved; the same command continues"
             )
+    if trainer.step < last:
+        # Other processes may wait for this one: no agreeing with them.
+        catch_up(0)
+        checkpoint()
+        raise ResumeLaterError(
+            f"left after step {trainer.step} ({stop.asked}, while no batch came), all saved; the "
+            "same command continues"
+        )
+
+
+# Seconds without a batch after which that is told.
+_PATIENCE = 60
 
 
 class Waiting:
-    """Passes batches on, and counts the seconds that they were waited for."""
+    """Passes batches on, and counts the seconds that they were waited for.
 
-    def __init__(self, batches: Iterable[Any]) -> None:
+    Ends early where none comes and the job is asked to leave.
+
+    Args:
+        batches: and None whenever none has come for some seconds.
+        stop: whether the job was asked to leave.
+    """
+
+    def __init__(self, batches: Iterable[Any], stop: Stop) -> None:
         self._batches = batches
+        self._stop = stop
         self.seconds = 0.0
 
     def __iter__(self) -> Iterator[Any]:
-        batches = iter(self._batches)
-        while True:
-            begin = time.monotonic()
-            batch = next(batches, None)
-            self.seconds += time.monotonic() - begin
-            if batch is None:
+        begin = since = time.monotonic()
+        for batch in self._batches:
+            now = time.monotonic()
+            self.seconds += now - begin
+            if batch is not None:
+                yield batch
+                since = time.monotonic()
+            elif self._stop.asked is not None:
                 return
-            yield batch
+            elif now - since >= _PATIENCE:
+                say(f"no batch for {_PATIENCE} s: are disk and network well?")
+                since = now
+            begin = time.monotonic()

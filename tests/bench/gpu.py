@@ -24,7 +24,7 @@ from published import Step
 from cyborgs.bootstrap.features import FeatureExtractor
 from cyborgs.bootstrap.kmeans import cluster, pin_threads
 from cyborgs.config import Bootstrap, Compute, Views, parse
-from cyborgs.data.dataset import Steps, TwoViews, load_batches
+from cyborgs.data.dataset import Steps, TwoViews, await_batches
 from cyborgs.data.decoding import decode
 from cyborgs.data.index import read_index
 from cyborgs.hardware import describe, native_precisions, set_float32
@@ -33,6 +33,7 @@ from cyborgs.masks.shards import Header, Masks, write_shard
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.detcon import DetCon
 from cyborgs.progress import say
+from cyborgs.signals import Stop
 from cyborgs.stages import bootstrap
 from cyborgs.stages import index as index_stage
 from cyborgs.training.loop import Trainer, Waiting
@@ -227,7 +228,8 @@ def loaders(bench, folder, images, index):
             continue
         warm, counted = (1, 2) if bench.small else (8, 24 if workers > 4 else 8)
         keys = Steps(len(index), masks.positions, batch, 0, warm + counted, 0, 0, 1)
-        waiting = Waiting(load_batches(dataset, keys, workers, bench.device.type == "cuda"))
+        batches = await_batches(dataset, keys, workers, bench.device.type == "cuda")
+        waiting = Waiting(batches, Stop())
         outcome = None
         for number, loaded in enumerate(waiting):
             if number == warm:

@@ -4,12 +4,14 @@ import re
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.utils import update_config
 
 from cyborgs.config import parse_run, read_scalars
 from cyborgs.errors import InputError
 from cyborgs.files import require_file
 from cyborgs.masks.shards import find_shards
+from cyborgs.data.changes import changed_images
 from cyborgs.data.datasets import require_datasets
 from cyborgs.data.listing import require_images
 from cyborgs.layout import Run
@@ -18,12 +20,27 @@ from cyborgs.stages.provenance import VERSIONS
 update_config(config, read_scalars(dict(workflow.config_settings.config)))
 try:
     CONFIG = parse_run(config)
+    RUN = f"results/{CONFIG.run}"
+    INDEX = f"{RUN}/index.jsonl"
+    SMALL = f"{RUN}/small-{CONFIG.data.short_side}"
+    # Which of the images, where not all.
+    LIST = CONFIG.data.list
     if CONFIG.data.images is not None:
         require_images(
             Path(CONFIG.data.images),
             CONFIG.pretrain.batch_size,
-            None if CONFIG.data.list is None else Path(CONFIG.data.list),
+            None if LIST is None else Path(LIST),
         )
+        # Nothing reruns because of them, but nobody should believe that they take part.
+        if workflow.is_main_process and Path(INDEX).is_file():
+            changed = changed_images(
+                Path(CONFIG.data.images),
+                None if LIST is None else Path(LIST),
+                Path(INDEX),
+                None if CONFIG.data.short_side is None else Path(SMALL, "summary.json"),
+            )
+            if changed:
+                logger.warning(changed)
     if CONFIG.data.annotations is not None:
         require_file(Path(CONFIG.data.annotations), "data.annotations:")
     require_datasets(Path(CONFIG.downstream.datasets), CONFIG.downstream.evaluations)
@@ -41,8 +58,6 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-RUN = f"results/{CONFIG.run}"
-INDEX = f"{RUN}/index.jsonl"
 RUN_CONFIG = f"{RUN}/config.yaml"
 QUALITY = f"{RUN}/quality.tsv"
 DOWNSTREAM = f"{RUN}/downstream.tsv"
@@ -62,12 +77,9 @@ else:
 # What a run's configuration says, without where it is computed.
 RECORDED = sorted(set(type(CONFIG).model_fields) - {"compute"})
 
-# Which of the images, where not all.
-LIST = CONFIG.data.list
 if CONFIG.data.scenes is not None:
     IMAGES, ANNOTATIONS = f"{RUN}/scenes/images", f"{RUN}/scenes/annotations.json"
 elif CONFIG.data.short_side is not None:
-    SMALL = f"{RUN}/small-{CONFIG.data.short_side}"
     IMAGES, LIST = f"{SMALL}/images", f"{SMALL}/names"
     ANNOTATIONS = f"{SMALL}/annotations.json" if LABELLED else None
 else:

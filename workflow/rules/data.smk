@@ -39,24 +39,26 @@ if CONFIG.data.scenes is not None:
 
 if CONFIG.data.short_side is not None:
 
-    # The images themselves are not declared: Snakemake would remove those that are made when the
-    # job is killed.
-    rule shrink:
+    # In one rule with the index, so that who forces the index has the folder looked through.  The
+    # small images are not declared: Snakemake would remove those that are made when the job is
+    # killed.
+    rule index:
         input:
             annotations=CONFIG.data.annotations or [],
         output:
+            index=INDEX,
             names=f"{SMALL}/names",
             summary=f"{SMALL}/summary.json",
             annotations=[ANNOTATIONS] if LABELLED else [],
         log:
-            f"{RUN}/logs/shrink.log",
+            f"{RUN}/logs/index.log",
         conda:
             ENVIRONMENT
         threads: COMPUTE.threads
         resources:
             bad_image=CONFIG.data.on_bad_image,
         params:
-            version=VERSIONS["shrink"],
+            version=[VERSIONS["shrink"], VERSIONS["index"]],
             images=CONFIG.data.images,
             options=[
                 *(["--list", CONFIG.data.list] if CONFIG.data.list else []),
@@ -64,30 +66,33 @@ if CONFIG.data.short_side is not None:
             ],
             short_side=CONFIG.data.short_side,
             folder=SMALL,
+            small=IMAGES,
         shell:
-            "cyborgs data shrink --images {params.images:q} {params.options:q}"
+            "(cyborgs data shrink --images {params.images:q} {params.options:q}"
             " --short-side {params.short_side} --threads {threads}"
-            " --on-bad-image {resources.bad_image} --out {params.folder:q} > {log:q} 2>&1"
+            " --on-bad-image {resources.bad_image} --out {params.folder:q}"
+            " && cyborgs index --images {params.small:q} --list {output.names:q}"
+            " --threads {threads} --out {output.index:q}) > {log:q} 2>&1"
 
+else:
 
-rule index:
-    input:
-        # The user's own images are no input: they are looked through again only on demand.
-        rules.scenes.output.annotations if CONFIG.data.scenes is not None else [],
-        rules.shrink.output.names if CONFIG.data.short_side is not None else [],
-    output:
-        INDEX,
-    log:
-        f"{RUN}/logs/index.log",
-    conda:
-        ENVIRONMENT
-    threads: COMPUTE.threads
-    resources:
-        bad_image=CONFIG.data.on_bad_image,
-    params:
-        images=IMAGES,
-        list=["--list", LIST] if LIST else [],
-        version=VERSIONS["index"],
-    shell:
-        "cyborgs index --images {params.images:q} {params.list:q} --threads {threads}"
-        " --on-bad-image {resources.bad_image} --out {output:q} > {log:q} 2>&1"
+    rule index:
+        input:
+            # The user's own images are no input: they are looked through again only on demand.
+            rules.scenes.output.annotations if CONFIG.data.scenes is not None else [],
+        output:
+            INDEX,
+        log:
+            f"{RUN}/logs/index.log",
+        conda:
+            ENVIRONMENT
+        threads: COMPUTE.threads
+        resources:
+            bad_image=CONFIG.data.on_bad_image,
+        params:
+            images=IMAGES,
+            list=["--list", LIST] if LIST else [],
+            version=VERSIONS["index"],
+        shell:
+            "cyborgs index --images {params.images:q} {params.list:q} --threads {threads}"
+            " --on-bad-image {resources.bad_image} --out {output:q} > {log:q} 2>&1"

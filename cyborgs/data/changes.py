@@ -1,0 +1,53 @@
+"""What has changed in a folder of images since a run listed it."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from cyborgs.data.index import read_index
+from cyborgs.data.listing import names_of
+from cyborgs.data.shrinking import small_name
+
+# Names of each kind that the line shows.
+_SHOWN = 3
+
+
+def changed_images(
+    images: Path, list_file: Path | None, index_path: Path, summary: Path | None = None
+) -> str | None:
+    """One line on images that are new or gone since an index was made; None where there are none.
+
+    Names are compared, not contents: those are compared when an image is decoded.
+
+    Args:
+        images: the user's folder.
+        list_file: names the images of it that count; else all do.
+        index_path: the run's index.
+        summary: of the smaller copies that the index lists, where it lists such.
+
+    Raises:
+        InputError: images or index cannot be listed.
+    """
+    index = read_index(index_path)
+    known = {e.name for e in index.entries} | {b.name for b in index.bad}
+    here = set(names_of(images, list_file))
+    if summary is not None:
+        # Those that were left out have no copy; they go by their own name.
+        left_out = json.loads(summary.read_text())["bad"].keys()
+        known |= left_out
+        here = {name if name in left_out else small_name(name) for name in here}
+    new, gone = here - known, known - here
+    if not new and not gone:
+        return None
+    told = " and ".join(_some(*pair) for pair in ((new, "new"), (gone, "gone")) if pair[0])
+    return (
+        f"data.images: {told} in {images} since {index_path} was made. This run keeps to its "
+        "index; `snakemake --forcerun index` with the same options looks again, and makes what "
+        "follows anew"
+    )
+
+
+def _some(names: Iterable[str], what: str) -> str:
+    names = sorted(names)
+    shown = ", ".join(json.dumps(n, ensure_ascii=False)[1:-1] for n in names[:_SHOWN])
+    return f"{len(names):,} {what} ({shown}{', …' if len(names) > _SHOWN else ''})"
