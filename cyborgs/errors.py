@@ -6,6 +6,9 @@ BAD_INPUT = 2
 # A process that cannot go on because another one ended (EX_UNAVAILABLE of sysexits.h).
 LOST_PEER = 69
 
+# In the last line of every command that left because it was asked to.
+CONTINUES = "the same command"
+
 # A job that left early and continues when it is started again (EX_TEMPFAIL).
 RESUME_LATER = 75
 

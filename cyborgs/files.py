@@ -55,8 +55,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 @contextmanager
 def exclusive(
     path: Path, what: str, meanwhile: Callable[[], object] = lambda: None
-) -> Iterator[bool]:
-    """Hold a lock file, once no other process holds it; yields whether that was waited for.
+) -> Iterator[None]:
+    """Hold a lock file, once no other process holds it.
 
     The system lets go of the lock when a process dies, and the file is removed when the block
     ends.  Where the file system has no locks, that is said, and the block runs.
@@ -95,9 +95,16 @@ def exclusive(
             break
     with stream:
         try:
-            yield waited
+            yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def keep(path: Path) -> None:
+    """Leave a result as it is, and say so: it is whole, and would come out the same again."""
+    say(f"{path} is whole, and made from these inputs by these settings: kept (delete it to redo)")
+    # Newer than its inputs, as if it had just been made.
+    path.touch()
 
 
 def _umask() -> int:
@@ -138,12 +145,22 @@ def require_file(path: Path, what: str) -> Path:
     """
     try:
         if not Path(path).is_file():
-            raise InputError(f"{what} {path} does not exist (or is not a file)")
+            raise InputError(f"{what} {path} {absence(path, 'file')}")
     except PermissionError:  # of a folder on the way to it
         raise InputError(f"{what} {path} cannot be read: no permission") from None
     if not os.access(path, os.R_OK):
         raise InputError(f"{what} {path} cannot be read: no permission")
     return Path(path)
+
+
+def absence(path: Path, wanted: str) -> str:
+    """Why there is no file or folder of a name: it does not exist, or is something else."""
+    if not path.exists():
+        return "does not exist"
+    kind = (
+        "a folder" if path.is_dir() else "a file" if path.is_file() else "neither file nor folder"
+    )
+    return f"is {kind}; name a {wanted}"
 
 
 def require_outputs(outputs: Mapping[str, Path], inputs: Iterable[Path]) -> None:

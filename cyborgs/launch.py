@@ -74,7 +74,7 @@ def _launch_on_nodes(nodes: int, cores: int, arguments: Sequence[str]) -> int:
             srun.send_signal(number)
 
         # Ctrl-C reaches `srun` by itself; it sends on what it gets.
-        for number in (signal.SIGTERM, signal.SIGUSR1):
+        for number in set(_asked_by()) - {signal.SIGINT}:
             signal.signal(number, pass_on)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         status = srun.wait()
@@ -113,7 +113,7 @@ def _launch_here(nodes: int, processes: int, arguments: Sequence[str]) -> int:
                 rdzv_configs={"is_host": nodes == 1},
                 local_addr=address,
                 max_restarts=0,
-                signals_to_handle="SIGTERM,SIGINT,SIGUSR1",
+                signals_to_handle=",".join(number.name for number in _asked_by()),
                 shutdown_timeout=PATIENCE,
             )
             elastic_launch(config, sys.executable)("-m", "cyborgs", *arguments)
@@ -124,6 +124,12 @@ def _launch_here(nodes: int, processes: int, arguments: Sequence[str]) -> int:
     except SignalException:
         return RESUME_LATER
     return 0
+
+
+def _asked_by() -> list[signal.Signals]:
+    """Signals that ask to leave; SIGHUP is none under `nohup`."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *([] if ignored else [signal.SIGHUP])]
 
 
 def _address_towards(host: str) -> str:

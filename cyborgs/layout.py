@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+import re
 from functools import cached_property
 from pathlib import Path
 
@@ -98,7 +99,9 @@ class Run:
             else:
                 # Files of one name lie in different folders.
                 digest = hashlib.sha256(backbone.encode()).hexdigest()[:8]
-                found[f"{Path(backbone).stem}-{digest}"] = backbone
+                # Braces would be wildcards to Snakemake.
+                stem = re.sub("[{}]", "_", Path(backbone).stem)
+                found[f"{stem}-{digest}"] = backbone
         return found
 
     def evaluations(self, config: Config) -> list[Path]:

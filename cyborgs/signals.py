@@ -7,9 +7,9 @@ from types import FrameType
 
 from cyborgs.launch import process_number
 
-# SLURM and Snakemake end a job by SIGTERM; SIGUSR1 is what batch systems are told to send some
-# minutes before a time limit.
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+# SLURM and Snakemake end a job by SIGTERM, a terminal that closes by SIGHUP; SIGUSR1 is what batch
+# systems are told to send some minutes before a time limit.
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 
 
 class Stop:
@@ -45,6 +45,8 @@ def note_signals(seconds: float | None = None) -> Iterator[Stop]:
         stop.asked = stop.asked or "time limit"
 
     before = {number: signal.signal(number, note) for number in SIGNALS}
+    if before[signal.SIGHUP] is signal.SIG_IGN:  # by `nohup`
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     before[signal.SIGALRM] = signal.signal(signal.SIGALRM, note_limit)
     if seconds is not None:
         # A timer of 0 would be none.

@@ -7,14 +7,18 @@ import argparse
 import errno
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
 
 from cyborgs import __version__
 from cyborgs.cli import data, evaluate, loop, masks
 from cyborgs.cli.options import Command, check_outputs
 from cyborgs.errors import (
     BAD_INPUT,
+    CONTINUES,
     LOST_PEER,
     RESUME_LATER,
     InputError,
@@ -75,9 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return BAD_INPUT
-    except KeyboardInterrupt:
-        print(f"{options.prog}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        by = str(error) or "SIGINT"
+        print(f"{options.prog}: interrupted ({by}); {CONTINUES} does it anew", file=sys.stderr)
+        return 128 + signal.Signals[by]
 
 
 def entry() -> None:
@@ -88,7 +93,15 @@ def entry() -> None:
     # File names that are not UTF-8 are printed as the bytes they are.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")
+    # Half a file is not left behind.  Where SIGHUP is ignored (`nohup`), it stays so.
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _interrupt)
     sys.exit(main())
+
+
+def _interrupt(number: int, _: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def _parser() -> argparse.ArgumentParser:

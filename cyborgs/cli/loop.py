@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cyborgs.cli import options as o
 from cyborgs.config import load
+from cyborgs.files import exclusive
 from cyborgs.gpus import claimed
 
 
@@ -193,7 +194,9 @@ def _bootstrap(options: argparse.Namespace) -> None:
 
     config = load(options.config)
     compute = o.compute(options, config.compute)
-    with claimed(compute.device, 1):
+    # A Snakemake that was killed leaves its jobs alive, and the next one starts them again.
+    lock = options.out.with_name(f".{options.out.stem}.lock")
+    with exclusive(lock, str(options.out)), claimed(compute.device, 1):
         bootstrap.run(
             config,
             options.round,

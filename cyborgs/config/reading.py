@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from cyborgs.config.downstream import PROBES, TRAINED
 from cyborgs.config.schema import BLOCKS, Compute, Config
 from cyborgs.errors import InputError
+from cyborgs.files import absence
 
 
 def parse(mapping: Any) -> Config:
@@ -70,7 +71,7 @@ def load(text: str) -> Config:
         raise InputError("--config: is empty; give a YAML file, or JSON in quotes")
     path = Path(text)
     if not path.is_file():
-        raise InputError(f"--config: {path} does not exist (a YAML file, or JSON in quotes)")
+        raise InputError(f"--config: {path} {absence(path, 'YAML file')} (or give JSON in quotes)")
     try:
         # As bytes: YAML tells UTF-16 by its byte-order mark.
         content = yaml.safe_load(path.read_bytes())

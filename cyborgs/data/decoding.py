@@ -165,16 +165,17 @@ def _decoded(content: bytes, orientation: int) -> NDArray[np.uint8] | None:
         # OpenCV is twice as fast as Pillow here, with the same pixels for JPEG.
         kind = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
         try:
-            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), kind)
+            found = cv2.imdecode(np.frombuffer(content, np.uint8), kind)
         except cv2.error:
             # Where a file that is no image claims to be a huge one.
             return None
+        pixels = None if found is None else np.asarray(found, dtype=np.uint8)
         # It turns TIFF by itself, whatever it is asked.
         if content.startswith(_TIFF):
             orientation = 1
     if pixels is None:
         return None
-    return np.ascontiguousarray(upright(np.asarray(pixels, dtype=np.uint8), orientation))
+    return np.ascontiguousarray(upright(pixels, orientation))
 
 
 def _decoded_by_pillow(content: bytes) -> NDArray[np.uint8] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cyborgs.data.decoding import SUFFIXES
 from cyborgs.errors import InputError
-from cyborgs.files import as_utf8, require_file
+from cyborgs.files import absence, as_utf8, require_file
 
 
 def list_images(folder: Path, others: Counter[str] | None = None) -> Iterator[str]:
@@ -22,7 +22,7 @@ def list_images(folder: Path, others: Counter[str] | None = None) -> Iterator[st
     Raises `InputError` where the folder does not exist, or one below it cannot be read.
     """
     if not folder.is_dir():
-        raise InputError(f"data.images: folder {folder} does not exist")
+        raise InputError(f"data.images: folder {folder} {absence(folder, 'folder')}")
     links = _Links()
     # What is found behind links is looked through in turn, after what has a path of its own.
     while links.folders:
@@ -56,9 +56,7 @@ class _Links:
     seen: set[tuple[int, int]] = field(default_factory=set)
 
 
-def _walk(
-    root: Path, name: str, links: _Links, others: Counter[str] | None
-) -> Iterator[str]:
+def _walk(root: Path, name: str, links: _Links, others: Counter[str] | None) -> Iterator[str]:
     """Image files in a folder below ``root`` and in those in it, as far as they are new."""
     stack = [name]
     while stack:

@@ -373,7 +373,8 @@ class Masks:
         if shard.header.index != index.digest:
             raise InputError(
                 f"mask shard {shard.path} was made for another index ({shard.header.index[:12]}…, "
-                f"not {index.digest[:12]}…): it belongs to another run or data set"
+                f"not {index.digest[:12]}…): it belongs to another run or data set, or its images "
+                "were indexed again since; give the index that it was made for, or make it again"
             )
         if not all(0 <= p < len(index) for p in shard.positions) or shard.names != [
             index[int(p)].name for p in shard.positions

@@ -4,6 +4,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -18,16 +20,16 @@ from cyborgs.config import Bootstrap, Compute, Config, check_block
 from cyborgs.data.decoding import Entry, decode
 from cyborgs.data.index import Index, read_index
 from cyborgs.errors import BadImageError, InputError
-from cyborgs.files import sha256
+from cyborgs.files import keep, sha256
 from cyborgs.hardware import MASKS, choose_device, choose_precision, provenance_of
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.groups import groups_of, groups_of_shard
-from cyborgs.masks.shards import Header, write_shard
+from cyborgs.masks.shards import Header, Shard, write_shard
 from cyborgs.memory import available_memory, give_back, keep_freed_memory
 from cyborgs.models.backbones import Backbone, block_stride
 from cyborgs.progress import say, track
 from cyborgs.seeding import derive, generator
-from cyborgs.stages.provenance import provenance
+from cyborgs.stages.provenance import provenance, without_place
 from cyborgs.training.state import load_state
 
 T = TypeVar("T")
@@ -64,7 +66,8 @@ def run(
     """Write a shard of the masks of round ``number``.
 
     K, the seed of k-means and the members of a group are functions of (seed, round, group), so
-    the labels of an image do not depend on the number of shards.
+    the labels of an image do not depend on the number of shards.  A shard that is there, whole and
+    made from these inputs by these settings, is kept.
 
     Args:
         config: uses `seed`, `shards` and `bootstrap`.
@@ -103,17 +106,21 @@ def run(
         {"index": index.digest, "state": sha256(state_path)},
         hardware=provenance_of(device, precision),
     )
+    header = Header(
+        number, block_stride(settings.block), shard, config.shards, index.digest, record
+    )
+    skip = on_bad_image == "skip"
+    # By a job that outlived its workflow.
+    if _is_made(out, header, {int(p) for g in mine for p in groups[g]}, skip):
+        keep(out)
+        return
     backbone = Backbone(state.architecture)
     backbone.load_state_dict(state.backbone())
     channels = backbone.channels[settings.block.split(".")[0]]
     kind = getattr(torch, precision)
     members = [[index[int(p)] for p in groups[g]] for g in mine]
     _require_memory(members, channels, settings, kind, device)
-    header = Header(
-        number, block_stride(settings.block), shard, config.shards, index.digest, record
-    )
     features = FeatureExtractor(backbone, settings.block, device, kind)
-    skip = on_bad_image == "skip"
     decoded = _ahead(
         lambda position: _pixels(images, index, position, skip),
         [groups[group].tolist() for group in mine],
@@ -168,6 +175,23 @@ def run(
             f"image has fewer locations (from {drawn} to {k}, at most); see bootstrap.clusters"
         )
     say(f"bootstrap: round {number}, {len(writer)} images in {out}")
+
+
+def _is_made(out: Path, header: Header, positions: set[int], skip: bool) -> bool:
+    """Whether a shard is there, whole, of these images, and made by these settings from a state."""
+    if not out.exists():
+        return False
+    with suppress(InputError), Shard(out) as shard:
+        found = replace(shard.header, provenance=without_place(shard.header.provenance))
+        if found != replace(header, provenance=without_place(header.provenance)):
+            return False
+        left_out = shard.skipped.keys() if skip else set()
+        if {*shard.positions.tolist(), *left_out} != positions:
+            return False
+        for position in shard.positions.tolist():
+            shard.read(position)
+        return True
+    return False
 
 
 def _labelled(

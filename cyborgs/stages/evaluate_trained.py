@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import torch
 from cyborgs import distributed
 from cyborgs.config import Compute
 from cyborgs.data.dataset import Steps, await_batches
+from cyborgs.errors import InputError
 from cyborgs.evaluation.results import read_results, rows_of, write_result
 from cyborgs.evaluation.sources import Source
 from cyborgs.evaluation.tasks import Task
+from cyborgs.files import keep
 from cyborgs.hardware import choose_device
 from cyborgs.memory import keep_freed_memory
 from cyborgs.progress import say, track
@@ -74,10 +77,12 @@ def run(
     key = f"{task.name}-{key_of(record | identity)}"
     rolling = Rolling(work, key, save_finetuning, load_finetuning)
     lead = leads()
-    with sole_job(work / f"{key}.lock", out, device) as waited:
-        if distributed.agree(waited and _is_made(out, record), device):
+    with sole_job(work / f"{key}.lock", out, device):
+        # By a job that outlived its workflow, now or before this one.
+        if distributed.agree(lead and _is_made(out, record, identity), device):
             if lead:
-                say(f"{task.name}: {out} was made meanwhile")
+                keep(out)
+                rolling.remove()
             return
         ranks = distributed.size()
         continued = rolling.load()
@@ -151,9 +156,16 @@ def _trainer(
     return Finetuner(network, task.groups, recipe, task.steps_per_epoch, seed, device, continued)
 
 
-def _is_made(out: Path, record: dict[str, Any]) -> bool:
+def _is_made(out: Path, record: dict[str, Any], identity: dict[str, Any]) -> bool:
+    """Whether figures are there, made by the same settings from the same inputs."""
     if not out.exists():
         return False
-    (result,) = read_results([out])
-    # As JSON has it.
-    return bool(key_of(result["provenance"]) == key_of(json.loads(json.dumps(record))))
+    with suppress(InputError):
+        (result,) = read_results([out])
+        seeds = [row["seed"] for row in result["seeds"]]
+        found = {**result["backbone"], "seed": seeds[0] if len(seeds) == 1 else None}
+        same = all(found[name] == value for name, value in identity.items())
+        # As JSON has it.
+        wanted = key_of(json.loads(json.dumps(record)))
+        return same and key_of(result["provenance"]) == wanted
+    return False

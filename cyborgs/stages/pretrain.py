@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 import sysconfig
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,7 +18,7 @@ from cyborgs.config import Compute, Config
 from cyborgs.data.dataset import Steps, TwoViews, await_batches
 from cyborgs.data.index import Index, read_index
 from cyborgs.errors import InputError
-from cyborgs.files import sha256
+from cyborgs.files import keep, sha256
 from cyborgs.hardware import choose_device
 from cyborgs.masks.shards import Masks
 from cyborgs.memory import keep_freed_memory
@@ -50,7 +51,7 @@ def run(
     """Train round ``number`` on the masks of the round before.
 
     Interrupted, the same call continues from the last rolling checkpoint and ends in the
-    same state.
+    same state.  One that is there, whole and made from these inputs by these settings, is kept.
 
     Args:
         config: uses `seed`, `model`, `views` and `pretrain`.
@@ -102,10 +103,12 @@ def run(
     if lead and masks.skipped:
         say(f"pretrain: {len(masks.skipped)} images have no mask and are not drawn")
 
-    with sole_job(work / f"{out.stem}.lock", out, device) as waited:
-        if distributed.agree(waited and _is_made(out, record), device):
+    with sole_job(work / f"{out.stem}.lock", out, device):
+        # By a job that outlived its workflow, now or before this one.
+        if distributed.agree(lead and _is_made(out, record), device):
             if lead:
-                say(f"pretrain: {out} was made meanwhile")
+                keep(out)
+                rolling.remove()
             return
         ranks = distributed.size()
         if settings.batch_size % ranks:
@@ -178,7 +181,10 @@ def _missing_for_compiling(device: torch.device) -> str | None:
 
 
 def _is_made(out: Path, record: dict[str, Any]) -> bool:
-    return out.exists() and key_of(load_state(out).provenance) == key_of(record)
+    """Whether a state is there, whole, and made by the same settings from the same inputs."""
+    with suppress(InputError):
+        return out.exists() and key_of(load_state(out).provenance) == key_of(record)
+    return False
 
 
 def _read_all(masks: Masks, positions: NDArray[np.int64]) -> None:

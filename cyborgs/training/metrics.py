@@ -14,6 +14,9 @@ Row = dict[str, float]
 class MetricsLog:
     """Appends a line an epoch to a file, which can be read while training goes on.
 
+    Attributes:
+        rows: all lines so far.
+
     A round that continues from step ``step`` keeps the lines up to that step and writes the
     later ones again, so that each epoch has one line.  A folder beside the file, of its name
     without the suffix, has the same figures as TensorBoard's events, by step.
@@ -25,6 +28,7 @@ class MetricsLog:
         kept = [row for row in read_metrics(path) if row["step"] <= step] if path.exists() else []
         with atomic_write(path) as temporary:
             temporary.write_text("".join(_line(row) for row in kept))
+        self.rows = kept
         self._path = path
         # Imported here: who reads figures does not wait for torch.
         from torch.utils.tensorboard import SummaryWriter
@@ -39,6 +43,7 @@ class MetricsLog:
         """Append a line."""
         with open(self._path, "a") as stream:
             stream.write(_line(row))
+        self.rows.append(row)
         self._show(row)
 
     def _show(self, row: Row) -> None:

@@ -24,11 +24,11 @@ def leads() -> bool:
 
 
 @contextmanager
-def sole_job(lock: Path, out: Path, device: torch.device) -> Iterator[bool]:
+def sole_job(lock: Path, out: Path, device: torch.device) -> Iterator[None]:
     """Join the processes of this job, and wait for as long as another job makes the same file.
 
-    A Snakemake that was killed leaves its jobs alive, and the next one starts them again.  Yields
-    whether this waited, in the first process; the others wait with it, and are told False.
+    A Snakemake that was killed leaves its jobs alive, and the next one starts them again.  The
+    first process waits for the lock, and the others for it.
 
     Args:
         lock: file that the first process holds.
@@ -42,13 +42,13 @@ def sole_job(lock: Path, out: Path, device: torch.device) -> Iterator[bool]:
     with distributed.process_group(device):
         if leads():
             # The others hear of it now and then: after ten minutes they would give up.
-            with exclusive(lock, str(out), lambda: distributed.agree(False, device)) as waited:
+            with exclusive(lock, str(out), lambda: distributed.agree(False, device)):
                 distributed.agree(True, device)
-                yield waited
+                yield
         else:
             while not distributed.agree(False, device):
                 pass
-            yield False
+            yield
 
 
 class Recorded(Protocol):
@@ -103,7 +103,8 @@ def run_steps(
         more: whether work that takes long follows the last step, which is then saved too.
 
     Returns:
-        The figures of each epoch that ended (`train`), in the first process.
+        The figures of each epoch (`train`), in the first process: of those that ended before an
+        interruption too, where there is a file for them.
 
     Raises:
         ResumeLaterError: this job must leave, and the state is saved.
@@ -128,4 +129,4 @@ def run_steps(
     every = 60 * compute.checkpoint_minutes
     with note_signals(left) as stop:
         train(trainer, batches, steps, save, every, note, stop, label, more)
-    return rows
+    return rows if log is None else log.rows

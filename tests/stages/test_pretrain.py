@@ -348,7 +348,9 @@ def test_two_jobs_of_one_round_take_turns_and_make_it_once(tiny, trained, tmp_pa
     assert "waiting for it to end" in second.stderr.readline()
     first.send_signal(signal.SIGCONT)
     assert first.wait() == 0
-    assert f"pretrain: {out} was made meanwhile" in second.stderr.read()
+    assert f"{out} is whole, and made from these inputs by these settings: kept" in (
+        second.stderr.read()
+    )
     assert second.wait() == 0
     assert out.read_bytes() == trained.read_bytes()
 

@@ -9,7 +9,8 @@ from snakemake.utils import update_config
 
 from cyborgs.config import parse_run, read_scalars
 from cyborgs.errors import InputError
-from cyborgs.files import require_file
+from cyborgs.files import require_file, require_outputs
+from cyborgs.leaving import leave_with_jobs
 from cyborgs.masks.shards import find_shards
 from cyborgs.data.changes import changed_images
 from cyborgs.data.datasets import require_datasets
@@ -55,8 +56,13 @@ try:
     GIVEN_MASKS = (
         find_shards(CONFIG.seed_masks.masks) if CONFIG.seed_masks.kind == "file" else []
     )
+    if workflow.is_main_process:
+        require_outputs({"results": Path(RUN)}, [])
 except InputError as error:
     raise WorkflowError(str(error)) from None
+
+if workflow.is_main_process:
+    leave_with_jobs(logger)
 
 RUN_CONFIG = f"{RUN}/config.yaml"
 QUALITY = f"{RUN}/quality.tsv"
@@ -91,6 +97,13 @@ BACKBONES = {
 }
 EVALUATED = [str(path) for path in Run(RUN).evaluations(CONFIG)]
 
+# Snakemake removes a job's log before it starts the job again.  Under a second name it lives on, so
+# that the log of a job that was interrupted tells all of it.
+KEEP_LOG = (
+    'kept="$(dirname {log:q})/.$(basename {log:q})";'
+    ' touch "$kept" && ln -f "$kept" {log:q} || true; '
+)
+
 # What a job needs.  Jobs run in the environment that Snakemake was started in (the package
 # itself is on no conda channel); this tells readers, and Snakemake's linter, what is in it.
 ENVIRONMENT = "../../envs/cpu.yaml"
@@ -99,6 +112,17 @@ ENVIRONMENT = "../../envs/cpu.yaml"
 wildcard_constraints:
     round=r"\d\d",
     shard=r"\d{4}",
+
+
+# A value as it is, for params: Snakemake would take braces in a user's path for wildcards.
+def given(value):
+    return lambda wildcards: value
+
+
+# Files of the user's, as input.  Those with braces in their path cannot be: Snakemake does not see
+# when they change.
+def watched(*paths):
+    return [path for path in paths if path and not set("{}") & set(str(path))]
 
 
 def state_of(number):
@@ -121,7 +145,7 @@ def backbone_names(name):
 def backbone_file(name):
     def file(wildcards):
         backbone = BACKBONES[name][wildcards.backbone]
-        return [] if backbone in ("random", "imagenet") else backbone
+        return [] if backbone in ("random", "imagenet") else watched(backbone)
 
     return file
 

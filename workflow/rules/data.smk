@@ -14,7 +14,7 @@ rule configuration:
     conda:
         ENVIRONMENT
     params:
-        config=CONFIG.only(*RECORDED),
+        config=given(CONFIG.only(*RECORDED)),
     shell:
         "cyborgs config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
@@ -30,7 +30,7 @@ if CONFIG.data.scenes is not None:
         conda:
             ENVIRONMENT
         params:
-            config=CONFIG.only("data"),
+            config=given(CONFIG.only("data")),
             version=VERSIONS["scenes"],
             folder=lambda wildcards, output: Path(output.annotations).parent,
         shell:
@@ -44,7 +44,7 @@ if CONFIG.data.short_side is not None:
     # killed.
     rule index:
         input:
-            annotations=CONFIG.data.annotations or [],
+            annotations=watched(CONFIG.data.annotations),
         output:
             index=INDEX,
             names=f"{SMALL}/names",
@@ -59,14 +59,16 @@ if CONFIG.data.short_side is not None:
             bad_image=CONFIG.data.on_bad_image,
         params:
             version=[VERSIONS["shrink"], VERSIONS["index"]],
-            images=CONFIG.data.images,
-            options=[
-                *(["--list", CONFIG.data.list] if CONFIG.data.list else []),
-                *(["--annotations", CONFIG.data.annotations] if LABELLED else []),
-            ],
+            images=given(CONFIG.data.images),
+            options=given(
+                [
+                    *(["--list", CONFIG.data.list] if CONFIG.data.list else []),
+                    *(["--annotations", CONFIG.data.annotations] if LABELLED else []),
+                ]
+            ),
             short_side=CONFIG.data.short_side,
             folder=SMALL,
-            small=IMAGES,
+            small=given(IMAGES),
         shell:
             "(cyborgs data shrink --images {params.images:q} {params.options:q}"
             " --short-side {params.short_side} --threads {threads}"
@@ -90,8 +92,8 @@ else:
         resources:
             bad_image=CONFIG.data.on_bad_image,
         params:
-            images=IMAGES,
-            list=["--list", LIST] if LIST else [],
+            images=given(IMAGES),
+            list=given(["--list", LIST] if LIST else []),
             version=VERSIONS["index"],
         shell:
             "cyborgs index --images {params.images:q} {params.list:q} --threads {threads}"

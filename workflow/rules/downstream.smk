@@ -5,7 +5,7 @@
 rule evaluate_objects:
     input:
         index=INDEX,
-        annotations=ANNOTATIONS or [],
+        annotations=watched(ANNOTATIONS),
         backbone=backbone_file("objects"),
     output:
         f"{RUN}/downstream/objects/{{backbone}}.json",
@@ -20,22 +20,23 @@ rule evaluate_objects:
         gpu=GPU,
         compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
     params:
-        config=CONFIG.only_evaluation("objects"),
+        config=given(CONFIG.only_evaluation("objects")),
         version=VERSIONS["evaluate-objects"],
-        images=IMAGES,
+        images=given(IMAGES),
+        annotations=given(ANNOTATIONS),
         evaluation="objects",
         backbone=backbone_option("objects"),
     shell:
         "cyborgs evaluate {params.evaluation} --config {params.config:q}"
         " --backbone {params.backbone:q} --images {params.images:q} --index {input.index:q}"
-        " --annotations {input.annotations:q} --out {output:q} {resources.compute}"
+        " --annotations {params.annotations:q} --out {output:q} {resources.compute}"
         " > {log:q} 2>&1"
 
 
 use rule evaluate_objects as evaluate_segmentation with:
     input:
         index=INDEX,
-        annotations=ANNOTATIONS or [],
+        annotations=watched(ANNOTATIONS),
         backbone=backbone_file("segmentation"),
     output:
         f"{RUN}/downstream/segmentation/{{backbone}}.json",
@@ -44,9 +45,10 @@ use rule evaluate_objects as evaluate_segmentation with:
     wildcard_constraints:
         backbone=backbone_names("segmentation"),
     params:
-        config=CONFIG.only_evaluation("segmentation"),
+        config=given(CONFIG.only_evaluation("segmentation")),
         version=VERSIONS["evaluate-segmentation"],
-        images=IMAGES,
+        images=given(IMAGES),
+        annotations=given(ANNOTATIONS),
         evaluation="segmentation",
         backbone=backbone_option("segmentation"),
 
@@ -68,9 +70,9 @@ rule evaluate_voc_svm:
         compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
         workers=COMPUTE.workers,
     params:
-        config=CONFIG.only_evaluation("voc_svm"),
+        config=given(CONFIG.only_evaluation("voc_svm")),
         version=VERSIONS["evaluate-voc-svm"],
-        datasets=CONFIG.downstream.datasets,
+        datasets=given(CONFIG.downstream.datasets),
         backbone=backbone_option("voc_svm"),
     shell:
         "cyborgs evaluate voc-svm --config {params.config:q} --backbone {params.backbone:q}"
@@ -82,7 +84,7 @@ rule evaluate_voc_detection:
     input:
         backbone=backbone_file("voc_detection"),
     output:
-        f"{RUN}/downstream/voc_detection/{{backbone}}/seed-{{seed}}.json",
+        update(f"{RUN}/downstream/voc_detection/{{backbone}}/seed-{{seed}}.json"),
     log:
         f"{RUN}/logs/downstream/voc_detection/{{backbone}}/seed-{{seed}}.log",
     benchmark:
@@ -101,26 +103,26 @@ rule evaluate_voc_detection:
         minutes=f"--checkpoint-minutes {COMPUTE.checkpoint_minutes}"
         f" --leave-minutes {COMPUTE.leave_minutes}",
     params:
-        config=CONFIG.only_evaluation("voc_detection"),
+        config=given(CONFIG.only_evaluation("voc_detection")),
         version=VERSIONS["evaluate-voc-detection"],
-        datasets=CONFIG.downstream.datasets,
+        datasets=given(CONFIG.downstream.datasets),
         evaluation="voc-detection",
         backbone=backbone_option("voc_detection"),
         work=f"{RUN}/work",
         metrics=f"{RUN}/metrics/downstream/voc_detection/{{backbone}}/seed-{{seed}}.jsonl",
     shell:
-        "cyborgs evaluate {params.evaluation} --config {params.config:q}"
+        KEEP_LOG + "cyborgs evaluate {params.evaluation} --config {params.config:q}"
         " --backbone {params.backbone:q} --datasets {params.datasets:q} --seed {wildcards.seed}"
         " --out {output:q} --work {params.work:q} --metrics {params.metrics:q}"
         " {resources.compute} {resources.processes} --workers {resources.workers}"
-        " {resources.minutes} > {log:q} 2>&1"
+        " {resources.minutes} >> {log:q} 2>&1"
 
 
 use rule evaluate_voc_detection as evaluate_imagenet_linear with:
     input:
         backbone=backbone_file("imagenet_linear"),
     output:
-        f"{RUN}/downstream/imagenet_linear/{{backbone}}/seed-{{seed}}.json",
+        update(f"{RUN}/downstream/imagenet_linear/{{backbone}}/seed-{{seed}}.json"),
     log:
         f"{RUN}/logs/downstream/imagenet_linear/{{backbone}}/seed-{{seed}}.log",
     benchmark:
@@ -129,9 +131,9 @@ use rule evaluate_voc_detection as evaluate_imagenet_linear with:
         backbone=backbone_names("imagenet_linear"),
         seed=r"\d+",
     params:
-        config=CONFIG.only_evaluation("imagenet_linear"),
+        config=given(CONFIG.only_evaluation("imagenet_linear")),
         version=VERSIONS["evaluate-imagenet-linear"],
-        datasets=CONFIG.downstream.datasets,
+        datasets=given(CONFIG.downstream.datasets),
         evaluation="imagenet-linear",
         backbone=backbone_option("imagenet_linear"),
         work=f"{RUN}/work",
@@ -142,7 +144,7 @@ use rule evaluate_voc_detection as evaluate_coco_instances with:
     input:
         backbone=backbone_file("coco_instances"),
     output:
-        f"{RUN}/downstream/coco_instances/{{backbone}}/seed-{{seed}}.json",
+        update(f"{RUN}/downstream/coco_instances/{{backbone}}/seed-{{seed}}.json"),
     log:
         f"{RUN}/logs/downstream/coco_instances/{{backbone}}/seed-{{seed}}.log",
     benchmark:
@@ -151,9 +153,9 @@ use rule evaluate_voc_detection as evaluate_coco_instances with:
         backbone=backbone_names("coco_instances"),
         seed=r"\d+",
     params:
-        config=CONFIG.only_evaluation("coco_instances"),
+        config=given(CONFIG.only_evaluation("coco_instances")),
         version=VERSIONS["evaluate-coco-instances"],
-        datasets=CONFIG.downstream.datasets,
+        datasets=given(CONFIG.downstream.datasets),
         evaluation="coco-instances",
         backbone=backbone_option("coco_instances"),
         work=f"{RUN}/work",

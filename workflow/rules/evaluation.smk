@@ -22,7 +22,7 @@ rule probe:
             "seed", "shards", "bootstrap"
         ),
         version=VERSIONS["bootstrap"],
-        images=IMAGES,
+        images=given(IMAGES),
         limit=CONFIG.quality.images,
     shell:
         "cyborgs bootstrap --config {params.config:q} --round {wildcards.round}"
@@ -34,7 +34,7 @@ rule probe:
 rule quality_fixed:
     input:
         index=INDEX,
-        annotations=ANNOTATIONS or [],
+        annotations=watched(ANNOTATIONS),
         masks=rules.probe.output,
     output:
         f"{RUN}/quality/k-{{k}}/round-{{round}}.json",
@@ -44,15 +44,16 @@ rule quality_fixed:
         ENVIRONMENT
     params:
         version=VERSIONS["quality"],
+        annotations=given(ANNOTATIONS),
     shell:
         "cyborgs masks quality {input.masks:q} --index {input.index:q}"
-        " --annotations {input.annotations:q} --out {output:q} > {log:q} 2>&1"
+        " --annotations {params.annotations:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule quality_made:
     input:
         index=INDEX,
-        annotations=ANNOTATIONS or [],
+        annotations=watched(ANNOTATIONS),
         masks=lambda wildcards: shards_of(int(wildcards.round)),
     output:
         f"{RUN}/quality/made/round-{{round}}.json",
@@ -62,10 +63,11 @@ rule quality_made:
         ENVIRONMENT
     params:
         version=VERSIONS["quality"],
+        annotations=given(ANNOTATIONS),
         masks=lambda wildcards: shard_pattern(int(wildcards.round)),
     shell:
         "cyborgs masks quality {params.masks:q} --index {input.index:q}"
-        " --annotations {input.annotations:q} --out {output:q} > {log:q} 2>&1"
+        " --annotations {params.annotations:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule quality_table:

@@ -1,5 +1,9 @@
 # Round 0 (the seed), then training and masks in turn; at the end, the backbone.
 #
+# Outputs that take long are `update`: Snakemake would remove them before it starts a job again that
+# it did not see end, and a job that outlived it may have finished them.  The command keeps what is
+# whole and made from the present inputs, and makes everything else anew.
+#
 # What may change without changing a result (device, processes, threads, workers), or changes none
 # that is there (what to do with a bad image), is a resource, not a param: it reruns nothing.  What
 # a job cost (wall and processor time, memory) is left under cost/ by Snakemake, the figures of each
@@ -14,7 +18,7 @@ rule seed_state:
     conda:
         ENVIRONMENT
     params:
-        config=CONFIG.only("seed", "model"),
+        config=given(CONFIG.only("seed", "model")),
         version=VERSIONS["seed-state"],
     shell:
         "cyborgs seed state --config {params.config:q} --out {output:q} > {log:q} 2>&1"
@@ -25,8 +29,12 @@ if CONFIG.seed_masks.kind != "features":
     rule seed_masks:
         input:
             index=INDEX,
-            annotations=ANNOTATIONS if CONFIG.seed_masks.kind == "ground-truth" else [],
-            given=GIVEN_MASKS,
+            annotations=(
+                watched(ANNOTATIONS)
+                if CONFIG.seed_masks.kind == "ground-truth"
+                else []
+            ),
+            given=watched(*GIVEN_MASKS),
         output:
             f"{RUN}/masks/round-00/shard-{{shard}}-of-{CONFIG.shards:04d}.h5",
         log:
@@ -38,17 +46,17 @@ if CONFIG.seed_masks.kind != "features":
         resources:
             bad_image=CONFIG.data.on_bad_image,
         params:
-            config=CONFIG.only("seed", "shards", "seed_masks", "bootstrap.group"),
+            config=given(CONFIG.only("seed", "shards", "seed_masks", "bootstrap.group")),
             version=VERSIONS["seed-masks"],
-            images=IMAGES,
-            annotations=(
-                f"--annotations {ANNOTATIONS}"
+            images=given(IMAGES),
+            annotations=given(
+                ["--annotations", ANNOTATIONS]
                 if CONFIG.seed_masks.kind == "ground-truth"
-                else ""
+                else []
             ),
         shell:
             "cyborgs seed masks --config {params.config:q} --images {params.images:q}"
-            " --index {input.index:q} {params.annotations} --shard {wildcards.shard}"
+            " --index {input.index:q} {params.annotations:q} --shard {wildcards.shard}"
             " --on-bad-image {resources.bad_image} --out {output:q} > {log:q} 2>&1"
 
 
@@ -58,7 +66,7 @@ rule pretrain:
         state=lambda wildcards: state_of(int(wildcards.round) - 1),
         masks=lambda wildcards: shards_of(int(wildcards.round) - 1),
     output:
-        f"{RUN}/states/round-{{round}}.pt",
+        update(f"{RUN}/states/round-{{round}}.pt"),
     log:
         f"{RUN}/logs/pretrain/round-{{round}}.log",
     benchmark:
@@ -81,18 +89,19 @@ rule pretrain:
             "seed", "model", "views", "pretrain"
         ),
         version=VERSIONS["pretrain"],
-        images=IMAGES,
+        images=given(IMAGES),
         masks=lambda wildcards: shard_pattern(int(wildcards.round) - 1),
         work=f"{RUN}/work",
         metrics=lambda wildcards: f"{RUN}/metrics/round-{wildcards.round}.jsonl",
     shell:
-        "cyborgs pretrain --config {params.config:q} --round {wildcards.round}"
+        KEEP_LOG
+        + "cyborgs pretrain --config {params.config:q} --round {wildcards.round}"
         " --images {params.images:q} --index {input.index:q} --state {input.state:q}"
         " --masks {params.masks:q} --out {output:q} --work {params.work:q}"
         " --metrics {params.metrics:q}"
         " {resources.compute} {resources.processes}"
         " --workers {resources.workers} {resources.compiled}"
-        " {resources.minutes} > {log:q} 2>&1"
+        " {resources.minutes} >> {log:q} 2>&1"
 
 
 rule bootstrap:
@@ -100,7 +109,7 @@ rule bootstrap:
         index=INDEX,
         state=f"{RUN}/states/round-{{round}}.pt",
     output:
-        f"{RUN}/masks/round-{{round}}/shard-{{shard}}-of-{CONFIG.shards:04d}.h5",
+        update(f"{RUN}/masks/round-{{round}}/shard-{{shard}}-of-{CONFIG.shards:04d}.h5"),
     log:
         f"{RUN}/logs/bootstrap/round-{{round}}/shard-{{shard}}.log",
     benchmark:
@@ -115,9 +124,9 @@ rule bootstrap:
         compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
         bad_image=CONFIG.data.on_bad_image,
     params:
-        config=CONFIG.only("seed", "shards", "bootstrap"),
+        config=given(CONFIG.only("seed", "shards", "bootstrap")),
         version=VERSIONS["bootstrap"],
-        images=IMAGES,
+        images=given(IMAGES),
     shell:
         "cyborgs bootstrap --config {params.config:q} --round {wildcards.round}"
         " --images {params.images:q} --index {input.index:q} --state {input.state:q}"
