@@ -1,35 +1,33 @@
 """Ground truth: the instances that a COCO instances JSON gives for an image.
 
-The format is described at https://cocodataset.org/#format-data; masks are decoded by
-pycocotools.
+Masks are decoded by pycocotools.
 """
 
 import contextlib
 import io
-import json
-from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
 
+from cyborgs.data.boxes import edges_of
+from cyborgs.data.coco import read_coco, with_slashes
 from cyborgs.data.decoding import Entry, upright
 from cyborgs.data.index import Index
+from cyborgs.data.outlines import Outline, brief, shown
 from cyborgs.errors import InputError
-from cyborgs.files import require_file
 from cyborgs.seeding import generator
 
-# Keys an entry of each list must have, and the types of their values.
-_REQUIRED: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "images": {"id": (int, str), "file_name": str, "height": int, "width": int},
-    "annotations": {"id": int, "image_id": (int, str), "category_id": int},
-    "categories": {"id": int},
-}
+# pycocotools leaves out what is larger, in pixels.
+_LARGEST_AREA = 10**10
+
+# Share of objects whose outlines may enclose no pixel before scoring asks what they are.
+_EMPTY = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +66,8 @@ class Instances:
         """
         if (self.categories < 1).any():
             raise InputError(
-                f"annotations: category id {self.categories.min()} cannot be told from "
-                "background; number the categories from 1"
+                f"category id {self.categories.min()} cannot be told from background; number the "
+                "categories from 1"
             )
         lookup = np.concatenate([[0], self.categories]).astype(np.int32)
         return lookup[self.label_map()]
@@ -79,47 +77,51 @@ class GroundTruth:
     """The annotations of a set of images, from a COCO instances JSON.
 
     An image goes by its ``file_name``: its path below the images folder, with ``/`` between
-    folders.
+    folders; with ``\\`` between them, it is found by either.
 
     Raises:
-        InputError: the file is missing, is not JSON, lacks one of the lists ``images``,
-            ``annotations`` and ``categories``, has an entry without one of the keys that are
-            read, or gives two images one name or one id.
+        InputError: the file cannot be used, as `read_coco` has it.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        dataset = _read(path)
-        for key in ("file_name", "id"):
-            _require_unique(path, key, [image[key] for image in dataset["images"]])
-        self._ids = {image["file_name"]: image["id"] for image in dataset["images"]}
-        self._coco = COCO()
-        self._coco.dataset = dataset
-        # It reports its progress on standard output.
-        with contextlib.redirect_stdout(io.StringIO()):
-            self._coco.createIndex()
+        self._file = read_coco(path)
+        self._named = dict(self._file.images)
+        for name, image in self._file.images.items():
+            if "\\" in name:
+                self._named.setdefault(with_slashes(name), image)
 
     @property
     def names(self) -> Set[str]:
-        """Names of the images that the annotations know."""
-        return self._ids.keys()
+        """Names of the images that the annotations know, as the file has them."""
+        return self._file.images.keys()
 
     @property
     def categories(self) -> list[dict[str, Any]]:
-        """The categories, as the file gives them."""
-        return list(self._coco.dataset["categories"])
+        """The categories, as the file gives them; their ids are whole numbers, each its own."""
+        return list(self._file.categories)
+
+    @property
+    def numbered(self) -> bool:
+        """Whether each annotation has a positive whole number of its own for an id."""
+        return self._file.numbered
+
+    @property
+    def orphaned(self) -> list[str]:
+        """Annotations whose ``image_id`` is that of no image, as messages name them."""
+        return [self._file.label(place) for place in self._file.orphaned]
 
     def image_id(self, name: str) -> int | str:
         """The id of an image.  Raises `KeyError` where the annotations do not know it."""
-        return self._ids[name]
+        identity: int | str = self._named[name]["id"]
+        return identity
 
     def size(self, name: str) -> tuple[int, int]:
         """Height and width that the file gives an image."""
-        image = self._coco.imgs[self._ids[name]]
+        image = self._named[name]
         return image["height"], image["width"]
 
     def __contains__(self, name: str) -> bool:
-        return name in self._ids
+        return name in self._named
 
     def instances(self, entry: Entry) -> Instances:
         """The instances of an image, in the order of their annotation ids.
@@ -140,7 +142,7 @@ class GroundTruth:
         masks: list[NDArray[np.bool_]] = []
         categories: list[int] = []
         crowd = np.zeros((entry.height, entry.width), dtype=bool)
-        for annotation, mask in self.annotated(entry):
+        for annotation, _, mask in self.annotated(entry):
             if annotation.get("iscrowd", 0):
                 crowd |= mask
             elif mask.any():
@@ -155,8 +157,10 @@ class GroundTruth:
             ignore=crowd & ~stacked.any(axis=0),
         )
 
-    def annotated(self, entry: Entry) -> Iterator[tuple[dict[str, Any], NDArray[np.bool_]]]:
-        """Each annotation of an image, in the order of their ids, and its mask.
+    def annotated(
+        self, entry: Entry
+    ) -> Iterator[tuple[dict[str, Any], Outline, NDArray[np.bool_]]]:
+        """Each annotation of an image, in the order of their ids, its outline and its mask.
 
         Masks are bool ``(height, width)``, upright; crowd regions are among them.  Raises as
         `instances` does.
@@ -168,106 +172,115 @@ class GroundTruth:
             orientation, height, width = entry.orientation, width, height
         if size != (height, width):
             raise InputError(
-                f"annotations {self._path}: image {name} has {size[0]} x {size[1]} pixels "
-                f"(height x width) there, but its file has {height} x {width}; use the "
+                f"annotations {self._file.path}: image {shown(name)} has {size[0]} x {size[1]} "
+                f"pixels (height x width) there, but its file has {height} x {width}; use the "
                 "annotations of these very images"
             )
         for annotation, outline in zip(self.raw(name), self.outlines(name), strict=True):
-            yield annotation, upright(outline.mask(), orientation)
+            yield annotation, outline, upright(outline.mask(), orientation)
 
     def raw(self, name: str) -> list[dict[str, Any]]:
-        """The annotations of an image as the file has them, in the order of their ids."""
-        # Asked for with a default: the index would remember every image it is asked about.
-        return sorted(self._coco.imgToAnns.get(self._ids[name], []), key=lambda a: a["id"])
+        """The annotations of an image, in the order of their ids.
 
-    def outlines(self, name: str) -> tuple["Outline", ...]:
-        """The masks of an image's annotations, in the order of their ids, not decoded yet."""
+        As the file has them, but that ``image_id``, ``category_id`` and ``iscrowd`` are whole
+        numbers (an image's id may be text).  Those without an id come last; they, and those of
+        equal ids, are in the file's order.
+        """
+        return [self._file.annotations[place] for place in self._places(name)]
+
+    def outlines(self, name: str) -> tuple[Outline, ...]:
+        """The masks of an image's annotations, in the order of `raw`, not decoded yet."""
         size = self.size(name)
         return tuple(
-            Outline(self._path, name, annotation["id"], annotation.get("segmentation"), *size)
-            for annotation in self.raw(name)
+            Outline(
+                self._file.path,
+                name,
+                self._file.label(place),
+                self._file.annotations[place].get("segmentation"),
+                *size,
+            )
+            for place in self._places(name)
         )
 
+    def _places(self, name: str) -> list[int]:
+        return self._file.of_image[self.image_id(name)]
+
     def for_scoring(self) -> COCO:
-        """The file as pycocotools scores against it, which asks for more than this class, and
-        changes what it is given.
+        """The annotations as pycocotools scores against them.
 
-        Areas and crowd marks that are missing are added; masks are run lengths.  Annotations of
-        images that the file does not have are left out.
+        It asks for more than this class, and finds objects by their ids, of which 0 means that
+        nothing was found: they are numbered from 1.  Areas that are missing are those of the
+        masks, which are run lengths.  Annotations of images that the file does not have are left
+        out.
 
-        Raises `InputError` where a mask cannot be decoded, or an area is no number.
+        Raises `InputError` where a mask cannot be decoded, a box lies outside of its image, an
+        area is no number of pixels, or most objects would have no pixel.
         """
-        copy = COCO()
-        completed = [a for name in self._ids for a in self._completed(name)]
-        copy.dataset = {**self._coco.dataset, "annotations": completed}
-        with contextlib.redirect_stdout(io.StringIO()):
-            copy.createIndex()
-        return copy
-
-    def _completed(self, name: str) -> Iterator[dict[str, Any]]:
-        for annotation, outline in zip(self.raw(name), self.outlines(name), strict=True):
-            runs = outline.run_lengths()
-            area = annotation.get("area", run_lengths.area(runs))
-            if not isinstance(area, int | float | np.integer):
-                raise InputError(
-                    f"annotations {self._path}: 'area' of annotation {annotation['id']} is "
-                    f"{area!r}; give a number of pixels, or leave it out"
+        found: list[dict[str, Any]] = []
+        objects = empty = 0
+        largest = pixels = 0.0
+        for name in self.names:
+            for annotation, outline in zip(self.raw(name), self.outlines(name), strict=True):
+                code = outline.run_lengths()
+                drawn = int(run_lengths.area(code))
+                area = self._area(annotation, outline, drawn)
+                if annotation.get("area") is not None:
+                    largest, pixels = max(largest, area), max(pixels, drawn)
+                if not annotation.get("iscrowd", 0):
+                    objects += 1
+                    empty += drawn == 0
+                found.append(
+                    {
+                        "id": len(found) + 1,
+                        "image_id": annotation["image_id"],
+                        "category_id": annotation["category_id"],
+                        "iscrowd": annotation.get("iscrowd", 0),
+                        "area": area,
+                        "bbox": self._bbox(annotation, outline),
+                        "segmentation": code,
+                    }
                 )
-            yield {"iscrowd": 0, **annotation, "area": float(area), "segmentation": runs}
-
-
-@dataclass(frozen=True)
-class Outline:
-    """The mask of an annotation, as a COCO JSON gives it.
-
-    Attributes:
-        path: of the JSON.
-        image: name of the image.
-        annotation: id of the annotation.
-        segmentation: polygons or run lengths, not checked.
-        height, width: of the image, in pixels.
-    """
-
-    path: Path
-    image: str
-    annotation: int
-    segmentation: Any
-    height: int
-    width: int
-
-    def mask(self) -> NDArray[np.bool_]:
-        """Bool ``(height, width)``; all false where polygons enclose nothing.
-
-        Raises `InputError` where it cannot be decoded.
-        """
-        return np.asarray(run_lengths.decode(self.run_lengths()), dtype=bool)
-
-    def run_lengths(self) -> dict[str, Any]:
-        """As pycocotools has them, compressed.  Raises `InputError` where it cannot be decoded."""
-        try:
-            return self._encoded()
-        except Exception as error:  # pycocotools raises Exception itself, among many others
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+        if empty > _EMPTY * objects:
             raise InputError(
-                f"annotations {self.path}: segmentation of annotation {self.annotation}, image "
-                f"{self.image}, cannot be decoded ({reason}); give polygons, or run lengths of "
-                f"{self.height} x {self.width} pixels"
-            ) from None
+                f"annotations {self._file.path}: the outlines of {empty} of {objects} objects "
+                "enclose no pixel; masks cannot be scored with these annotations"
+            )
+        if largest <= 1 < pixels:
+            raise InputError(
+                f"annotations {self._file.path}: no 'area' is larger than {largest:g}, but masks "
+                f"have up to {pixels:g} pixels; give numbers of pixels, or leave them out"
+            )
+        scored = COCO()
+        scored.dataset = {
+            "images": list(self._file.images.values()),
+            "annotations": found,
+            "categories": self._file.categories,
+        }
+        # It reports its progress on standard output.
+        with contextlib.redirect_stdout(io.StringIO()):
+            scored.createIndex()
+        return scored
 
-    def _encoded(self) -> dict[str, Any]:
-        size = self.height, self.width
-        if self.segmentation is None:
-            raise ValueError("it is missing")
-        if isinstance(self.segmentation, list):
-            # Fewer than three points enclose nothing; pycocotools fails on some of them, and
-            # on an empty list.
-            polygons = [polygon for polygon in self.segmentation if len(polygon) >= 6]
-            if polygons:
-                return dict(run_lengths.merge(run_lengths.frPyObjects(polygons, *size)))
-            runs = [self.height * self.width]
-        else:
-            runs = _runs(self.segmentation, *size)
-        return dict(run_lengths.frPyObjects({"size": list(size), "counts": runs}, *size))
+    def _area(self, annotation: dict[str, Any], outline: Outline, drawn: int) -> float:
+        area = annotation.get("area")
+        if area is None:
+            return float(drawn)
+        if type(area) in (int, float) and 0 <= area <= _LARGEST_AREA:
+            return float(area)
+        raise InputError(
+            f"annotations {self._file.path}: 'area' of {outline.annotation} is {brief(area)}; "
+            "give a number of pixels, or leave it out"
+        )
+
+    def _bbox(self, annotation: dict[str, Any], outline: Outline) -> list[float]:
+        bbox: list[float] = annotation.get("bbox")  # type: ignore[assignment]
+        try:
+            edges_of(bbox, outline.height, outline.width)
+        except ValueError as error:
+            raise InputError(
+                f"annotations {self._file.path}: {outline.annotation}: {error}"
+            ) from None
+        return bbox
 
 
 def draw_annotated(index: Index, truth: GroundTruth, most: int, purpose: str) -> NDArray[np.int64]:
@@ -277,78 +290,3 @@ def draw_annotated(index: Index, truth: GroundTruth, most: int, purpose: str) ->
     """
     annotated = np.array([p for p in range(len(index)) if index[p].name in truth], np.int64)
     return np.sort(generator(0, purpose).permutation(annotated)[:most])
-
-
-def _runs(segmentation: dict[str, Any], height: int, width: int) -> list[int]:
-    """Run lengths, not compressed.
-
-    Raises `ValueError` where they do not cover an image of this size exactly: pycocotools leaves
-    memory unset where they end early.
-    """
-    counts = segmentation["counts"]
-    runs: list[int] = counts if isinstance(counts, list) else _decompress(counts)
-    if list(segmentation["size"]) != [height, width]:
-        raise ValueError(f"run lengths of size {segmentation['size']}")
-    if sum(runs) != height * width or min(runs) < 0:
-        raise ValueError(f"run lengths cover {sum(runs)} pixels")
-    return runs
-
-
-def _decompress(counts: str) -> list[int]:
-    """Run lengths from their compressed form (pycocotools, maskApi.c, rleFrString).
-
-    Each is a signed number of 5 bits a character, lowest first: bit 5 is set where another
-    character follows, bit 4 of the last one is the sign.  From the fourth on they are
-    differences to the run length two before.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for character in counts.encode("ascii"):
-        code = character - 48
-        value |= (code & 0x1F) << shift
-        shift += 5
-        if code & 0x20:
-            continue
-        if code & 0x10:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    return runs
-
-
-def _read(path: Path) -> dict[str, Any]:
-    require_file(path, "annotations")
-    try:
-        dataset: dict[str, Any] = json.loads(path.read_bytes(), parse_constant=_refuse)
-    except OSError as error:
-        raise InputError(f"annotations {path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"annotations {path} is not JSON ({error}); give a COCO instances JSON"
-        ) from None
-    for key, required in _REQUIRED.items():
-        entries = dataset.get(key) if isinstance(dataset, dict) else None
-        if not isinstance(entries, list):
-            raise InputError(f"annotations {path} has no list '{key}'; give a COCO instances JSON")
-        for number, entry in enumerate(entries):
-            for name, kind in required.items():
-                if not isinstance(entry, dict) or not isinstance(entry.get(name), kind):
-                    raise InputError(
-                        f"annotations {path}: '{name}' of {key}[{number}] is missing or of the "
-                        "wrong type; give a COCO instances JSON"
-                    )
-    return dataset
-
-
-def _refuse(constant: str) -> NoReturn:
-    # Python's reader lets NaN and Infinity pass; the polygon decoder never returns from them.
-    raise ValueError(f"{constant} is not a number")
-
-
-def _require_unique(path: Path, key: str, values: list[Any]) -> None:
-    again = [value for value, times in Counter(values).items() if times > 1]
-    if again:
-        raise InputError(
-            f"annotations {path}: {len(again)} values of '{key}' stand for more than one image, "
-            f"{again[0]} among them; keep one entry an image"
-        )

@@ -1,7 +1,7 @@
 """Images with boxes and masks of objects: what detectors are trained and scored on."""
 
 import hashlib
-import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from cyborgs.data.annotations import GroundTruth, Outline
+from cyborgs.data.annotations import GroundTruth
+from cyborgs.data.boxes import edges_of, require_agreement
+from cyborgs.data.coco import with_slashes
 from cyborgs.data.decoding import read_pixels, size_of
+from cyborgs.data.outlines import Outline, brief, shown
 from cyborgs.data.packed import Packed
 from cyborgs.errors import InputError
-from cyborgs.files import require_file, sha256
+from cyborgs.files import sha256
 from cyborgs.seeding import generator
 
 Masks = NDArray[np.bool_]
@@ -50,11 +53,21 @@ class Annotated:
     def check(self) -> None:
         """Find what training or scoring would find, but for pixels that cannot be decoded.
 
-        Raises `InputError` where the annotations are of another image, or a mask cannot be read.
+        Raises `InputError` where the annotations are of another image, or a mask cannot be read,
+        or is not where its box is.
         """
         self.require_fit(size_of(self.path))
-        for outline in self.outlines or ():
-            outline.run_lengths()
+        if self.outlines is None:
+            return
+        for box, outline in zip(self.boxes.tolist(), self.outlines, strict=True):
+            edges = outline.edges()
+            try:
+                require_agreement(box, edges, outline.height, outline.width)
+            except ValueError as error:
+                raise InputError(
+                    f"annotations {outline.path}: {outline.annotation}, image "
+                    f"{shown(outline.image)}: {error}"
+                ) from None
 
     def require_fit(self, size: tuple[int, ...]) -> None:
         """Compare the image's height and width with those that its annotations take for granted.
@@ -69,8 +82,8 @@ class Annotated:
         else:
             return
         raise InputError(
-            f"image {self.path} has {size[0]} x {size[1]} pixels (height x width, upright), "
-            f"{told}; use the annotations of these very images"
+            f"image {shown(str(self.path))} has {size[0]} x {size[1]} pixels "
+            f"(height x width, upright), {told}; use the annotations of these very images"
         )
 
 
@@ -94,66 +107,85 @@ class DetectionSet:
 def coco_objects(images: Path, annotations: Path) -> DetectionSet:
     """The annotated objects of a COCO instances JSON, all of whose images must be there.
 
-    Raises `InputError` where a file is missing or damaged, or a box lies outside of its image.
-    Masks are decoded when they are asked for.
+    Raises `InputError` where a file is missing or damaged, a box is missing or lies outside of its
+    image, an annotation has no mask, or two categories have one name.  Masks are decoded when they
+    are asked for, and held against the boxes by `Annotated.check`.
     """
     truth = GroundTruth(annotations)
-    classes = tuple(str(c.get("name", c["id"])) for c in truth.categories)
+    classes = _classes(truth, annotations)
     found = Packed(_coco_images(truth, images, annotations))
     digest = hashlib.sha256(sha256(annotations).encode())
     for name in sorted(truth.names):
-        digest.update(str((images / name).stat().st_size).encode())
+        digest.update(str(_file_of(images, name).stat().st_size).encode())
     return DetectionSet(found, classes, digest.hexdigest(), truth)
+
+
+def _file_of(images: Path, name: str) -> Path:
+    """The file of an image, whose name may have folders as Windows writes them."""
+    if "\\" in name and not os.path.isfile(images / name):
+        name = with_slashes(name)
+    return images / name
+
+
+def _classes(truth: GroundTruth, annotations: Path) -> tuple[str, ...]:
+    """Names of the categories, in their order: results go by them."""
+    ids: dict[str, int] = {}
+    for category in truth.categories:
+        name = category.get("name")
+        if name is None:
+            name = category["id"]
+        if type(name) not in (str, int):
+            raise InputError(
+                f"annotations {annotations}: 'name' of category {category['id']} is {brief(name)}; "
+                "give its name"
+            )
+        if str(name) in ids:
+            raise InputError(
+                f"annotations {annotations}: categories {ids[str(name)]} and {category['id']} are "
+                f"both named {brief(name)}; give each its own name"
+            )
+        ids[str(name)] = category["id"]
+    return tuple(ids)
 
 
 def _coco_images(truth: GroundTruth, images: Path, annotations: Path) -> Iterator[Annotated]:
     numbers = {c["id"]: number for number, c in enumerate(truth.categories, start=1)}
     for name in sorted(truth.names):
-        path = require_file(images / name, f"image (of {annotations})")
-        boxes, labels, ignored = [], [], []
-        for annotation in truth.raw(name):
-            label = numbers.get(annotation["category_id"])
-            box = _box(annotation.get("bbox"), *truth.size(name))
-            if label is None or box is None:
-                raise InputError(
-                    f"annotations {annotations}: annotation {annotation['id']} has no 'bbox' of "
-                    "four numbers in its image, or a category that 'categories' does not have"
-                )
-            if not isinstance(annotation.get("segmentation"), list | dict):
-                raise InputError(
-                    f"annotations {annotations}: annotation {annotation['id']} has no "
-                    "'segmentation'; give polygons, or run lengths"
-                )
-            boxes.append(box)
-            labels.append(label)
-            ignored.append(bool(annotation.get("iscrowd", 0)))
-        identity = truth.image_id(name)
+        path = _file_of(images, name)
+        if not (os.path.isfile(path) and os.access(path, os.R_OK)):
+            raise InputError(
+                f"image (of {annotations}) {images}/{shown(name)} does not exist or cannot be read"
+            )
+        identity, size, outlines = truth.image_id(name), truth.size(name), truth.outlines(name)
         if not isinstance(identity, int):
             raise InputError(
-                f"annotations {annotations}: the id of image {name} is {identity!r}; number the "
-                "images"
+                f"annotations {annotations}: the id of image {shown(name)} is {brief(identity)}; "
+                "number the images"
             )
+        boxes, labels, ignored = [], [], []
+        for annotation, outline in zip(truth.raw(name), outlines, strict=True):
+            try:
+                boxes.append(edges_of(annotation.get("bbox"), *size))
+            except ValueError as error:
+                raise InputError(
+                    f"annotations {annotations}: {outline.annotation}: {error}"
+                ) from None
+            if not isinstance(outline.segmentation, list | dict):
+                raise InputError(
+                    f"annotations {annotations}: {outline.annotation} has no 'segmentation'; give "
+                    "polygons, or run lengths"
+                )
+            labels.append(numbers[annotation["category_id"]])
+            ignored.append(bool(annotation.get("iscrowd", 0)))
         yield Annotated(
             path=path,
             identity=identity,
             boxes=np.array(boxes, np.float32).reshape(-1, 4),
             labels=np.array(labels, np.int64),
             ignored=np.array(ignored, bool),
-            size=truth.size(name),
-            outlines=truth.outlines(name),
+            size=size,
+            outlines=outlines,
         )
-
-
-def _box(bbox: Any, height: int, width: int) -> tuple[float, float, float, float] | None:
-    """Edges of COCO's ``bbox``; None where it is none, or lies outside of its image."""
-    if not isinstance(bbox, list) or len(bbox) != 4:
-        return None
-    if not all(isinstance(value, int | float) and math.isfinite(value) for value in bbox):
-        return None
-    left, top, right, bottom = bbox[0], bbox[1], bbox[0] + bbox[2], bbox[1] + bbox[3]
-    # Coordinates are rounded; a pixel more or less is no other image's box.
-    inside = min(left, top) >= -1 and right <= width + 1 and bottom <= height + 1
-    return (left, top, right, bottom) if inside else None
 
 
 class TrainingExamples(Dataset[Example | InputError]):

@@ -36,7 +36,7 @@ from cyborgs.evaluation.detectors import (
 from cyborgs.evaluation.linear import LinearClassifier
 from cyborgs.hardware import autocast
 from cyborgs.models.backbones import Backbone
-from cyborgs.progress import track
+from cyborgs.progress import say, track
 from cyborgs.training.finetune import Recipe, moved
 from cyborgs.training.schedule import learning_rate
 
@@ -184,6 +184,13 @@ def coco_instances(config: Downstream, datasets: Path) -> Task:
         raise InputError(
             f"{coco / 'annotations'}: the categories of train2017 and val2017 are not the same"
         )
+    for found in (train, test):
+        assert found.truth is not None
+        if found.truth.orphaned and distributed.rank() == 0:
+            say(
+                f"coco_instances: {len(found.truth.orphaned)} annotations are of images that their "
+                f"file does not list, {found.truth.orphaned[0]} among them; they are left out"
+            )
     assert test.truth is not None
     # What scoring would find in days from now.
     test.truth.for_scoring()

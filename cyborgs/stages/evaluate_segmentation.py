@@ -48,7 +48,10 @@ def run(
     def read(position: int) -> tuple[Pixels, Labels]:
         entry = index[position]
         instances = truth.instances(entry)
-        labels = instances.category_map()
+        try:
+            labels = instances.category_map()
+        except InputError as error:
+            raise InputError(f"annotations {annotations}: image {entry.name}: {error}") from None
         labels[instances.ignore] = IGNORED
         return decode(images, entry), labels
 

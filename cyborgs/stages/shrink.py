@@ -119,7 +119,8 @@ def _is_made(origin: Path, entry: Entry, target: Path, short_side: int) -> bool:
 
 
 def _annotations(truth: GroundTruth, entries: Sequence[Entry], short_side: int) -> dict[str, Any]:
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     known = [e for e in entries if e.name in truth]
     for e in track(known, len(known), "shrink annotations", "images"):
         height, width = small_size(e.height, e.width, short_side)
@@ -127,11 +128,12 @@ def _annotations(truth: GroundTruth, entries: Sequence[Entry], short_side: int) 
         images.append(
             {"id": identity, "file_name": small_name(e.name), "height": height, "width": width}
         )
-        for annotation, mask in truth.annotated(e):
+        for annotation, _, mask in truth.annotated(e):
             code = rle.encode(np.asfortranarray(shrink_mask(mask, height, width), np.uint8))
             annotations.append(
                 {
-                    "id": annotation["id"],
+                    # Other programs find annotations by their ids.
+                    "id": annotation["id"] if truth.numbered else len(annotations) + 1,
                     "image_id": identity,
                     "category_id": annotation["category_id"],
                     "iscrowd": annotation.get("iscrowd", 0),

@@ -182,6 +182,44 @@ def test_masks_without_a_pixel_are_left_out(tmp_path: Path) -> None:
     assert found.categories.tolist() == [2]
 
 
+def test_windows_writes_names_otherwise(tmp_path: Path) -> None:
+    """An image is found by either name; a file may be called so itself."""
+    own = annotation(1, [rectangle(1, 1, 4, 4)])
+    truth = load(tmp_path, dataset(own, name=".\\a\\b.jpg"))
+    for name in ("a/b.jpg", ".\\a\\b.jpg"):
+        assert name in truth
+        assert len(truth.instances(Entry(name, H, W, 1, 0)).masks) == 1
+    assert set(truth.names) == {".\\a\\b.jpg", "bare.jpg"}
+    # Where another image has that name, it is that one's.
+    content = dataset(own)
+    content["images"][1]["file_name"] = "a\\b.jpg"
+    truth = load(tmp_path, content)
+    assert len(truth.instances(Entry("a/b.jpg", H, W, 1, 0)).masks) == 1
+    assert len(truth.instances(Entry("a\\b.jpg", H, W, 1, 0)).masks) == 0
+
+
+@pytest.mark.parametrize("ids", [[5, 5, 5], [None] * 3, ["x", 2.5, True], [0, 0, 0]])
+def test_no_instance_is_lost_by_its_id(tmp_path: Path, ids: list[Any]) -> None:
+    """Of equal ids, and without, they are in the file's order."""
+    blocks = [(0, 0, 3, 3), (5, 5, 8, 8), (2, 2, 9, 9)]
+    own = [annotation(i, [rectangle(*b)]) for i, b in zip(ids, blocks, strict=True)]
+    np.testing.assert_array_equal(instances(tmp_path, *own).masks, [block(*b) for b in blocks])
+
+
+def test_crowds_written_as_text(tmp_path: Path) -> None:
+    own = [annotation(n, [rectangle(n, n, n + 3, n + 3)]) | {"iscrowd": "0"} for n in range(3)]
+    own[1]["iscrowd"] = "1"
+    found = instances(tmp_path, *own)
+    np.testing.assert_array_equal(found.masks, [block(0, 0, 3, 3), block(2, 2, 5, 5)])
+    assert found.ignore.any()
+
+
+def test_a_message_names_an_annotation_whose_id_is_not_its_own(tmp_path: Path) -> None:
+    truth = load(tmp_path, dataset(annotation(4, []), annotation(4, [[None] * 6])))
+    with pytest.raises(InputError, match=r"of annotation 4 \(annotations\[1\]\), image a/b.jpg"):
+        truth.instances(Entry("a/b.jpg", H, W, 1, 0))
+
+
 def test_an_image_without_annotations(tmp_path: Path) -> None:
     truth = load(tmp_path, dataset(annotation(1, [rectangle(1, 1, 4, 4)])))
     found = truth.instances(Entry("bare.jpg", H, W, 1, 0))
@@ -306,7 +344,7 @@ def test_duplicated_names_are_named(tmp_path: Path) -> None:
     [
         None,
         "abc",
-        [1, 2, 3, 4, 5, 6],
+        [1, 2, 3, 4, 5, 6, 7],
         {"size": [H, W]},
         {"size": [H, W], "counts": []},
         {"size": [H, W], "counts": [60, 59]},

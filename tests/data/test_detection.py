@@ -161,6 +161,75 @@ class TestCocoObjects:
         with refused("instances.json", f"annotation {annotations['annotations'][1]['id']}"):
             coco_objects(folder, path)
 
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            # The object reaches from 20, 10 to 42, 29.
+            ({"bbox": [5, 2, 38, 28]}, None),
+            (
+                {"bbox": [1, 2, 3, 4]},
+                "image b.png: its 'bbox' reaches from 1, 2 to 4, 6 (x, y), but",
+            ),
+            ({"bbox": [20 / W, 10 / H, 22 / W, 19 / H]}, "it looks like fractions of the image"),
+            ({"segmentation": []}, "no outline is there"),
+            ({"segmentation": [[21, 11, 22, 12]]}, "no outline is there"),
+            ({"segmentation": [[0, 0, 3, 0, 3, 3]]}, "but its outline from 0, 0 to 3, 3"),
+        ],
+    )
+    def test_a_box_is_where_its_outline_is(self, change, told, coco, refused):
+        """But for the parts of an object that something hides."""
+        folder, path = coco
+        annotations = content()
+        (annotation,) = (a for a in annotations["annotations"] if a["bbox"] == [20, 10, 22, 19])
+        annotation |= {"bbox": [20, 10, 22, 19]} | change
+        write_annotations(folder, annotations)
+        image = coco_objects(folder, path).images[1]
+        assert image.path.name == "b.png"
+        if told is None:
+            image.check()
+        else:
+            with refused("instances.json", f"annotation {annotation['id']}", told):
+                image.check()
+
+    def test_two_categories_of_one_name(self, coco, refused):
+        """Figures of classes go by name."""
+        folder, path = coco
+        annotations = content()
+        annotations["categories"] = [*CATEGORIES[:2], {"id": 5, "name": "dog"}]
+        write_annotations(folder, annotations)
+        with refused("categories 9 and 5 are both named", "dog"):
+            coco_objects(folder, path)
+
+    @pytest.mark.parametrize("name", [True, [], {}, 1.5])
+    def test_a_name_of_a_category_that_is_none(self, name, coco, refused):
+        folder, path = coco
+        annotations = content()
+        annotations["categories"] = [{"id": 9, "name": name}, *CATEGORIES[1:]]
+        write_annotations(folder, annotations)
+        with refused("'name' of category 9 is"):
+            coco_objects(folder, path)
+
+    def test_names_as_windows_writes_them(self, coco):
+        folder, path = coco
+        expected = coco_objects(folder, path)
+        annotations = content()
+        for entry in annotations["images"]:
+            entry["file_name"] = ".\\" + entry["file_name"].replace("/", "\\")
+        write_annotations(folder, annotations)
+        found = coco_objects(folder, path)
+        assert {i.path for i in found.images} == {i.path for i in expected.images}
+        for image in found.images:
+            image.check()
+
+    @pytest.mark.parametrize("name", ["x" * 3000, "a\nb.png", "a\0.png", "\ud800.png"])
+    def test_names_that_no_file_can_have(self, name, coco, refused):
+        folder, path = coco
+        annotations = content()
+        annotations["images"][0]["file_name"] = name
+        write_annotations(folder, annotations)
+        with refused("image (of", "does not exist"):
+            coco_objects(folder, path)
+
     def test_a_box_that_is_out_by_rounding_is_none(self, coco):
         folder, path = coco
         annotations = content()

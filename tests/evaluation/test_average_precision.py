@@ -3,11 +3,15 @@
 import contextlib
 import io
 import json
+import tempfile
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -17,6 +21,7 @@ from cyborgs.errors import InputError
 from cyborgs.evaluation.average_precision import Detections, coco_ap, iou, voc_ap, voc_class_ap
 
 H, W = 60, 80
+REAL = Path(__file__).resolve().parents[2].parent / "shared/data/coco"
 COCO_NAMES = ("ap", "ap50", "ap75", "mask_ap", "mask_ap50", "mask_ap75")
 VOC_NAMES = ("voc_ap", "voc_ap50", "voc_ap75")
 
@@ -397,6 +402,23 @@ def by_pycocotools(folder, results, kind, categories=None, figures=slice(3)):
     return list(evaluation.stats[figures])
 
 
+def perfect_detections(images):
+    """Of each object that counts, its own box and mask."""
+    return [
+        Detections(
+            boxes=image.boxes[~image.ignored],
+            scores=np.full((~image.ignored).sum(), 0.9),
+            labels=image.labels[~image.ignored],
+            masks=[
+                outline.run_lengths()
+                for outline, ignored in zip(image.outlines, image.ignored, strict=True)
+                if not ignored
+            ],
+        )
+        for image in images.images
+    ]
+
+
 def decoded(images):
     return [outline.mask() for image in images.images for outline in image.outlines]
 
@@ -475,9 +497,101 @@ class TestCoco:
         images = coco_objects(*write_coco(tmp_path, content))
         assert coco_figures(images, as_detections(images, results)) == expected
 
+    @settings(max_examples=25, deadline=None, derandomize=True)
+    @given(st.randoms(use_true_random=False))
+    def test_ids_of_annotations_count_for_nothing(self, draw):
+        """pycocotools finds objects by their ids, and takes 0 for none."""
+        with tempfile.TemporaryDirectory() as folder:
+            content, results = random_coco(3)
+            images = coco_objects(*write_coco(Path(folder), content))
+            expected = coco_figures(images, as_detections(images, results))
+            ids = [0, 0, 1, 2, -1, -2, 7.0, "7", "x", None, 2.5, True]
+            for annotation in content["annotations"]:
+                annotation["id"] = draw.choice(ids)
+                if draw.random() < 0.1:
+                    del annotation["id"]
+            draw.shuffle(content["annotations"])
+            images = coco_objects(*write_coco(Path(folder), content))
+            assert coco_figures(images, as_detections(images, results)) == pytest.approx(expected)
+            assert coco_figures(images, perfect_detections(images)) == pytest.approx(
+                dict.fromkeys(COCO_NAMES, 1.0)
+            )
+
+    @pytest.mark.parametrize("ids", ["from 0", "from 1 in each image", "0 alone"])
+    @pytest.mark.skipif(not REAL.is_dir(), reason="no COCO images beside the repository")
+    def test_perfect_detections_of_photographs(self, ids, tmp_path):
+        content = json.loads((REAL / "annotations/instances_val2017.json").read_text())
+        of_image = Counter()
+        for number, annotation in enumerate(content["annotations"]):
+            of_image[annotation["image_id"]] += 1
+            annotation["id"] = {
+                "from 0": number,
+                "from 1 in each image": of_image[annotation["image_id"]],
+                "0 alone": 0,
+            }[ids]
+        path = tmp_path / "instances.json"
+        path.write_text(json.dumps(content))
+        images = coco_objects(REAL / "val2017", path)
+        assert len(images.images) >= 100
+        assert coco_figures(images, perfect_detections(images)) == pytest.approx(
+            dict.fromkeys(COCO_NAMES, 1.0)
+        )
+
+    @pytest.mark.parametrize("split", ["train2017", "val2017"])
+    @pytest.mark.skipif(not REAL.is_dir(), reason="no COCO images beside the repository")
+    def test_annotations_of_photographs_are_sound(self, split):
+        images = coco_objects(REAL / split, REAL / f"annotations/instances_{split}.json")
+        for image in images.images:
+            image.check()
+        images.truth.for_scoring()
+
+    @pytest.mark.parametrize("area", [None, "missing"])
+    def test_areas_that_are_missing_are_those_of_masks(self, area, tmp_path):
+        content, _ = random_coco(2)
+        expected = coco_objects(*write_coco(tmp_path, content)).truth.for_scoring()
+        for annotation in content["annotations"]:
+            annotation["area"] = area
+            if area == "missing":
+                del annotation["area"]
+        found = coco_objects(*write_coco(tmp_path, content)).truth.for_scoring()
+        assert [a["area"] for a in found.dataset["annotations"]] == [
+            a["area"] for a in expected.dataset["annotations"]
+        ]
+
+    @pytest.mark.parametrize("area", [0, 0.5, 1])
+    def test_areas_in_fractions_of_the_image(self, area, tmp_path, refused):
+        content, _ = random_coco(2)
+        for annotation in content["annotations"]:
+            annotation["area"] = area
+        images = coco_objects(*write_coco(tmp_path, content))
+        with refused("instances.json", f"no 'area' is larger than {area}"):
+            images.truth.for_scoring()
+        # One object may be small.
+        content["annotations"][0]["area"] = 25
+        coco_objects(*write_coco(tmp_path, content)).truth.for_scoring()
+
+    def test_outlines_that_enclose_no_pixel(self, tmp_path, refused):
+        """As corners of boxes do; a few slivers do so too."""
+        content, _ = random_coco(2)
+        own = [a for a in content["annotations"] if not a["iscrowd"]]
+        for number, annotation in enumerate(own):
+            x, y, width, height = annotation["bbox"]
+            annotation["segmentation"] = [[x, y, x + width, y + height]]
+            images = coco_objects(*write_coco(tmp_path, content))
+            if 10 * (number + 1) > len(own):
+                with refused(f"the outlines of {number + 1} of {len(own)} objects enclose no"):
+                    images.truth.for_scoring()
+            else:
+                images.truth.for_scoring()
+
     @pytest.mark.parametrize(
         ("change", "told"),
         [
+            ({"area": True}, "'area' of annotation 1 is true"),
+            ({"area": -1}, "'area' of annotation 1 is -1"),
+            ({"area": 10**400}, "'area' of annotation 1 is 1"),
+            # pycocotools would count it no more.
+            ({"area": 1.1e10}, "'area' of annotation 1 is 11000000000.0"),
             ({"area": "100"}, "'area' of annotation"),
             ({"segmentation": [["x"] * 6]}, "cannot be decoded"),
             ({"segmentation": {"size": [2, 2], "counts": [4]}}, "run lengths of"),

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from cyborgs.cli import main
+from cyborgs.config.downstream import Downstream
 from cyborgs.data.scenes import write_scenes
+from cyborgs.evaluation.tasks import coco_instances
 from cyborgs.stages import evaluate_trained
 from cyborgs.training.metrics import read_metrics
 from tests.evaluation.layouts import derive
@@ -243,6 +245,9 @@ def test_classes_of_one_split_alone(datasets, tmp_path, capsys):
         ({"area": "100"}, "'area' of annotation"),
         ({"segmentation": {"size": [2, 2], "counts": [4]}}, "cannot be decoded"),
         ({"segmentation": None}, "has no 'segmentation'"),
+        ({"segmentation": []}, "no outline is there"),
+        ({"bbox": [0.1, 0.1, 0.2, 0.2]}, "but its outline from"),
+        ({"iscrowd": "no"}, "'iscrowd' of annotations[0]"),
     ],
 )
 def test_what_cannot_be_scored_is_told_before_training(change, told, datasets, tmp_path, capsys):
@@ -253,8 +258,25 @@ def test_what_cannot_be_scored_is_told_before_training(change, told, datasets, t
     content["annotations"][0] |= change
     path.write_text(json.dumps(content))
     assert main(command("coco-instances", where, tmp_path / "out.json")) == 2
-    assert told in capsys.readouterr().err
-    assert not (tmp_path / "work").exists()
+    said = capsys.readouterr().err
+    assert told in said
+    assert "step" not in said
+    work = tmp_path / "work"
+    assert not work.exists() or not list(work.iterdir())
+
+
+def test_annotations_of_no_image_are_told(datasets, tmp_path, capsys):
+    """They are left out, as those of images that were not chosen."""
+    where = tmp_path / "sets"
+    shutil.copytree(datasets / "coco", where / "coco", symlinks=True)
+    path = where / "coco/annotations/instances_train2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"].append(content["annotations"][0] | {"id": 987, "image_id": 10**7})
+    path.write_text(json.dumps(content))
+    coco_instances(Downstream.model_validate(SETTINGS["downstream"]), where)
+    said = capsys.readouterr().err
+    assert "coco_instances: 1 annotations are of images that their file does not list" in said
+    assert "annotation 987 among them" in said
 
 
 @pytest.mark.parametrize("split", ["train2017", "val2017"])

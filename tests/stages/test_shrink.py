@@ -81,6 +81,26 @@ def test_ground_truth_is_scaled_in_step(tiny, tmp_path):
         assert annotation["area"] == coco.annToMask(annotation).sum()
 
 
+@pytest.mark.parametrize(
+    ("ids", "kept"), [("own", True), ("as text", True), ("again", False), ("from 0", False)]
+)
+def test_ids_of_annotations_are_kept_where_they_are_ids(tiny, tmp_path, ids, kept):
+    """Programs that read the copy find annotations by them, and lose those that are not alone."""
+    content = json.loads(tiny.annotations.read_text())
+    for number, annotation in enumerate(content["annotations"]):
+        own = annotation["id"]
+        annotation["id"] = {
+            "own": own, "as text": str(own), "again": own // 2, "from 0": number,
+        }[ids]  # fmt: skip
+    path = tmp_path / "given.json"
+    path.write_text(json.dumps(content))
+    before = sorted(int(a["id"]) for a in content["annotations"])
+    shrink.run(tiny.images, tmp_path / "out", 40, 1, annotations=path)
+    after = json.loads((tmp_path / "out/annotations.json").read_text())["annotations"]
+    expected = before if kept else list(range(1, len(before) + 1))
+    assert sorted(a["id"] for a in after) == expected
+
+
 def test_a_second_try_keeps_what_is_there(tiny, tmp_path):
     photos = shutil.copytree(tiny.images, tmp_path / "photos")
     out = tmp_path / "out/images"
