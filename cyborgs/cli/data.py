@@ -12,10 +12,20 @@ def add(commands: o.Commands) -> None:
     """Add the commands to the parser."""
     data = o.group(commands, "data", "data sets: fetch public ones, see what is in them")
 
-    c = o.command(data, "check", _check, "a page about a folder of images; status 1 if some broke")
+    c = o.command(
+        data,
+        "check",
+        _check,
+        "a page about a folder of images; status 1 if files are broken, or annotations not theirs",
+    )
     c.add_argument("images", type=Path, metavar="FOLDER", help="folder of the images")
     o.add_list(c)
-    c.add_argument("--annotations", type=Path, help="COCO instances JSON of the images")
+    c.add_argument(
+        "--annotations",
+        type=Path,
+        help="COCO instances JSON of these images, or of more or of fewer; status 1 if some fit no "
+        "image, none is of an image here, or each has names that the other lacks",
+    )
     c.add_argument("--threads", type=o.count, default=2, help="files read at a time (default 2)")
     c.add_argument("--json", action="store_true", help="print JSON, with all names")
 

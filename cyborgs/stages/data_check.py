@@ -1,6 +1,7 @@
 """``cyborgs data check``: what is in a folder of images, and what its annotations cover."""
 
 import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,12 @@ import numpy as np
 from cyborgs.ahead import in_order
 from cyborgs.config import CELL
 from cyborgs.data.annotations import GroundTruth
+from cyborgs.data.boxes import edges_of, require_agreement
+from cyborgs.data.coco import with_slashes
 from cyborgs.data.decoding import Entry, format_of
 from cyborgs.data.index import Bad, read_image
 from cyborgs.data.listing import names_of
+from cyborgs.data.outlines import Outline
 from cyborgs.errors import InputError
 from cyborgs.files import sha256
 from cyborgs.progress import track
@@ -38,10 +42,19 @@ def run(
         ``height``, ``width`` (least, median and most pixels); ``turned`` (images that EXIF turns);
         ``small`` (names of images with a side under 32 pixels, which is one cell of training);
         ``duplicates`` (names of files with the same bytes, a list each); ``broken`` (of each file
-        that cannot be decoded, why); and, with annotations, ``annotations``: ``annotated`` images,
-        ``instances``, ``categories``, ``unknown`` (names of images that they do not know),
-        ``missing`` (names in them that are no image here), and ``misfits`` (what does not fit
-        an image, such as another size).
+        that cannot be decoded, why); and, with annotations, ``annotations``:
+
+        - ``annotated`` images, ``instances``, ``crowds`` and ``categories``: how many; of the
+          images here, as is all that follows but for ``missing`` and ``orphaned``;
+        - ``bare``: names of images that the annotations list, and that have none;
+        - ``unknown``: names of images that the annotations do not list;
+        - ``missing``: names in them that are no image here; with a list, no file in the folder;
+        - ``misfits``: what does not fit an image, such as another size; of each one the first;
+        - ``empty``: annotations whose outline encloses no pixel of the image, which are left out;
+        - ``boxes``: annotations whose box is not where the outline is, and why (detectors are
+          trained on boxes, nothing else reads them);
+        - ``repeated``: annotations that are, but for the id, those of another of the image;
+        - ``orphaned``: annotations whose ``image_id`` is that of no listed image.
 
     Raises:
         InputError: no folder, no images, a disk that fails, or annotations that cannot be read.
@@ -71,7 +84,7 @@ def run(
         "broken": broken,
     }
     if truth is not None:
-        result["annotations"] = _coverage(truth, entries)
+        result["annotations"] = _coverage(truth, entries, images if list_file else None)
     return result
 
 
@@ -97,33 +110,85 @@ def _duplicates(images: Path, entries: Sequence[Entry]) -> list[list[str]]:
     return [names for names in same.values() if len(names) > 1]
 
 
-def _coverage(truth: GroundTruth, entries: Sequence[Entry]) -> dict[str, Any]:
+def _coverage(truth: GroundTruth, entries: Sequence[Entry], folder: Path | None) -> dict[str, Any]:
+    """What annotations say of images; of a ``folder``, where a list chose them."""
     known = [e for e in entries if e.name in truth]
-    annotated = instances = 0
+    annotated = instances = crowds = 0
     categories: set[int] = set()
-    misfits: list[str] = []
+    bare, misfits, empty, boxes, repeated = [], [], [], [], []
     for entry in track(known, len(known), "annotations", "images"):
         try:
-            found = truth.instances(entry)
+            found = list(truth.annotated(entry))
         except InputError as error:
             misfits.append(str(error))
             continue
-        annotated += len(found.masks) > 0
-        instances += len(found.masks)
-        categories.update(found.categories.tolist())
+        if not found:
+            bare.append(entry.name)
+        before = instances
+        seen = set()
+        for annotation, outline, mask in found:
+            if not mask.any():
+                empty.append(outline.annotation)
+            elif annotation.get("iscrowd", 0):
+                crowds += 1
+            else:
+                instances += 1
+                categories.add(annotation["category_id"])
+            if annotation.get("bbox") and (reason := _misplaced(annotation["bbox"], outline)):
+                boxes.append(f"{outline.annotation}: {reason}")
+            content = json.dumps({k: v for k, v in annotation.items() if k != "id"}, sort_keys=True)
+            if content in seen:
+                repeated.append(outline.annotation)
+            seen.add(content)
+        annotated += instances > before
+    listed = {truth.image_id(e.name) for e in known}
+    missing = [n for n in truth.names if truth.image_id(n) not in listed]
+    if folder is not None:
+        missing = [
+            n
+            for n in missing
+            if not any(os.path.isfile(folder / form) for form in (n, with_slashes(n)))
+        ]
     return {
         "annotated": annotated,
         "instances": instances,
+        "crowds": crowds,
         "categories": len(categories),
+        "bare": bare,
         "unknown": [e.name for e in entries if e.name not in truth],
-        "missing": sorted(truth.names - {e.name for e in entries}),
+        "missing": sorted(missing),
         "misfits": misfits,
+        "empty": empty,
+        "boxes": boxes,
+        "repeated": repeated,
+        "orphaned": truth.orphaned,
     }
 
 
+def _misplaced(bbox: Any, outline: Outline) -> str | None:
+    """Why a box is none, or not that of its outline; None where it is."""
+    try:
+        edges = edges_of(bbox, outline.height, outline.width)
+        require_agreement(edges, outline.edges(), outline.height, outline.width)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def sound(result: dict[str, Any]) -> bool:
-    """Whether every file can be decoded and the annotations fit."""
-    return not result["broken"] and not result.get("annotations", {}).get("misfits")
+    """Whether every file can be decoded, and annotations and images belong together.
+
+    They do where each annotation is of a listed image and fits it, and some object is of an image
+    here.  Images may be a part of those that the annotations list, or these a part of the images;
+    where both have others, their names are not the same.
+    """
+    if result["broken"]:
+        return False
+    cover = result.get("annotations")
+    if cover is None:
+        return True
+    strange = cover["unknown"] and cover["missing"]
+    return bool(cover["instances"] and not (cover["misfits"] or cover["orphaned"] or strange))
 
 
 def text(images: Path, result: dict[str, Any]) -> str:
@@ -149,11 +214,16 @@ def text(images: Path, result: dict[str, Any]) -> str:
             (
                 "annotations",
                 f"{cover['instances']:,} instances of {cover['categories']:,} categories in "
-                f"{cover['annotated']:,} images",
+                f"{cover['annotated']:,} images, and {cover['crowds']:,} crowds",
             ),
-            ("unknown", _some(cover["unknown"], "images that the annotations do not know")),
+            ("bare", _some(cover["bare"], "images that the annotations list, without any")),
+            ("unknown", _some(cover["unknown"], "images that the annotations do not list")),
             ("missing", _some(cover["missing"], "names in the annotations that are no image here")),
             ("misfits", _some(cover["misfits"], "images that the annotations do not fit")),
+            ("empty", _some(cover["empty"], "annotations without a pixel, which are left out")),
+            ("boxes", _some(cover["boxes"], "annotations whose box is not that of the outline")),
+            ("repeated", _some(cover["repeated"], "annotations that repeat one of their image")),
+            ("orphaned", _some(cover["orphaned"], "annotations of no image that is listed")),
         ]
     return "\n".join(f"{name:<12} {value}" for name, value in lines)
 
