@@ -1,12 +1,14 @@
-"""Broken image files by the thousand: each is refused with a reason, or read as it was indexed."""
+"""Broken files by the thousand: each is refused with a reason, or read for what it is."""
 
 import contextlib
+from collections import Counter
 
 import pytest
 
 from cyborgs.data.decoding import BrokenImageError, decode, examine
 from cyborgs.errors import BadImageError
 from tests.bench.fuzz import broken_files
+from tests.bench.fuzz_annotations import broken_annotations, outcome, write_images
 
 
 @pytest.mark.slow
@@ -30,3 +32,13 @@ def test_broken_files_are_refused_or_read(tmp_path):
     assert read > 500
     assert refused > 500
     assert all(reason and "\n" not in reason for reason in reasons)
+
+
+@pytest.mark.slow
+def test_broken_annotations_are_refused_or_accounted_for(tmp_path):
+    """`tests/bench/fuzz_annotations.py` does the same for as many as one likes."""
+    write_images(tmp_path)
+    outcomes = Counter(outcome(*file, tmp_path) for file in broken_annotations(600, seed=0))
+    assert outcomes["read and scored"] > 60
+    assert outcomes["refused when read"] > 60
+    assert outcomes["read, refused by an evaluation"] > 30
