@@ -161,6 +161,7 @@ def _parts(segmentation: Any, height: int, width: int) -> tuple[list[list[float]
     # One polygon, not in a list: its numbers, or its points.
     alone = set(map(type, segmentation)) <= _NUMBERS or all(map(_is_point, segmentation))
     polygons, runs = [], []
+    points = 0
     longest = 0.0
     for part in [segmentation] if alone else segmentation:
         if isinstance(part, dict):
@@ -171,6 +172,9 @@ def _parts(segmentation: Any, height: int, width: int) -> tuple[list[list[float]
             if len(polygon) >= 6:
                 polygons.append(polygon)
                 longest += side * len(polygon)
+            points += len(polygon) == 2
+    if points >= 3 and (polygons or runs):
+        raise ValueError(f"{points} points, which may be another polygon, beside what it has")
     # Of nearly all outlines this bound tells.
     if longest > _LONGEST and (length := sum(map(_length, polygons))) > _LONGEST:
         raise ValueError(f"polygons whose sides are {length:.0f} pixels long")

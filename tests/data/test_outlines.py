@@ -160,6 +160,7 @@ SQUARE = [1, 1, 9, 1, 9, 9, 1, 9]
         ([SQUARE, "abc"], '"abc" is no polygon'),
         ([SQUARE, None], "null is no polygon"),
         ([*SQUARE, SQUARE], "1 is no polygon"),
+        ([[1, 1], [9, 1], [9, 9], SQUARE], "3 points, which may be another polygon"),
         ([[[[1, 1], [9, 1], [9, 9]]]], "no number of a polygon"),
         ([[*SQUARE[:7], 1e9]], "1000000000.0, far outside"),
         ([[*SQUARE[:7], -1e9]], "-1000000000.0, far outside"),
