@@ -1,8 +1,11 @@
 """The command line: help, exit status, one line for a mistake."""
 
 import errno
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -149,7 +152,42 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
 
     monkeypatch.setattr("cyborgs.stages.index.run", fail)
     assert main(["index", "--images", "a", "--out", "b"]) == 130
-    assert capsys.readouterr().err == "cyborgs index: interrupted\n"
+    told = "cyborgs index: interrupted (SIGINT); the same command does it anew\n"
+    assert capsys.readouterr().err == told
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="waits for a file through /proc")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_command_that_is_ended_leaves_no_half_a_file(tmp_path, number, status):
+    """It waits for a list of files, which nobody writes."""
+    os.mkfifo(tmp_path / "list")
+    (tmp_path / "photos").mkdir()
+    program = (
+        "import sys; from pathlib import Path; from cyborgs.cli import entry\n"
+        "import cyborgs.stages.index as stage\n"
+        "from cyborgs.files import atomic_write\n"
+        "def run(images, out, *rest):\n"
+        "    with atomic_write(out):\n"
+        "        print('writing', flush=True)\n"
+        "        open(images.parent / 'list').read()\n"
+        "stage.run = run\n"
+        "entry()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "index", "--images", tmp_path / "photos"]
+        + ["--out", tmp_path / "out/index.jsonl"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "writing\n"
+    assert [path.suffixes[0] for path in (tmp_path / "out").iterdir()] == [".part"]
+    process.send_signal(number)
+    assert process.wait(timeout=60) == status
+    assert process.stderr.read().endswith(
+        f"interrupted ({number.name}); the same command does it anew\n"
+    )
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_config_prints_the_defaults(tmp_path, capsys):

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from cyborgs.files import atomic_write, exclusive, require_file, require_outputs, sha256
+from cyborgs.files import absence, atomic_write, exclusive, require_file, require_outputs, sha256
 from cyborgs.stages.provenance import VERSIONS, provenance
 
 
@@ -174,9 +174,13 @@ def test_sha256_is_that_of_the_bytes(tmp_path):
 def test_a_missing_file_is_named_with_what_it_should_have_been(tmp_path, refused):
     (tmp_path / "a").write_text("x")
     assert require_file(tmp_path / "a", "index") == tmp_path / "a"
-    for path in (tmp_path / "b", tmp_path):
-        with refused(f"index {path} does not exist"):
-            require_file(path, "index")
+    with refused(f"index {tmp_path / 'b'} does not exist"):
+        require_file(tmp_path / "b", "index")
+    with refused(f"index {tmp_path} is a folder; name a file"):
+        require_file(tmp_path, "index")
+    assert absence(tmp_path / "a", "folder") == "is a file; name a folder"
+    os.mkfifo(tmp_path / "pipe")
+    assert absence(tmp_path / "pipe", "file") == "is neither file nor folder; name a file"
 
 
 @pytest.mark.parametrize("stage", sorted(VERSIONS))

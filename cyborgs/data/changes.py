@@ -32,10 +32,10 @@ def changed_images(
     known = {e.name for e in index.entries} | {b.name for b in index.bad}
     here = set(names_of(images, list_file))
     if summary is not None:
-        # Those that were left out have no copy; they go by their own name.
-        left_out = json.loads(summary.read_text())["bad"].keys()
-        known |= left_out
-        here = {name if name in left_out else small_name(name) for name in here}
+        # Those that were left out have no copy.
+        known |= json.loads(summary.read_text())["bad"].keys()
+        known |= {name for name in here if small_name(name) in known}
+        known -= {small_name(name) for name in here} - here
     new, gone = here - known, known - here
     if not new and not gone:
         return None

@@ -109,8 +109,6 @@ def examine(name: str, content: bytes) -> Entry:
         pixels = _decoded(content, orientation)
         if pixels is None:
             raise BrokenImageError("this kind of file cannot be decoded")
-        if content.startswith(_TIFF) and pixels.shape[:2] == (height, width) != (width, height):
-            orientation = 1
         height, width = pixels.shape[:2]
     return Entry(name, int(height), int(width), len(content), zlib.crc32(content), orientation)
 

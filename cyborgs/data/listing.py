@@ -114,7 +114,8 @@ def read_list(path: Path, folder: Path) -> list[str]:
         content = as_utf8(path.read_bytes())
     except UnicodeDecodeError:
         raise InputError(f"data.list: {path} is neither UTF-8 nor UTF-16; save it as one") from None
-    if len(content) > 2 and content[1:4:2].count(0) == len(content[1:4:2]):
+    # Every other byte of plain names is zero there.
+    if any(len(half) > 1 and not any(half) for half in (content[0:8:2], content[1:8:2])):
         raise InputError(f"data.list: {path} looks like UTF-16; save it as UTF-8")
     lines = content.split(b"\0") if b"\0" in content else content.splitlines()
     names: dict[str, int] = {}

@@ -14,9 +14,9 @@ from cyborgs.config import CELL
 from cyborgs.data.annotations import GroundTruth
 from cyborgs.data.boxes import edges_of, require_agreement
 from cyborgs.data.coco import with_slashes
-from cyborgs.data.decoding import Entry, format_of
+from cyborgs.data.decoding import Entry, format_of, has_unread_exif
 from cyborgs.data.index import Bad, read_image
-from cyborgs.data.listing import names_of
+from cyborgs.data.listing import names_of, others_named
 from cyborgs.data.outlines import Outline
 from cyborgs.errors import InputError
 from cyborgs.files import sha256
@@ -42,7 +42,9 @@ def run(
         ``height``, ``width`` (least, median and most pixels); ``turned`` (images that EXIF turns);
         ``small`` (names of images with a side under 32 pixels, which is one cell of training);
         ``duplicates`` (names of files with the same bytes, a list each); ``broken`` (of each file
-        that cannot be decoded, why); and, with annotations, ``annotations``:
+        that cannot be decoded, why); ``others`` (files of the folder that are not taken for
+        images, by suffix); ``unread_exif`` (names of images with EXIF that cannot be read, which
+        is ignored); and, with annotations, ``annotations``:
 
         - ``annotated`` images, ``instances``, ``crowds`` and ``categories``: how many; of the
           images here, as is all that follows but for ``missing`` and ``orphaned``;
@@ -60,17 +62,22 @@ def run(
         InputError: no folder, no images, a disk that fails, or annotations that cannot be read.
     """
     truth = None if annotations is None else GroundTruth(annotations)
-    names = names_of(images, list_file)
+    others: Counter[str] = Counter()
+    names = names_of(images, list_file, others)
     entries: list[Entry] = []
     formats = Counter[str]()
     broken: dict[str, str] = {}
+    unread: list[str] = []
     looked = in_order(lambda name: _look(images, name), names, threads)
     for found in track(looked, len(names), "check", "images"):
         if isinstance(found, Bad):
             broken[found.name] = found.reason
-        else:
-            entries.append(found[0])
-            formats[found[1]] += 1
+            continue
+        entry, form, odd = found
+        entries.append(entry)
+        formats[form] += 1
+        if odd:
+            unread.append(entry.name)
     result = {
         "images": len(entries),
         "bytes": sum(e.bytes for e in entries),
@@ -82,16 +89,21 @@ def run(
         "small": [e.name for e in entries if min(e.height, e.width) < CELL],
         "duplicates": _duplicates(images, entries),
         "broken": broken,
+        "others": dict(others.most_common()),
+        "unread_exif": unread,
     }
     if truth is not None:
         result["annotations"] = _coverage(truth, entries, images if list_file else None)
     return result
 
 
-def _look(images: Path, name: str) -> tuple[Entry, str] | Bad:
-    """What an image is, and its format."""
+def _look(images: Path, name: str) -> tuple[Entry, str, bool] | Bad:
+    """What an image is, its format, and whether it has EXIF that cannot be read."""
     found = read_image(images, name)
-    return found if isinstance(found, Bad) else (found[0], format_of(found[1]))
+    if isinstance(found, Bad):
+        return found
+    entry, content = found
+    return entry, format_of(content), has_unread_exif(content)
 
 
 def _spread(values: list[int]) -> list[int]:
@@ -209,6 +221,11 @@ def text(images: Path, result: dict[str, Any]) -> str:
         ("duplicates", _some([" = ".join(names) for names in result["duplicates"]], "sets")),
         ("broken", _some([f"{n}: {why}" for n, why in result["broken"].items()], "files")),
     ]
+    if result["unread_exif"]:
+        told = "whose EXIF cannot be read, and is ignored"
+        lines.append(("EXIF", _some(result["unread_exif"], told)))
+    if result["others"]:
+        lines.append(("others", f"not taken for images: {others_named(Counter(result['others']))}"))
     if (cover := result.get("annotations")) is not None:
         lines += [
             (

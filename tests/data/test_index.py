@@ -5,15 +5,22 @@ import io
 import json
 import os
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cyborgs.data.decoding import Entry
+from cyborgs.data.decoding import Entry, decode
 from cyborgs.data.index import Bad, read_index, scan, write_index
-from cyborgs.data.listing import list_images, names_of, read_list, require_images
+from cyborgs.data.listing import (
+    list_images,
+    names_of,
+    others_named,
+    read_list,
+    require_images,
+)
 from cyborgs.errors import InputError
 from cyborgs.stages import index as index_stage
 
@@ -83,10 +90,89 @@ def test_a_name_that_is_not_utf8_survives_the_file(tmp_path):
 
 def test_files_of_other_kinds_are_left_alone(photos):
     before = set(list_images(photos))
-    for name in ["notes.txt", ".DS_Store", "jpg", "x.jpg.part", "a/masks.npy", "x.json", "x.gif"]:
+    for name in ["notes.txt", ".DS_Store", "jpg", "x.jpg.part", "a/masks.npy", "x.json", "x.heic"]:
         (photos / name).write_bytes(b"nothing")
     (photos / "folder.jpg").mkdir()
     assert set(list_images(photos)) == before == set(NAMES)
+
+
+def test_files_that_are_not_taken_for_images_are_counted(photos, tmp_path, capsys):
+    names = ["a.heic", "a/B.HEIC", "b.mp4", "b/notes", ".DS_Store", "._x.jpg", ".hidden/x.mp4"]
+    for name in names:
+        (photos / name).parent.mkdir(exist_ok=True)
+        (photos / name).write_bytes(b"nothing")
+    index_stage.run(photos, tmp_path / "index.jsonl", threads=1)
+    told = "index: not taken for images: 2 .heic, 2 .mp4, 1 without a suffix\n"
+    assert told in capsys.readouterr().err
+    others = Counter({f".{n}": n for n in range(1, 12)})
+    assert others_named(others).startswith("11 .11, 10 .10, ")
+    assert others_named(others).endswith(", 4 .4, 6 of other kinds")
+
+
+def test_nothing_is_said_of_a_folder_of_images(photos, tmp_path, capsys):
+    index_stage.run(photos, tmp_path / "index.jsonl", threads=1)
+    assert "not taken" not in capsys.readouterr().err
+
+
+def test_a_file_is_no_folder(tmp_path, refused):
+    (tmp_path / "x.jpg").write_bytes(b"x")
+    with refused("data.images: folder", "x.jpg is a file; name a folder"):
+        list(list_images(tmp_path / "x.jpg"))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_list_is_text_in_any_encoding_that_says_so(photos, tmp_path, encoding, end):
+    content = f"b/x.jpg{end}Åse/日本.jpg{end}"
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    (tmp_path / "list").write_bytes((mark + content).encode(encoding))
+    assert read_list(tmp_path / "list", photos) == ["b/x.jpg", "Åse/日本.jpg"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_list_in_utf_16_without_a_mark_is_told(photos, tmp_path, encoding, refused):
+    (tmp_path / "list").write_bytes("b/x.jpg\na/x.png\n".encode(encoding))
+    with refused("data.list: ", "looks like UTF-16; save it as UTF-8"):
+        read_list(tmp_path / "list", photos)
+
+
+def test_a_list_that_is_cut_within_a_character_is_told(photos, tmp_path, refused):
+    (tmp_path / "list").write_bytes("b/x.jpg".encode("utf-16")[:-1])
+    with refused("data.list: ", "neither UTF-8 nor UTF-16"):
+        read_list(tmp_path / "list", photos)
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".mpo", ".gif", ".avif", ".jp2", ".ppm"])
+def test_formats_that_pillow_reads_are_read(tmp_path, suffix):
+    """Of several pictures in a file, the first one."""
+    pixels = np.zeros((24, 40, 3), np.uint8)
+    pixels[:, :16], pixels[:12, 16:] = (200, 30, 30), (30, 30, 200)
+    form = {".jfif": "JPEG", ".jpe": "JPEG"}.get(suffix)
+    more = {"save_all": True, "append_images": [Image.new("RGB", (40, 24), "white")]}
+    several = more if suffix in (".gif", ".mpo") else {}
+    Image.fromarray(pixels).save(tmp_path / f"x{suffix}", form, **several)
+    (entry,) = scan(tmp_path, names_of(tmp_path), threads=1)
+    assert (entry.height, entry.width) == (24, 40)
+    difference = np.abs(decode(tmp_path, entry).astype(int) - pixels)
+    assert np.median(difference) <= 6
+    assert difference.mean() < 12
+
+
+def test_grey_of_16_bits_keeps_its_upper_8(tmp_path):
+    Image.fromarray(np.array([[0, 255, 256, 65535]], np.uint16)).save(tmp_path / "x.pgm")
+    (entry,) = scan(tmp_path, names_of(tmp_path), threads=1)
+    assert decode(tmp_path, entry)[..., 1].tolist() == [[0, 0, 1, 255]]
+
+
+def test_unread_exif_is_counted_in_one_line(tmp_path, capsys):
+    exif = b"Exif\0\0no TIFF at all"
+    segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
+    content = jpeg()
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(content[:2] + segment + content[2:])
+    (tmp_path / "c.jpg").write_bytes(content)
+    assert [e.orientation for e in scan(tmp_path, names_of(tmp_path), threads=2)] == [1, 1, 1]
+    assert "EXIF of 2 images cannot be read, and is ignored\n" in capsys.readouterr().err
 
 
 @pytest.fixture
