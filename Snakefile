@@ -20,6 +20,14 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/download.smk"
 
 
+onsuccess:
+    forget()
+
+
+onerror:
+    forget()
+
+
 localrules:
     all,
     configuration,

@@ -86,9 +86,6 @@ class _Leaving(logging.Filter):
         self._told: list[str] = []
 
     def filter(self, record: logging.LogRecord) -> bool:
-        # Of jobs that had nothing to replace.
-        if str(record.msg).startswith("Cannot restore"):
-            return False
         if self.asked is None:
             return True
         event = getattr(getattr(record, "event", None), "name", None)

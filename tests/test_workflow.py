@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -20,6 +21,7 @@ from cyborgs.data.scenes import write_scenes
 from cyborgs.layout import Run
 from cyborgs.masks.shards import Masks
 from cyborgs.training.metrics import read_metrics
+from cyborgs.training.state import load_state
 from tests.evaluation.layouts import derive
 from tests.runs import TINY, changed, commands, planned, snakemake, start
 
@@ -194,6 +196,143 @@ def test_a_killed_job_runs_again_to_the_same_end(finished, interrupted, job):
         for path in sorted((finished / "results/tiny" / kind).iterdir()):
             assert (results / kind / path.name).read_bytes() == path.read_bytes(), path.name
     assert planned(interrupted) == {}
+
+
+def until(workflow, condition, seconds=600):
+    """Wait until it holds, for as long as the workflow runs, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert workflow.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the job's process through /proc")
+@pytest.mark.parametrize("runs_on", [False, True], ids=["done before", "still running"])
+@pytest.mark.parametrize(
+    ("job", "lock", "log"),
+    [
+        ("states/round-01.pt", "work/round-01.lock", "pretrain/round-01.log"),
+        (
+            "masks/round-01/shard-0001-of-0002.h5",
+            "masks/round-01/.shard-0001-of-0002.lock",
+            "bootstrap/round-01/shard-0001.log",
+        ),
+    ],
+    ids=["training", "masks"],
+)
+def test_a_job_that_outlives_its_workflow_is_not_done_twice(
+    finished, interrupted, job, lock, log, runs_on
+):
+    """kill -9 of Snakemake; its job goes on, and ends before or after the workflow's next start."""
+    results = interrupted / "results/tiny"
+    shutil.rmtree(results / "masks/round-01")
+    (results / "states/round-01.pt").unlink()
+    target = f"results/tiny/{job}"
+    workflow = start(interrupted, target, stdout=subprocess.DEVNULL)
+    until(workflow, (results / lock).exists)
+    (orphan,) = running(interrupted, f"--out results/tiny/{job}")
+    os.kill(orphan, signal.SIGSTOP)
+    workflow.kill()
+    workflow.wait()
+    others = [pid for pid, _, _ in commands(interrupted) if pid != orphan]
+    for other in others:
+        os.kill(other, signal.SIGKILL)
+    snakemake(interrupted, "--unlock")
+    if not runs_on:
+        os.kill(orphan, signal.SIGCONT)
+        while running(interrupted, f"--out results/tiny/{job}"):
+            time.sleep(0.05)
+        made = (results / job).stat().st_ino
+    again = start(interrupted, target, stdout=subprocess.DEVNULL)
+    if runs_on:
+        waits = "another process makes"
+        until(again, lambda: (p := results / "logs" / log).exists() and waits in p.read_text())
+        os.kill(orphan, signal.SIGCONT)
+    assert again.wait(timeout=900) == 0
+    assert f"results/tiny/{job} is whole, and made from these inputs" in (
+        (results / "logs" / log).read_text()
+    )
+    if not runs_on:
+        assert (results / job).stat().st_ino == made
+    assert (results / job).read_bytes() == (finished / target).read_bytes()
+    assert planned(interrupted, target) == {}
+    assert not [*results.glob("states/.*"), *results.glob("masks/*/.*")]
+    # Told to, Snakemake makes it anew all the same.
+    snakemake(interrupted, target, "--forcerun", target)
+    # The log of a training has all of its attempts in it, that of masks the last one.
+    again = (results / "logs" / log).read_text().count("is whole, and made")
+    assert again == (1 if log.startswith("pretrain") else 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the job's process through /proc")
+def test_what_outlived_its_workflow_is_made_anew_where_settings_changed_since(interrupted):
+    results = interrupted / "results/tiny"
+    workflow = start(interrupted, stdout=subprocess.DEVNULL)
+    until(workflow, (results / "work/round-02.lock").exists)
+    workflow.kill()
+    workflow.wait()
+    while running(interrupted, "--out results/tiny/states/round-02.pt"):
+        time.sleep(0.05)
+    first = load_state(results / "states/round-02.pt")
+    snakemake(interrupted, "--unlock")
+    config = changed(pretrain={"epochs": [1, 2]})
+    snakemake(interrupted, "results/tiny/states/round-02.pt", config=config)
+    second = load_state(results / "states/round-02.pt")
+    assert (first.step, second.step) == (6, 9)
+
+
+# Round 1, long enough to be interrupted.
+LONGER = changed(rounds=1, pretrain={"epochs": 8})
+
+
+@pytest.fixture(scope="session")
+def longer(finished, tmp_path_factory):
+    """Bytes of the state that nothing disturbed."""
+    folder = shutil.copytree(finished, tmp_path_factory.mktemp("longer") / "run")
+    snakemake(folder, "results/tiny/states/round-01.pt", config=LONGER)
+    return (folder / "results/tiny/states/round-01.pt").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="jobs are found through /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_workflow_that_is_asked_to_leave_takes_its_jobs_along(
+    finished, longer, tmp_path, number
+):
+    """To Snakemake alone, as when a container is stopped."""
+    folder = shutil.copytree(finished, tmp_path / "run")
+    log = folder / "results/tiny/logs/pretrain/round-01.log"
+    target = "results/tiny/states/round-01.pt"
+    before = log.read_text()
+    with open(tmp_path / "shown", "w") as shown:
+        workflow = start(folder, target, config=LONGER, stdout=shown)
+        until(workflow, lambda: log.exists() and "epoch 2:" in log.read_text()[len(before) :])
+        workflow.send_signal(number)
+        assert workflow.wait(timeout=60) == 1
+    assert not list(commands(folder))
+    told = (tmp_path / "shown").read_text()
+    assert "Error in rule" not in told
+    assert "WorkflowError" not in told
+    assert "Traceback" not in told
+    last = [line for line in told.splitlines() if line][-2:]
+    assert re.fullmatch(
+        r"cyborgs pretrain: left after step \d+ \(SIG(TERM|INT)\), all saved; the same command "
+        "continues",
+        last[0],
+    )
+    asked = "SIGTERM" if number == signal.SIGHUP else number.name
+    assert last[1] == f"Left ({asked}): the same command goes on from here."
+    snakemake(folder, target, config=LONGER)
+    said = log.read_text()
+    assert said.startswith(before)
+    assert said.count("continuing from step") == 1
+    # Of the whole round, not of what was left of it.
+    assert "pretrain: round 1, 8 epochs" in said
+    assert (folder / target).read_bytes() == longer
 
 
 @pytest.mark.slow

@@ -201,7 +201,9 @@ def await_batches(
                 if _TIMED_OUT in str(error):
                     yield None
                     continue
-                fault = str(error) if faults.empty() else faults.get()
+                # By which signal a process ended is in the cause.
+                fault = faults.get() if not faults.empty() else str(error.__cause__ or error)
+                fault = fault or str(error)
                 # What a process raised comes with its traceback.
                 fault = fault.strip().splitlines()[-1]
                 if not any(sign in fault for sign in _FAULTS):

@@ -1,6 +1,9 @@
 """Shards: what goes in comes out, and nothing wrong comes out."""
 
+import errno
+import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -361,3 +364,49 @@ def test_names_that_are_not_utf8_keep_their_bytes(tmp_path):
     with Shard(tmp_path / "s.h5") as shard:
         assert shard.names == [entry.name]
     assert Masks(str(tmp_path / "s.h5"), index).read(0).shape == (2, 2)
+
+
+NO_FLOCK = """
+#include <errno.h>
+#include <stdlib.h>
+int flock(int file, int what) { errno = atoi(getenv("FLOCK_ERRNO")); return -1; }
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("cc") is None, reason="takes flock away by LD_PRELOAD"
+)
+@pytest.mark.parametrize(
+    "number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524], ids=errno.errorcode.get
+)
+def test_shards_are_written_and_read_where_files_cannot_be_locked(tmp_path, number):
+    """As on Lustre and some NFS."""
+    (tmp_path / "flock.c").write_text(NO_FLOCK)
+    library = tmp_path / "flock.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "flock.c"], check=True)
+    program = (
+        "import sys, fcntl, numpy as np\n"
+        "from pathlib import Path\n"
+        "from cyborgs.data.decoding import Entry\n"
+        "from cyborgs.masks.shards import Header, Shard, write_shard\n"
+        "try:\n"
+        "    fcntl.flock(sys.stdin, fcntl.LOCK_SH)\n"
+        "except OSError:\n"
+        "    print('no flock')\n"
+        "header = Header(0, 8, 0, 1, '0' * 64, {})\n"
+        "with write_shard(Path(sys.argv[1]), header) as writer:\n"
+        "    writer.add(0, Entry('a.jpg', 16, 24, 1, 1), np.ones((2, 3), np.int64), 0, 2)\n"
+        "with Shard(Path(sys.argv[1])) as shard:\n"
+        "    print(shard.read(0).tolist())\n"
+    )
+    environment = os.environ | {"LD_PRELOAD": str(library), "FLOCK_ERRNO": str(number)}
+    environment.pop("HDF5_USE_FILE_LOCKING", None)
+    shown = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "shard.h5"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.splitlines() == ["no flock", "[[1, 1, 1], [1, 1, 1]]"]

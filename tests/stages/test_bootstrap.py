@@ -1,10 +1,12 @@
 """Masks from features: a function of state, images and settings alone."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -367,3 +369,65 @@ def test_masks_from_any_backbone(tiny, tmp_path):
     command += ["--index", str(tiny.index), "--state", str(state), "--shard", "0"]
     assert main([*command, "--out", str(out), "--device", "cpu", "--threads", "1"]) == 0
     assert Masks(str(out), read_index(tiny.index)).round == 0
+
+
+class TestAShardThatIsThere:
+    """As a job leaves it that outlived its workflow."""
+
+    @pytest.fixture
+    def shard(self, one_shard, tmp_path):
+        """A copy; nothing that makes it anew leaves its inode."""
+        path = tmp_path / "shard-0.h5"
+        path.write_bytes((one_shard / "shard-0.h5").read_bytes())
+        return path
+
+    def is_kept(self, tiny, shard, **changes):
+        before = shard.stat().st_ino
+        make(tiny, shard.parent, 1, **changes)
+        return shard.stat().st_ino == before
+
+    def test_is_kept_and_newer_than_its_inputs(self, tiny, shard, capsys):
+        os.utime(shard, (1, 1))
+        content = shard.read_bytes()
+        assert self.is_kept(tiny, shard)
+        assert shard.read_bytes() == content
+        assert shard.stat().st_mtime > 1e9
+        told = "is whole, and made from these inputs by these settings: kept (delete it to redo)"
+        assert f"{shard} {told}" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("key", ["seed", "bootstrap"])
+    def test_is_made_anew_for_other_settings(self, tiny, shard, key):
+        section = tiny.config().bootstrap.model_dump() | {"iterations": 3}
+        assert not self.is_kept(tiny, shard, **{key: 4 if key == "seed" else section})
+
+    def test_is_made_anew_where_it_is_of_other_images(self, tiny, shard):
+        config = tiny.config(shards=1)
+        arguments = (config, 0, tiny.images, tiny.index, tiny.state, shard, 0, COMPUTE)
+        whole = shard.read_bytes()
+        bootstrap.run(*arguments, limit=2)
+        assert shard.read_bytes() != whole
+        bootstrap.run(*arguments)
+        assert shard.read_bytes() == whole
+
+    def test_is_made_anew_where_it_is_damaged(self, tiny, shard):
+        whole = shard.read_bytes()
+        with h5py.File(shard) as file:
+            where = file["masks/000000003"].id.get_chunk_info(0).byte_offset
+        damaged = bytearray(whole)
+        damaged[where] ^= 255
+        shard.write_bytes(damaged)
+        assert not self.is_kept(tiny, shard)
+        assert shard.read_bytes() == whole
+        shard.write_bytes(whole[:1000])
+        assert not self.is_kept(tiny, shard)
+        assert shard.read_bytes() == whole
+
+
+def test_a_k_that_is_lowered_is_told(tiny, tmp_path, capsys):
+    section = tiny.config().bootstrap.model_dump() | {"clusters": [900, 900], "group": 5}
+    make(tiny, tmp_path, 1, bootstrap=section)
+    with Shard(tmp_path / "shard-0.h5") as shard:
+        lowest = int(shard.clusters.min())
+    assert lowest < 900
+    told = "K was lowered in 3 of 3 groups, whose smallest image has fewer locations (from 900 to"
+    assert f"{told} {lowest}, at most); see bootstrap.clusters" in capsys.readouterr().err

@@ -1,11 +1,13 @@
 """Taking steps: what is saved, and when a job leaves."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
-from cyborgs.errors import InputError, ResumeLaterError
+from cyborgs.errors import InputError, LoaderError, ResumeLaterError
 from cyborgs.signals import Stop
-from cyborgs.training.loop import Outcome, train
+from cyborgs.training.loop import Outcome, Waiting, train
 
 
 class Counting:
@@ -110,3 +112,77 @@ def test_asked_in_the_last_step_it_leaves_where_there_is_more_to_do() -> None:
     assert run(Counting(asked_in=9), 10, more=False) == [4, 8]
     with pytest.raises(ResumeLaterError, match="after step 10"):
         run(Counting(asked_in=9), 10, more=True)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_asked_while_no_batch_comes_it_saves_and_leaves(device: str) -> None:
+    """A disk or a network that hangs, say."""
+    trainer, saved = Counting(device=device), []
+
+    def batches() -> Iterator[int | None]:
+        yield from [1, None, 2, None, 3]
+        trainer.stop.asked = "SIGTERM"
+        while True:
+            yield None
+
+    with pytest.raises(ResumeLaterError, match=r"after step 3 \(SIGTERM, while no batch came\)"):
+        train(
+            trainer,
+            batches(),
+            8,
+            lambda: saved.append(trainer.step),
+            1e9,
+            lambda row: None,
+            trainer.stop,
+        )
+    assert saved == [3]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("error", [LoaderError, InputError])
+def test_what_was_trained_is_saved_where_loaders_fail(device: str, error: type[Exception]) -> None:
+    """A machine's fault; a bad image would be met again."""
+    trainer, saved = Counting(device=device), []
+
+    def batches() -> Iterator[int]:
+        yield from range(6)
+        raise error("no room")
+
+    with pytest.raises(error, match="no room"):
+        train(
+            trainer,
+            batches(),
+            8,
+            lambda: saved.append(trainer.step),
+            1e9,
+            lambda row: None,
+            trainer.stop,
+        )
+    assert saved == ([4, 6] if error is LoaderError else [4])
+
+
+def test_nothing_is_saved_where_loaders_fail_after_a_loss_that_is_not_finite() -> None:
+    trainer, saved = Counting(device="cuda", diverges_in=1), []
+
+    def batches() -> Iterator[int]:
+        yield from range(2)
+        raise LoaderError("no room")
+
+    with pytest.raises(InputError, match="loss is nan at step 1"):
+        train(
+            trainer,
+            batches(),
+            8,
+            lambda: saved.append(trainer.step),
+            1e9,
+            lambda row: None,
+            trainer.stop,
+        )
+    assert saved == []
+
+
+def test_a_long_wait_is_told(monkeypatch: pytest.MonkeyPatch, capsys: object) -> None:
+    monkeypatch.setattr("cyborgs.training.loop._PATIENCE", 0)
+    passed = list(Waiting([None, 1, None, 2], Stop()))
+    assert passed == [1, 2]
+    assert capsys.readouterr().err.count("are disk and network well?") == 2  # type: ignore[attr-defined]

@@ -97,11 +97,16 @@ BACKBONES = {
 }
 EVALUATED = [str(path) for path in Run(RUN).evaluations(CONFIG)]
 
-# Snakemake removes a job's log before it starts the job again.  Under a second name it lives on, so
-# that the log of a job that was interrupted tells all of it.
-KEEP_LOG = (
-    'kept="$(dirname {log:q})/.$(basename {log:q})";'
-    ' touch "$kept" && ln -f "$kept" {log:q} || true; '
+# Snakemake removes a job's log and output before it starts the job again.  Under a second, hidden
+# name they live on: a log tells of the job from its beginning, and what a job finished that outlived
+# Snakemake is at hand.  The command keeps it where it is whole and made from the present inputs.
+shell.prefix(
+    "set -euo pipefail; "
+    'second() {{ echo "$(dirname "$1")/.$(basename "$1")"; }}; '
+    'remember() {{ ln -f "$1" "$(second "$1")" || true; }}; '
+    'recall() {{ for name; do if [ -e "$(second "$name")" ]; then'
+    ' ln -f "$(second "$name")" "$name" || true; fi; done;'
+    ' if [ $# = 2 ]; then touch "$2"; remember "$2"; fi; }}; '
 )
 
 # What a job needs.  Jobs run in the environment that Snakemake was started in (the package
@@ -164,3 +169,16 @@ def backbone_option(name):
 # A pattern instead of a list: thousands of shards do not fit a command line.
 def shard_pattern(number):
     return f"{RUN}/masks/round-{number:02d}/shard-*-of-{CONFIG.shards:04d}.h5"
+
+
+# Remove the second names of what jobs made, once Snakemake itself has seen all jobs end.
+def forget():
+    if not workflow.is_main_process:
+        return
+    for kind in (
+        "states/.round-*.pt",
+        "masks/*/.shard-*.h5",
+        "downstream/*/*/.seed-*.json",
+    ):
+        for path in Path(RUN).glob(kind):
+            path.unlink()

@@ -84,7 +84,7 @@ rule evaluate_voc_detection:
     input:
         backbone=backbone_file("voc_detection"),
     output:
-        update(f"{RUN}/downstream/voc_detection/{{backbone}}/seed-{{seed}}.json"),
+        f"{RUN}/downstream/voc_detection/{{backbone}}/seed-{{seed}}.json",
     log:
         f"{RUN}/logs/downstream/voc_detection/{{backbone}}/seed-{{seed}}.log",
     benchmark:
@@ -111,18 +111,19 @@ rule evaluate_voc_detection:
         work=f"{RUN}/work",
         metrics=f"{RUN}/metrics/downstream/voc_detection/{{backbone}}/seed-{{seed}}.jsonl",
     shell:
-        KEEP_LOG + "cyborgs evaluate {params.evaluation} --config {params.config:q}"
+        "recall {output:q} {log:q}; "
+        "cyborgs evaluate {params.evaluation} --config {params.config:q}"
         " --backbone {params.backbone:q} --datasets {params.datasets:q} --seed {wildcards.seed}"
         " --out {output:q} --work {params.work:q} --metrics {params.metrics:q}"
         " {resources.compute} {resources.processes} --workers {resources.workers}"
-        " {resources.minutes} >> {log:q} 2>&1"
+        " {resources.minutes} >> {log:q} 2>&1 && remember {output:q}"
 
 
 use rule evaluate_voc_detection as evaluate_imagenet_linear with:
     input:
         backbone=backbone_file("imagenet_linear"),
     output:
-        update(f"{RUN}/downstream/imagenet_linear/{{backbone}}/seed-{{seed}}.json"),
+        f"{RUN}/downstream/imagenet_linear/{{backbone}}/seed-{{seed}}.json",
     log:
         f"{RUN}/logs/downstream/imagenet_linear/{{backbone}}/seed-{{seed}}.log",
     benchmark:
@@ -144,7 +145,7 @@ use rule evaluate_voc_detection as evaluate_coco_instances with:
     input:
         backbone=backbone_file("coco_instances"),
     output:
-        update(f"{RUN}/downstream/coco_instances/{{backbone}}/seed-{{seed}}.json"),
+        f"{RUN}/downstream/coco_instances/{{backbone}}/seed-{{seed}}.json",
     log:
         f"{RUN}/logs/downstream/coco_instances/{{backbone}}/seed-{{seed}}.log",
     benchmark:

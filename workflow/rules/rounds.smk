@@ -1,9 +1,5 @@
 # Round 0 (the seed), then training and masks in turn; at the end, the backbone.
 #
-# Outputs that take long are `update`: Snakemake would remove them before it starts a job again that
-# it did not see end, and a job that outlived it may have finished them.  The command keeps what is
-# whole and made from the present inputs, and makes everything else anew.
-#
 # What may change without changing a result (device, processes, threads, workers), or changes none
 # that is there (what to do with a bad image), is a resource, not a param: it reruns nothing.  What
 # a job cost (wall and processor time, memory) is left under cost/ by Snakemake, the figures of each
@@ -66,7 +62,7 @@ rule pretrain:
         state=lambda wildcards: state_of(int(wildcards.round) - 1),
         masks=lambda wildcards: shards_of(int(wildcards.round) - 1),
     output:
-        update(f"{RUN}/states/round-{{round}}.pt"),
+        f"{RUN}/states/round-{{round}}.pt",
     log:
         f"{RUN}/logs/pretrain/round-{{round}}.log",
     benchmark:
@@ -94,14 +90,14 @@ rule pretrain:
         work=f"{RUN}/work",
         metrics=lambda wildcards: f"{RUN}/metrics/round-{wildcards.round}.jsonl",
     shell:
-        KEEP_LOG
-        + "cyborgs pretrain --config {params.config:q} --round {wildcards.round}"
+        "recall {output:q} {log:q}; "
+        "cyborgs pretrain --config {params.config:q} --round {wildcards.round}"
         " --images {params.images:q} --index {input.index:q} --state {input.state:q}"
         " --masks {params.masks:q} --out {output:q} --work {params.work:q}"
         " --metrics {params.metrics:q}"
         " {resources.compute} {resources.processes}"
         " --workers {resources.workers} {resources.compiled}"
-        " {resources.minutes} >> {log:q} 2>&1"
+        " {resources.minutes} >> {log:q} 2>&1 && remember {output:q}"
 
 
 rule bootstrap:
@@ -109,7 +105,7 @@ rule bootstrap:
         index=INDEX,
         state=f"{RUN}/states/round-{{round}}.pt",
     output:
-        update(f"{RUN}/masks/round-{{round}}/shard-{{shard}}-of-{CONFIG.shards:04d}.h5"),
+        f"{RUN}/masks/round-{{round}}/shard-{{shard}}-of-{CONFIG.shards:04d}.h5",
     log:
         f"{RUN}/logs/bootstrap/round-{{round}}/shard-{{shard}}.log",
     benchmark:
@@ -128,10 +124,11 @@ rule bootstrap:
         version=VERSIONS["bootstrap"],
         images=given(IMAGES),
     shell:
+        "recall {output:q}; "
         "cyborgs bootstrap --config {params.config:q} --round {wildcards.round}"
         " --images {params.images:q} --index {input.index:q} --state {input.state:q}"
         " --shard {wildcards.shard} --on-bad-image {resources.bad_image} --out {output:q}"
-        " {resources.compute} > {log:q} 2>&1"
+        " {resources.compute} > {log:q} 2>&1 && remember {output:q}"
 
 
 rule export:

@@ -1,0 +1,92 @@
+"""Loader processes that fail: the job ends in a line, and never waits for ever."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch.utils.data import Dataset
+
+from cyborgs.data.dataset import await_batches, load_batches
+from cyborgs.errors import LoaderError
+
+
+class Samples(Dataset[dict[str, Any]]):
+    """Arrays; with the key -1, something else happens instead."""
+
+    def __init__(self, happens: Any = None) -> None:
+        self._happens = happens
+
+    def __getitem__(self, key: int) -> dict[str, Any]:
+        if key == -1:
+            self._happens()
+        return {"values": np.full(100, key)}
+
+
+def steps(*keys: int) -> list[list[int]]:
+    return [[key] for key in keys]
+
+
+def taken(samples: Samples, keys: list[list[int]], workers: int = 2) -> list[int]:
+    batches = load_batches(samples, keys, workers, pin=False)
+    return [int(batch["values"][0, 0]) for batch in batches]
+
+
+def test_batches_come_in_order_however_long_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None comes in between, which is not the end."""
+    monkeypatch.setattr("cyborgs.data.dataset._LOOK", 0.2)
+    samples = Samples(lambda: time.sleep(1))
+    assert taken(samples, steps(3, -1, 5)) == [3, -1, 5]
+    found = list(await_batches(samples, steps(3, -1, 5), 1, pin=False))
+    assert [b is None for b in (found[0], found[-1])] == [False, False]
+    assert sum(b is None for b in found) >= 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGBUS])
+def test_a_process_that_is_killed_is_told(number: signal.Signals) -> None:
+    samples = Samples(lambda: os.kill(os.getpid(), number))
+    remedy = {signal.SIGKILL: "memory may be full", signal.SIGBUS: "/dev/shm is full"}[number]
+    with pytest.raises(LoaderError, match=rf"a loader process failed .*{remedy}.*compute.workers"):
+        taken(samples, steps(1, 2, -1, 3))
+
+
+def test_a_batch_that_cannot_be_handed_over_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket's path has 107 bytes at most."""
+    folder = tmp_path / ("a" * 60) / ("b" * 60)
+    folder.mkdir(parents=True)
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    monkeypatch.setitem(multiprocessing.process.current_process()._config, "tempdir", None)  # type: ignore[attr-defined]
+    with pytest.raises(LoaderError, match=rf"AF_UNIX.*TMPDIR, {folder}, is too long"):
+        taken(Samples(), steps(1, 2, 3))
+
+
+def test_a_mistake_of_the_program_shows_where_it_is() -> None:
+    with pytest.raises(ZeroDivisionError, match="Original Traceback"):
+        taken(Samples(lambda: 1 / 0), steps(1, -1))
+
+
+def test_no_process_is_left_behind_where_one_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ignores SIGTERM, as all of them do."""
+    monkeypatch.setattr("cyborgs.data.dataset._LOOK", 0.2)
+
+    def stuck() -> None:
+        time.sleep(600)
+
+    batches: Iterator[Any] = await_batches(Samples(stuck), steps(1, -1, 2), 2, pin=False)
+    begin = time.monotonic()
+    for batch in batches:
+        if batch is None:
+            break
+    batches.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - begin < 60
+    assert multiprocessing.active_children() == []
+    # Another loader is watched as the first one was.
+    with pytest.raises(LoaderError):
+        taken(Samples(lambda: os.kill(os.getpid(), signal.SIGKILL)), steps(1, -1))
