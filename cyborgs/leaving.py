@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -21,7 +21,7 @@ from cyborgs.errors import CONTINUES
 _LATER = 2
 
 
-def leave_with_jobs(logger: logging.Logger) -> None:
+def leave_with_jobs(logger: logging.Logger, elsewhere: Callable[[], bool]) -> None:
     """See to it that the jobs of this workflow leave with it.
 
     To be called in the main thread of Snakemake's main process.  SIGTERM, Ctrl-C and SIGHUP (a
@@ -30,6 +30,7 @@ def leave_with_jobs(logger: logging.Logger) -> None:
 
     Args:
         logger: of Snakemake.
+        elsewhere: whether jobs run on a cluster, where Snakemake cancels them after Ctrl-C alone.
     """
     leaving = _Leaving()
     logger.addFilter(leaving)
@@ -39,16 +40,24 @@ def leave_with_jobs(logger: logging.Logger) -> None:
     sender.setblocking(False)
     # Beside Snakemake's own handlers, which it sets later.
     signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_pass_on, args=(leaving, receiver, sender), daemon=True).start()
+    arguments = (leaving, elsewhere, receiver, sender)
+    threading.Thread(target=_pass_on, args=arguments, daemon=True).start()
 
 
-def _pass_on(leaving: "_Leaving", receiver: socket.socket, _: socket.socket) -> None:
+def _pass_on(
+    leaving: "_Leaving",
+    elsewhere: Callable[[], bool],
+    receiver: socket.socket,
+    _: socket.socket,
+) -> None:
     """Pass signals on as they come; keeps the sender open for as long as it runs."""
     while True:
         number = signal.Signals(receiver.recv(1)[0])
         if number not in (signal.SIGTERM, signal.SIGINT):
             continue
         leaving.asked = leaving.asked or number.name
+        if number == signal.SIGTERM and elsewhere():
+            os.kill(os.getpid(), signal.SIGINT)
         if number == signal.SIGINT:
             time.sleep(_LATER)
         for command in list(_commands(psutil.Process())):

@@ -174,12 +174,14 @@ def test_a_command_that_is_ended_leaves_no_half_a_file(tmp_path, number, status)
         "entry()\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", program, "index", "--images", tmp_path / "photos"]
-        + ["--out", tmp_path / "out/index.jsonl"],
+        [
+            sys.executable, "-c", program, "index", "--images", tmp_path / "photos",
+            "--out", tmp_path / "out/index.jsonl",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    )  # fmt: skip
     assert process.stdout.readline() == "writing\n"
     assert [path.suffixes[0] for path in (tmp_path / "out").iterdir()] == [".part"]
     process.send_signal(number)

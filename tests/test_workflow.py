@@ -300,9 +300,7 @@ def longer(finished, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="jobs are found through /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_workflow_that_is_asked_to_leave_takes_its_jobs_along(
-    finished, longer, tmp_path, number
-):
+def test_a_workflow_that_is_asked_to_leave_takes_its_jobs_along(finished, longer, tmp_path, number):
     """To Snakemake alone, as when a container is stopped."""
     folder = shutil.copytree(finished, tmp_path / "run")
     log = folder / "results/tiny/logs/pretrain/round-01.log"

@@ -1,4 +1,4 @@
-"""EXIF as files in the wild have it: one reader decides how a picture is turned, for all who ask."""
+"""EXIF as files in the wild have it: one reader says how a picture is turned, for all who ask."""
 
 import io
 import struct

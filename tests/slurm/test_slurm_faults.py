@@ -336,27 +336,65 @@ def test_a_shard_is_damaged_between_rounds(folder, undisturbed):
     assert bytes_of(folder) == undisturbed
 
 
-def test_snakemake_is_interrupted(folder, undisturbed):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_snakemake_is_interrupted(folder, undisturbed, number):
     workflow = Workflow(folder)
     workflow.training()
-    workflow.process.send_signal(signal.SIGINT)
+    workflow.process.send_signal(number)
     assert workflow.process.wait(timeout=120) != 0
+    # Its job leaves with it.
+    deadline = time.monotonic() + 60
+    while slurm("squeue", "--noheader"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert f"({signal.SIGTERM.name}), all saved" in log_of(folder)
     Workflow(folder).finish()
     assert bytes_of(folder) == undisturbed
 
 
-def test_snakemake_is_killed_while_its_job_lives_on(folder, undisturbed):
-    """The job that lives on makes the state, and the one of the new start waits for it."""
+@pytest.mark.parametrize("rule", ["pretrain", "bootstrap"])
+def test_snakemake_is_killed_while_its_job_lives_on(folder, undisturbed, rule):
+    """The job that lives on makes the file, and the one of the new start waits for it."""
     workflow = Workflow(folder)
-    first = workflow.training()
+    if rule == "pretrain":
+        workflow.training()
+        log = "pretrain/round-01.log"
+    else:
+        lock = folder / "results/tiny/masks/round-01/.shard-0000-of-0002.lock"
+        workflow.until(lock.exists)
+        log = "bootstrap/round-01/shard-0000.log"
+    first = jobs(rule, "RUNNING")
     workflow.process.kill()
     workflow.process.wait()
     snakemake(folder, "--unlock", config=CONFIG)
     # The first one holds on until the second one is there.
-    slurm("scontrol", "suspend", first)
+    slurm("scontrol", "suspend", ",".join(first))
+    log = folder / "results/tiny/logs" / log
     workflow = Workflow(folder)
-    workflow.until(lambda: "waiting for it to end" in log_of(folder))
-    slurm("scontrol", "resume", first)
+    workflow.until(lambda: log.exists() and "waiting for it to end" in log.read_text())
+    slurm("scontrol", "resume", ",".join(first))
     workflow.finish()
-    assert "was made meanwhile" in log_of(folder)
+    assert "is whole, and made from these inputs by these settings: kept" in log.read_text()
+    assert bytes_of(folder) == undisturbed
+
+
+@pytest.mark.parametrize("rule", ["pretrain", "bootstrap"])
+def test_snakemake_is_killed_and_its_job_finishes_before_the_next_start(folder, undisturbed, rule):
+    workflow = Workflow(folder)
+    if rule == "pretrain":
+        workflow.training()
+        made, log = folder / STATE, "pretrain/round-01.log"
+    else:
+        workflow.job(rule)
+        made, log = folder / MASKS[0], "bootstrap/round-01/shard-0000.log"
+    workflow.process.kill()
+    workflow.process.wait()
+    while slurm("squeue", "--noheader"):
+        time.sleep(0.2)
+    before = made.stat().st_ino
+    snakemake(folder, "--unlock", config=CONFIG)
+    Workflow(folder).finish()
+    assert made.stat().st_ino == before
+    said = (folder / "results/tiny/logs" / log).read_text()
+    assert "is whole, and made from these inputs by these settings: kept" in said
     assert bytes_of(folder) == undisturbed

@@ -62,7 +62,7 @@ except InputError as error:
     raise WorkflowError(str(error)) from None
 
 if workflow.is_main_process:
-    leave_with_jobs(logger)
+    leave_with_jobs(logger, lambda: workflow.non_local_exec)
 
 RUN_CONFIG = f"{RUN}/config.yaml"
 QUALITY = f"{RUN}/quality.tsv"
