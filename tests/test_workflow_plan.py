@@ -1,8 +1,12 @@
 """What the workflow would do, and what it refuses before it does anything."""
 
+import json
+import shlex
+
 import pytest
 import yaml
 
+from cyborgs.data.index import read_index
 from tests.runs import REPOSITORY, changed, planned, snakemake
 
 
@@ -115,3 +119,79 @@ def test_data_sets_of_evaluations_must_be_there(tmp_path):
     result = snakemake(tmp_path, config=config, check=False)
     assert "it is in sets/VOCdevkit: set downstream.datasets to that" in result.stdout
     assert not (tmp_path / "results").exists()
+
+
+@pytest.fixture
+def odd(tmp_path, write_image):
+    """Images and what is beside them, in paths that Snakemake could take for patterns."""
+    folder = tmp_path / "My 'Photos' {2024}, {round}"
+    for number in range(6):
+        write_image(folder / f"{{shard}}/{number}.png", (64, 96))
+    names = [f"{number}.png" for number in range(6)]
+    (folder / "li{st}.txt").write_text("\n".join(names))
+    images = [
+        {"id": n, "file_name": name, "height": 64, "width": 96} for n, name in enumerate(names)
+    ]
+    content = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "x"}]}
+    (folder / "{a}.json").write_text(json.dumps(content))
+    return folder.name
+
+
+@pytest.mark.parametrize("short_side", [None, 64])
+def test_braces_in_paths_are_no_patterns(tmp_path, odd, short_side):
+    data = {
+        "images": f"{odd}/{{shard}}",
+        "list": f"{odd}/li{{st}}.txt",
+        "annotations": f"{odd}/{{a}}.json",
+        "short_side": short_side,
+    }
+    config = changed() | {"data": data, "seed_masks": {"kind": "ground-truth"}}
+    shown = snakemake(tmp_path, "--dry-run", "--printshellcmds", config=config).stdout
+    assert f"--images {shlex.quote(data['images'])} " in shown
+    assert f"--list {shlex.quote(data['list'])} " in shown
+    assert f"--annotations {shlex.quote(data['annotations'])} " in shown
+
+
+@pytest.mark.slow
+def test_a_run_of_images_in_a_path_with_braces(tmp_path, odd):
+    data = {"images": f"{odd}/{{shard}}", "list": f"{odd}/li{{st}}.txt"}
+    config = changed(rounds=1) | {"data": data, "seed_masks": {"kind": "grid"}}
+    snakemake(tmp_path, "results/tiny/states/round-01.pt", config=config)
+
+
+def test_images_that_are_new_or_gone_are_told_at_the_start(tmp_path, write_image):
+    for number in range(6):
+        write_image(tmp_path / f"photos/{number}.png", (64, 96))
+    config = changed() | {"data": {"images": "photos"}}
+    result = snakemake(tmp_path, "results/tiny/index.jsonl", config=config)
+    assert "data.images: " not in result.stdout
+    write_image(tmp_path / "photos/a.png", (64, 96))
+    (tmp_path / "photos/0.png").unlink()
+    result = snakemake(tmp_path, "results/tiny/index.jsonl", config=config)
+    assert result.stdout.count("data.images: 1 new (a.png) and 1 gone (0.png) in photos") == 1
+    assert "Nothing to be done" in result.stdout
+    snakemake(tmp_path, "results/tiny/index.jsonl", "--forcerun", "index", config=config)
+    index = read_index(tmp_path / "results/tiny/index.jsonl")
+    assert [e.name for e in index.entries] == ["1.png", "2.png", "3.png", "4.png", "5.png", "a.png"]
+
+
+@pytest.mark.slow
+def test_forcing_the_index_looks_for_images_to_shrink_too(tmp_path, write_image):
+    for number in range(6):
+        write_image(tmp_path / f"photos/{number}.png", (64, 96))
+    config = changed() | {"data": {"images": "photos", "short_side": 32}}
+    snakemake(tmp_path, "results/tiny/index.jsonl", config=config)
+    write_image(tmp_path / "photos/a.png", (64, 96))
+    (tmp_path / "photos/0.png").unlink()
+    force = ("results/tiny/index.jsonl", "--forcerun", "index")
+    snakemake(tmp_path, *force, config=config)
+    index = read_index(tmp_path / "results/tiny/index.jsonl")
+    assert [e.name[0] for e in index.entries] == ["1", "2", "3", "4", "5", "a"]
+
+
+def test_results_that_cannot_be_written_are_told_at_the_start(tmp_path):
+    (tmp_path / "results").write_text("a file")
+    result = snakemake(tmp_path, "--dry-run", check=False)
+    assert result.returncode != 0
+    assert "results: cannot write results/tiny: " in result.stdout
+    assert "Traceback" not in result.stdout
