@@ -4,6 +4,7 @@ A sample depends on the seed, the epoch and the image alone; which samples make 
 on the seed, the epoch and the step alone.  Ranks and workers only share out the work.
 """
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -140,7 +141,7 @@ _FAULTS = {
     "Bus error": "/dev/shm is full; enlarge it (docker: --shm-size), or lower {workers}",
     "shared memory": "/dev/shm is full; enlarge it (docker: --shm-size), or lower {workers}",
     "No space left": "/dev/shm is full; enlarge it (docker: --shm-size), or lower {workers}",
-    "pen files": "raise the limit of open files (ulimit -n), or lower {workers}",
+    "open files": "raise the limit of open files (ulimit -n), or lower {workers}",
     "Killed": "memory may be full; lower {workers}, or give the job more",
     "DataLoader worker": "set {workers} to 0 to load without processes, and see what fails",
 }
@@ -190,8 +191,11 @@ def await_batches(
         worker_init_fn=partial(_prepare_worker, faults),
         timeout=_LOOK if workers else 0,
     )
-    batches = iter(loader)
+    if workers:
+        # Where an exception ends this process, Python would wait for them for ever.
+        atexit.register(_kill_workers)
     try:
+        batches = iter(loader)
         while True:
             try:
                 batch = next(batches)
@@ -216,6 +220,8 @@ def await_batches(
         if workers:
             _kill_workers()
         raise
+    finally:
+        atexit.unregister(_kill_workers)
 
 
 def _prepare_worker(faults: "SimpleQueue[str]", _: int) -> None:
@@ -248,7 +254,8 @@ def _kill_workers() -> None:
     for process in multiprocessing.active_children():
         process.kill()
         process.join(_LOOK)
-    signal.signal(signal.SIGCHLD, before)
+    if before is not None:  # None where it was not set from Python
+        signal.signal(signal.SIGCHLD, before)
 
 
 def _collate(collate: Callable[[list[Any]], Any], samples: Sequence[Any]) -> Any:

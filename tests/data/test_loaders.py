@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from torch.utils.data import Dataset
 
 from cyborgs.data.dataset import await_batches, load_batches
 from cyborgs.errors import LoaderError
+from tests.runs import REPOSITORY
 
 
 class Samples(Dataset[dict[str, Any]]):
@@ -90,3 +93,20 @@ def test_no_process_is_left_behind_where_one_is_stuck(monkeypatch: pytest.Monkey
     # Another loader is watched as the first one was.
     with pytest.raises(LoaderError):
         taken(Samples(lambda: os.kill(os.getpid(), signal.SIGKILL)), steps(1, -1))
+
+
+def test_a_mistake_that_ends_the_program_ends_its_loaders(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from cyborgs.data.dataset import load_batches\n"
+        "from tests.data.test_loaders import Samples, steps\n"
+        "batches = load_batches(Samples(), steps(*range(100)), 2, False)\n"
+        "next(batches)\n"
+        "1 / 0\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    ended = subprocess.run(
+        [sys.executable, program], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.strip().endswith("ZeroDivisionError: division by zero")
