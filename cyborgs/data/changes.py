@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from cyborgs.data.index import read_index
+from cyborgs.data.index import names_in
 from cyborgs.data.listing import names_of
 from cyborgs.data.shrinking import small_name
 
@@ -28,8 +28,7 @@ def changed_images(
     Raises:
         InputError: images or index cannot be listed.
     """
-    index = read_index(index_path)
-    known = {e.name for e in index.entries} | {b.name for b in index.bad}
+    known = names_in(index_path)
     here = set(names_of(images, list_file))
     if summary is not None:
         # Those that were left out have no copy.

@@ -61,3 +61,13 @@ def test_small_copies_go_by_what_they_were_made_of(photos, tmp_path, write_image
     write_image(photos / "9.png", (40, 40))
     told = changed_images(photos, None, tmp_path / "index.jsonl", summary)
     assert "1 new (9.png) and 1 gone (0.png.jpg) in" in told
+
+
+def test_an_index_that_is_damaged_is_told(photos, indexed, refused):
+    content = indexed.read_bytes()
+    indexed.write_bytes(content.replace(b'"name": "2', b'"names": "2'))
+    with refused("index", "is damaged in line 4", "index again"):
+        changed_images(photos, None, indexed)
+    indexed.write_bytes(content[:-1])
+    with refused("index", "index again"):
+        changed_images(photos, None, indexed)

@@ -337,17 +337,26 @@ def test_a_shard_is_damaged_between_rounds(folder, undisturbed):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_snakemake_is_interrupted(folder, undisturbed, number):
-    workflow = Workflow(folder)
+def test_jobs_leave_with_snakemake(folder, number):
+    workflow = Workflow(folder, config=LONG)
     workflow.training()
+    workflow.until(lambda: "epoch 2:" in log_of(folder))
     workflow.process.send_signal(number)
     assert workflow.process.wait(timeout=120) != 0
-    # Its job leaves with it.
     deadline = time.monotonic() + 60
     while slurm("squeue", "--noheader"):
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    assert f"({signal.SIGTERM.name}), all saved" in log_of(folder)
+    assert "(SIGTERM), all saved" in log_of(folder)
+    last = f"Left ({number.name}): the same command goes on from here."
+    assert workflow.log.read_text().splitlines()[-1] == last
+
+
+def test_snakemake_is_interrupted(folder, undisturbed):
+    workflow = Workflow(folder)
+    workflow.training()
+    workflow.process.send_signal(signal.SIGINT)
+    assert workflow.process.wait(timeout=120) != 0
     Workflow(folder).finish()
     assert bytes_of(folder) == undisturbed
 
@@ -357,22 +366,19 @@ def test_snakemake_is_killed_while_its_job_lives_on(folder, undisturbed, rule):
     """The job that lives on makes the file, and the one of the new start waits for it."""
     workflow = Workflow(folder)
     if rule == "pretrain":
-        workflow.training()
-        log = "pretrain/round-01.log"
+        first, log = workflow.training(), "pretrain/round-01.log"
     else:
-        lock = folder / "results/tiny/masks/round-01/.shard-0000-of-0002.lock"
-        workflow.until(lock.exists)
-        log = "bootstrap/round-01/shard-0000.log"
-    first = jobs(rule, "RUNNING")
+        first, log = workflow.job("_01_0000"), "bootstrap/round-01/shard-0000.log"
+        workflow.until((folder / "results/tiny/masks/round-01/.shard-0000-of-0002.lock").exists)
     workflow.process.kill()
     workflow.process.wait()
     snakemake(folder, "--unlock", config=CONFIG)
     # The first one holds on until the second one is there.
-    slurm("scontrol", "suspend", ",".join(first))
+    slurm("scontrol", "suspend", first)
     log = folder / "results/tiny/logs" / log
     workflow = Workflow(folder)
     workflow.until(lambda: log.exists() and "waiting for it to end" in log.read_text())
-    slurm("scontrol", "resume", ",".join(first))
+    slurm("scontrol", "resume", first)
     workflow.finish()
     assert "is whole, and made from these inputs by these settings: kept" in log.read_text()
     assert bytes_of(folder) == undisturbed
@@ -383,10 +389,9 @@ def test_snakemake_is_killed_and_its_job_finishes_before_the_next_start(folder, 
     workflow = Workflow(folder)
     if rule == "pretrain":
         workflow.training()
-        made, log = folder / STATE, "pretrain/round-01.log"
     else:
         workflow.job(rule)
-        made, log = folder / MASKS[0], "bootstrap/round-01/shard-0000.log"
+    made = folder / (STATE if rule == "pretrain" else MASKS[0])
     workflow.process.kill()
     workflow.process.wait()
     while slurm("squeue", "--noheader"):
@@ -395,6 +400,4 @@ def test_snakemake_is_killed_and_its_job_finishes_before_the_next_start(folder, 
     snakemake(folder, "--unlock", config=CONFIG)
     Workflow(folder).finish()
     assert made.stat().st_ino == before
-    said = (folder / "results/tiny/logs" / log).read_text()
-    assert "is whole, and made from these inputs by these settings: kept" in said
     assert bytes_of(folder) == undisturbed
