@@ -50,6 +50,9 @@ Labels = NDArray[np.integer]
 # Readable by HDF5 1.10 and later (2016); groups of many data sets are compact from then on.
 _LIBVER = ("v110", "v110")
 
+# What every HDF5 file begins with.
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
 # Bytes that HDF5 may remember of the structure of an open shard.
 _REMEMBERED = 1 << 16
 
@@ -173,6 +176,12 @@ class ShardWriter:
             write_texts(skipped, "reason", reasons)
 
 
+def _begins_as_hdf5(path: Path) -> bool:
+    """Whether a file is HDF5 or the beginning of one, however short."""
+    with open(path, "rb") as stream:
+        return _SIGNATURE.startswith(stream.read(len(_SIGNATURE)))
+
+
 def _remember_little(file: h5py.File) -> None:
     """Keep HDF5 from remembering each image that was read, in each process: gigabytes in all."""
     cache = file.id.get_mdc_config()
@@ -209,9 +218,15 @@ class Shard:
             self._file = h5py.File(path, "r", locking=False)
             _remember_little(self._file)
         except OSError as error:
+            # What never was a shard is somebody's file, and not to be deleted.
+            if not _begins_as_hdf5(self.path):
+                raise InputError(
+                    f"mask shard {path} is not HDF5, so it is no mask shard; give one, or the "
+                    "folder of a run"
+                ) from None
             raise InputError(
-                f"mask shard {path} is truncated or not HDF5 ({_reason(error)}); "
-                "delete it and run the workflow again"
+                f"mask shard {path} is truncated ({_reason(error)}); delete it and run the "
+                "workflow again"
             ) from None
         try:
             self._read_header()

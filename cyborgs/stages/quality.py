@@ -147,7 +147,10 @@ def read_figures(path: Path) -> Figures:
         if lacking:
             raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
     except (ValueError, TypeError) as error:
-        raise InputError(f"quality {path} is damaged ({error}); delete it") from None
+        raise InputError(
+            f"quality {path} is damaged or of no masks ({error}); give what `cyborgs masks "
+            "quality` wrote, or run it again"
+        ) from None
     return figures
 
 

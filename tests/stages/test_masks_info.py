@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from cyborgs.cli import main
 from cyborgs.data.index import read_index
 from cyborgs.layout import Run
 from cyborgs.masks.alignment import full_size
@@ -66,6 +67,28 @@ def test_a_shard_alone_is_described(results):
     (described,) = info.run(resolve(str(Run(results).masks(1) / "shard-0001-of-0002.h5")))
     assert (described["shards"], described["shards_made"]) == (1, 2)
     assert described["images"] < 13
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04", b"{}", bytes(100), b"\x89HDX"])
+def test_a_file_of_another_kind_is_not_to_be_deleted(content, tmp_path, capsys):
+    """A user may have named the wrong one, such as a backbone."""
+    path = tmp_path / "backbone.pth"
+    path.write_bytes(content)
+    assert main(["masks", "info", str(path)]) == 2
+    message = capsys.readouterr().err
+    assert f"mask shard {path} is not HDF5, so it is no mask shard" in message
+    assert "delete" not in message
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize("length", [0, 5, 8, 600])
+def test_a_shard_cut_short_is(length, copy, capsys):
+    path = Run(copy).masks(1) / "shard-0001-of-0002.h5"
+    path.write_bytes(path.read_bytes()[:length])
+    assert main(["masks", "info", str(path)]) == 2
+    message = capsys.readouterr().err
+    assert f"mask shard {path} is truncated" in message
+    assert "delete it and run the workflow again" in message
 
 
 @pytest.mark.parametrize("seed", range(4))

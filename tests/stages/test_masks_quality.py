@@ -83,7 +83,7 @@ def test_the_table_has_a_row_for_each(results, tmp_path):
 class TestBadInput:
     def test_not_hdf5(self, copy, refused):
         (Run(copy).masks(1) / "shard-0000-of-0002.h5").write_text("hello")
-        with refused("shard-0000-of-0002.h5 is truncated or not HDF5"):
+        with refused("shard-0000-of-0002.h5 is not HDF5"):
             measured(copy)
 
     def test_truncated(self, copy, refused):

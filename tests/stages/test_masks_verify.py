@@ -42,7 +42,7 @@ def test_a_truncated_shard(copy):
 def test_a_round_whose_first_file_is_broken(copy):
     (copy / "masks/round-01/shard-0000-of-0002.h5").write_bytes(b"no HDF5")
     (problem,) = problems(copy / "masks/round-01")
-    assert "shard-0000-of-0002.h5 is truncated or not HDF5" in problem
+    assert "shard-0000-of-0002.h5 is not HDF5" in problem
 
 
 def test_every_broken_file_is_named(copy):
