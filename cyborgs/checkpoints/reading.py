@@ -1,37 +1,63 @@
-"""Tensors of a checkpoint file, whoever wrote it; no code of a file is ever run."""
+"""Tensors of a checkpoint file, whoever wrote it; no code of a file is ever run.
 
+torch.load with `weights_only` reads torch's files, and a small unpickler the plain pickles.  Of
+whatever else than weights a file names there is a `Placeholder`, which does nothing.
+"""
+
+import codecs
 import io
 import pickle
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+import pickletools
+import re
+import struct
+import zipfile
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from numpy._core.numeric import _frombuffer  # type: ignore[attr-defined]
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from cyborgs.errors import InputError
 from cyborgs.files import require_file
 
-# Where programs put their weights in a checkpoint, those that are asked first in front.
-_CONTAINERS = ("state_dict", "model", "model_state_dict", "network", "module", "weights")
-
 # How torch's files of before 2020 begin: a pickle of their magic number.
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
+# Containers that hold no network, but tensors of the same names as one (averages of gradients).
+_ASIDE = re.compile(r"optim|sched|scaler|grad", re.IGNORECASE)
+
+# Containers that are looked into, within each other and in all: a file can hold one many times.
+_DEEPEST, _MOST = 20, 1_000_000
+
+_READ = "torch's files, safetensors and Detectron2's .pkl"
+
+# What files begin with that are met in place of checkpoints, and what they are.
+_OTHERS = {
+    b"\x89HDF": "HDF5",
+    b"\x1f\x8b": "compressed by gzip; unpack it",
+    b"version https://git-lfs": "a pointer of Git LFS; fetch the file by `git lfs pull`",
+    b"<": "a web page or XML",
+}
+
 
 def read_tensors(path: Path, label: str = "checkpoint") -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name.
+    """All tensors of a checkpoint that may be of a network, by name.
 
-    Reads torch's files (also those of before 2020), safetensors, and pickles of NumPy arrays
-    (Detectron2's ``.pkl``).
+    Reads torch's files (also those of before 2020), safetensors, and pickles of tensors or of NumPy
+    arrays (Detectron2's ``.pkl``).
 
     Args:
         path: the file.
         label: what the file is to the user, for messages.
+
+    Returns:
+        Tensors on the CPU, of any shape and dtype.  Names begin with those of the containers that a
+        tensor is in: ``state_dict/layer1.0.conv1.weight``.
 
     Raises:
         InputError: the file is missing, damaged, of another kind, needs code to be run, or holds
@@ -39,126 +65,309 @@ def read_tensors(path: Path, label: str = "checkpoint") -> dict[str, Tensor]:
     """
     require_file(path, f"{label}:")
     with open(path, "rb") as stream:
-        start = stream.read(len(_LEGACY))
-    if start.startswith(b"PK") or start == _LEGACY:
-        content = _read_torch(path, label)
-    elif start[:1] == b"\x80":
-        content = _read_arrays(path, label)
-    elif len(start) > 8 and start[8:9] == b"{":
-        content = _read_safetensors(path, label)
-    else:
-        raise InputError(
-            f"{label}: {path} is no checkpoint: it begins like none of torch's files, safetensors "
-            "and Detectron2's .pkl"
-        )
-    tensors = _find_tensors(content)
-    if not tensors:
-        held = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content)
-        raise InputError(f"{label}: {path} holds no tensors with names ({str(held)[:120]})")
+        start = stream.read(32)
+    unknown: Collection[str] = ()
+    try:
+        if start.startswith((b"PK", _LEGACY)):
+            program = _of_legacy(path) if start.startswith(_LEGACY) else _of_archive(path, label)
+            unknown = _unknown(program)
+            with torch.serialization.safe_globals(_known(unknown)):
+                content = torch.load(path, map_location="cpu", weights_only=True)
+        elif start[:1] == b"\x80":
+            unpickler = _Unpickler(path.read_bytes())
+            content, unknown = unpickler.load(), unpickler.unknown
+        elif len(start) > 8 and start[8:9] == b"{":
+            content = load_safetensors(path.read_bytes())
+        else:
+            kind = next((told for sign, told in _OTHERS.items() if start.startswith(sign)), "")
+            what = f"is {kind}" if kind else "begins like none of " + _READ
+            raise InputError(f"{label}: {path} is no checkpoint: it {what}")
+        tensors = _tensors(content)
+    except InputError:
+        raise
+    except Exception as error:  # a broken file raises nearly anything
+        # So does torch where it does not even take a placeholder: of `os`, whole legacy networks.
+        if not (unknown and isinstance(error, pickle.UnpicklingError)):
+            # torch says a lot before what it is about.
+            told = str(error).rpartition("WeightsUnpickler error:")[2]
+            reason = " ".join(f"{type(error).__name__}: {told}".split())[:120]
+            raise InputError(f"{label}: {path} is damaged or of another kind ({reason})") from None
+        tensors = {}
+    if len(tensors) < 2:
+        if unknown:
+            wanted = ", ".join(sorted(unknown)[:3])[:160]
+            raise InputError(
+                f"{label}: {path} can only be read by running code that is in it "
+                f"({wanted}), which is not done; save its state dict alone, in the program that "
+                "wrote it"
+            )
+        held = ", ".join(map(str, content)) if isinstance(content, dict) else "one value"
+        held = " ".join(held.split())[:120]
+        raise InputError(f"{label}: {path} holds no tensors with names ({held})")
     return tensors
 
 
-def _read_torch(path: Path, label: str) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        wanted = _unsafe(path)
-        if wanted:
+def _of_archive(path: Path, label: str) -> bytes:
+    """The pickle in one of torch's files of today.
+
+    Raises `InputError` or exceptions of other types where it is of another kind or damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        pickles = [name for name in names if re.fullmatch(r"[^/]+/data\.pkl", name)]
+        if len(pickles) != 1:
+            raise ValueError("a zip archive without torch's data.pkl")
+        if pickles[0].replace("data.pkl", "constants.pkl") in names:
             raise InputError(
-                f"{label}: {path} can only be read by running code that is in it "
-                f"({', '.join(wanted[:3])}), which is not done; save its state dict alone, in the "
-                "program that wrote it"
-            ) from None
-        raise _damaged(path, label, error) from None
-    except Exception as error:  # torch.load raises many types
-        raise _damaged(path, label, error) from None
+                f"{label}: {path} is a TorchScript program; save its weights alone: "
+                "torch.save(torch.jit.load(FILE).state_dict(), …)"
+            )
+        # torch compresses nothing, and what is compressed can become any size.
+        if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
+            raise ValueError("its contents are compressed")
+        # torch reads nothing of what is marked as a folder, and leaves a tensor what was in memory.
+        if any(
+            record.external_attr & 0x10 and not record.is_dir() for record in archive.infolist()
+        ):
+            raise ValueError("a file in it is marked as a folder")
+        # torch.load does not look at the checksums that the file carries.
+        broken = archive.testzip()
+        if broken is not None:
+            raise zipfile.BadZipFile(f"wrong CRC of {broken}")
+        return archive.read(pickles[0])
 
 
-def _unsafe(path: Path) -> list[str]:
-    """What a file of torch's asks for, beyond tensors and plain values."""
-    try:
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # a damaged file, in as many ways as above
-        return []
+def _of_legacy(path: Path) -> bytes:
+    """The same of a file of before 2020: its fourth pickle, after what says how it was written."""
+    with open(path, "rb") as stream:
+        ends = []
+        for _ in range(4):
+            deque(pickletools.genops(stream), maxlen=0)
+            ends.append(stream.tell())
+        stream.seek(ends[2])
+        return stream.read(ends[3] - ends[2])
 
 
-def _read_safetensors(path: Path, label: str) -> Any:
-    try:
-        return load_safetensors(path.read_bytes())
-    except (SafetensorError, ValueError) as error:
-        raise _damaged(path, label, error) from None
+def _unknown(program: bytes) -> list[str]:
+    """Names in a pickle of torch's that stand for a placeholder.
+
+    Raises exceptions of many types where it is damaged.
+    """
+    if program[:2] != b"\x80\x02":
+        raise ValueError("saved by another pickle_protocol than 2, torch's own")
+    # torch tells what it does not know of an archive alone.
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("x/data.pkl", program)
+        archive.writestr("x/version", "3")
+    made.seek(0)
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(made)
+    return [name for name in names if name not in _NUMPY]
 
 
-class _Arrays(pickle.Unpickler):
-    """Unpickles NumPy arrays, numbers, texts and containers; refuses everything else by name."""
+class _TakenForDict(type):
+    """torch compares a class with `dict`, and sets items of no other one."""
+
+    def __eq__(cls, other: object) -> bool:
+        return cls is other or other is dict
+
+    __hash__ = type.__hash__
+
+
+class Placeholder(dict[Any, Any], metaclass=_TakenForDict):
+    """What a file names and is not known: it keeps items, and does nothing else.
+
+    So it can stand for functions, and for classes, also those derived from dict, list or set.
+    """
+
+    # torch appends to lists alone.
+    __class__ = list  # type: ignore[assignment]
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def append(self, *_: Any) -> None:
+        """Forget what a pickle appends; it may also extend and add."""
+
+    extend = add = append
+
+    # Keys of dictionaries can be of any class.
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class _Array(np.ndarray[Any, Any]):
+    """An array to be restored, of no size and of one class, whatever a file says of it."""
+
+    def __new__(cls, *_: Any) -> "_Array":
+        return super().__new__(cls, 0)
+
+    def __setstate__(self, state: Any) -> None:
+        # Of a dtype that is a placeholder nothing is known, not even its size.
+        if isinstance(state[2], np.dtype):
+            super().__setstate__(state)
+
+
+def _dtype(code: Any, *_: Any) -> Any:
+    """A dtype to be restored: never the one that all of this process has."""
+    return np.dtype(code, copy=True) if isinstance(code, str) else Placeholder()
+
+
+def _storage(raw: bytes) -> Any:
+    """A tensor's bytes where Python's pickle wrote it; torch's own function would run code."""
+    return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+
+
+def _rebuilt(storage: Any, *described: Any) -> Tensor:
+    """A tensor of such bytes; torch makes them more where it reaches beyond them."""
+    size = storage._untyped_storage.nbytes()
+    made: Tensor = torch._utils._rebuild_tensor_v2(storage, *described)  # type: ignore[no-untyped-call]
+    if made.untyped_storage().nbytes() != size:
+        raise ValueError("a tensor reaches beyond its bytes")
+    return made
+
+
+def _no_bytes(*_: Any) -> bytes:
+    """How protocol 2 holds bytes that are none."""
+    return b""
+
+
+# What NumPy's values are made by.  NumPy 1 and 2, and Python 2 and 3, have other names of the same.
+_NUMPY = {
+    "builtins.bytes": _no_bytes,
+    "__builtin__.bytes": _no_bytes,
+    "numpy.dtype": _dtype,
+    "numpy.ndarray": Placeholder,
+    "numpy.core.multiarray._reconstruct": _Array,
+    "numpy._core.multiarray._reconstruct": _Array,
+    "numpy.core.multiarray.scalar": Placeholder,
+    "numpy._core.multiarray.scalar": Placeholder,
+}
+
+
+def _known(unknown: Collection[str]) -> list[Callable[..., Any] | tuple[Any, str]]:
+    """What torch shall take for names that it does not know."""
+    # It restores what is of a class that it is told.  The names of these have no dot: no file can
+    # call any of them.
+    kinds = [(getattr(np.dtypes, name), name) for name in np.dtypes.__all__]
+    numpy = [(made, name) for name, made in _NUMPY.items()]
+    return [*((Placeholder, name) for name in unknown), *numpy, *kinds]
+
+
+class _Unpickler(pickle._Unpickler):
+    """Unpickles arrays, tensors and plain values.
+
+    It is Python's unpickler in Python: that in C takes up as much memory as the largest number
+    among the labels of a pickle says, which is tens of gigabytes after one changed byte.
+
+    Attributes:
+        unknown: names in the pickle that stand for a placeholder.
+    """
+
+    _KNOWN: ClassVar[dict[str, Any]] = _NUMPY | {
+        "numpy.core.numeric._frombuffer": _frombuffer,
+        "numpy._core.numeric._frombuffer": _frombuffer,
+        "collections.OrderedDict": dict,
+        # How protocol 2 holds other bytes.
+        "_codecs.encode": codecs.encode,
+        "torch._utils._rebuild_tensor_v2": _rebuilt,
+        "torch._utils._rebuild_parameter": torch._utils._rebuild_parameter,
+        "torch.storage._load_from_bytes": _storage,
+    }
+    # Set while it loads.
+    stack: list[Any]
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
+
+    def __init__(self, raw: bytes) -> None:
+        # Python 2 has texts as bytes.
+        super().__init__(io.BytesIO(raw), encoding="latin1")
+        self.unknown: set[str] = set()
 
     def find_class(self, module: str, name: str) -> Any:
-        # NumPy 2 calls its inner package `_core`.
-        wanted = f"{module.replace('numpy._core', 'numpy.core')}.{name}"
-        allowed = {
-            "numpy.core.multiarray._reconstruct": np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-            "numpy.core.multiarray.scalar": np._core.multiarray.scalar,  # type: ignore[attr-defined]
-            "numpy.ndarray": np.ndarray,
-            "numpy.dtype": np.dtype,
-            "collections.OrderedDict": OrderedDict,
-            "_codecs.encode": _latin,
-        }
-        if wanted not in allowed:
-            raise _ForbiddenError(f"{module}.{name}")
-        return allowed[wanted]
+        wanted = f"{module}.{name}"
+        if wanted in self._KNOWN:
+            return self._KNOWN[wanted]
+        self.unknown.add(wanted)
+        return Placeholder
+
+    def get_extension(self, code: int) -> None:
+        # The inherited one may have it without asking for its name.
+        raise pickle.UnpicklingError(f"a name by its number, {code}")
+
+    def _load_build(self) -> None:
+        # The inherited one would set attributes of anything, functions of torch's among them.
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], _Array | np.dtype):
+            self.stack[-1].__setstate__(state)  # type: ignore[union-attr]
+
+    def _load_bytearray(self) -> None:
+        # The inherited one makes room for as many bytes as are said, before it reads them.
+        (length,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(length)))
+
+    dispatch[pickle.BUILD[0]] = _load_build
+    dispatch[pickle.BYTEARRAY8[0]] = _load_bytearray
 
 
-class _ForbiddenError(Exception):
-    pass
+def _tensors(content: Any) -> dict[str, Tensor]:
+    made: dict[int, Tensor] = {}
+    named = {}
+    for name, found in _found(content):
+        if name in named:
+            raise ValueError(f"two tensors are called {name}")
+        if id(found) not in made:
+            made[id(found)] = _tensor(found)
+        named[name] = made[id(found)]
+    return named
 
 
-def _latin(text: str, encoding: str) -> bytes:
-    """How a pickle of protocol 2 holds the bytes of an array."""
-    if encoding != "latin1":
-        raise _ForbiddenError(f"_codecs.encode to {encoding}")
-    return text.encode(encoding)
+def _tensor(found: Tensor | np.ndarray[Any, Any]) -> Tensor:
+    if isinstance(found, Tensor):
+        return found.detach()
+    # torch takes no other order of bytes, and warns of those that cannot be written to.
+    return torch.from_numpy(np.array(found, found.dtype.newbyteorder("="), order="C"))
 
 
-def _read_arrays(path: Path, label: str) -> Any:
-    try:
-        return _Arrays(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-    except _ForbiddenError as error:
-        raise InputError(
-            f"{label}: {path} can only be read by running code that is in it ({error}), which is "
-            "not done; give weights alone"
-        ) from None
-    except Exception as error:  # a broken pickle raises nearly anything
-        raise _damaged(path, label, error) from None
+def _numeric(value: Any) -> bool:
+    """Whether it is an array or a tensor of plain numbers."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "fiu" and value.dtype.itemsize <= 8
+    # Classes of tensors that programs derive, and tensors without values, are none.
+    plain = type(value) in (Tensor, torch.nn.Parameter) and value.device.type == "cpu"
+    plain = plain and value.layout == torch.strided and not value.is_nested
+    return plain and not (value.is_quantized or value.is_complex() or value.dtype == torch.bool)
 
 
-def _damaged(path: Path, label: str, error: Exception) -> InputError:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
-    return InputError(f"{label}: {path} is damaged or of another kind ({reason})")
+def _found(content: Any) -> Iterator[tuple[str, Tensor | np.ndarray[Any, Any]]]:
+    """Tensors and their names, outermost first; what is in a container comes in its order."""
+    left: deque[tuple[str, int, Any]] = deque([("", 0, content)])
+    looked = 0
+    while left:
+        within, depth, container = left.popleft()
+        looked += 1
+        if depth > _DEEPEST or looked > _MOST:
+            raise ValueError("its containers are too many, or hold each other")
+        for key, value in _items(container):
+            if _numeric(value):
+                yield f"{within}{key}", value
+            elif isinstance(value, dict | list | tuple) and not _ASIDE.search(key):
+                left.append((f"{within}{key}/" if key else within, depth + 1, value))
 
 
-def _find_tensors(content: Any) -> dict[str, Tensor]:
-    """The state dict in what a file holds: the first container, outermost first, that is one."""
-    for mapping in _mappings(content):
-        found = {
-            k: torch.from_numpy(np.array(v)) if isinstance(v, np.ndarray) else v
-            for k, v in mapping.items()
-            if isinstance(k, str) and _is_numeric(v)
-        }
-        if len(found) > 1:
-            return found
-    return {}
-
-
-def _is_numeric(value: Any) -> bool:
-    # Arrays of text or of objects are no tensors.
-    return isinstance(value, Tensor) or (
-        isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
-    )
-
-
-def _mappings(content: Any) -> Iterator[Mapping[Any, Any]]:
-    if not isinstance(content, Mapping):
-        return
-    for name in _CONTAINERS:
-        yield from _mappings(content.get(name))
-    yield content
+def _items(container: dict[Any, Any] | list[Any] | tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    if isinstance(container, dict):
+        for key, value in container.items():
+            if isinstance(key, str | int):
+                yield str(key), value
+    elif isinstance(container, list | tuple):
+        for number, value in enumerate(container):
+            # Only of containers: tensors in a list have no names.  One alone needs no number.
+            if isinstance(value, dict | list | tuple):
+                yield ("" if len(container) == 1 else str(number)), value

@@ -95,6 +95,11 @@ def detcon_pytorch(online, target):
     return {"model": names, "optimizer": {"state": {}, "param_groups": []}}
 
 
+def lightning(online):
+    heads = {"network.projector.0.weight": torch.zeros(8, 512), "predictor.0.bias": torch.zeros(8)}
+    return prefixed("network.encoder.", sequence(online)) | heads
+
+
 LAYOUTS = {
     "a bare state dict": (lambda a, _: a.state_dict(), "torchvision or timm"),
     "under state_dict": (lambda a, _: {"state_dict": a.state_dict()}, "torchvision or timm"),
@@ -102,7 +107,7 @@ LAYOUTS = {
     "MoCo": (moco, "MoCo"),
     "DetCon-PyTorch": (detcon_pytorch, "DetCon-PyTorch"),
     "Lightning": (
-        lambda a, _: {"state_dict": prefixed("network.encoder.", sequence(a)), "global_step": 1},
+        lambda a, _: {"state_dict": lightning(a), "global_step": 1},
         "DetCon-PyTorch (Lightning)",
     ),
     "the published program": (lambda a, b: {"state_dict": Published(a, b).state_dict()}, "publish"),
