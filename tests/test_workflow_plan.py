@@ -4,6 +4,8 @@ import json
 import shlex
 
 import pytest
+import torch
+import torchvision
 import yaml
 
 from cyborgs.data.index import read_index
@@ -101,6 +103,24 @@ def test_weights_of_imagenet_must_be_there(tmp_path, monkeypatch):
     assert result.returncode != 0
     assert "hub/checkpoints/resnet18-f37072fd.pth does not exist; fetch https" in result.stdout
     assert not (tmp_path / "results").exists()
+
+
+def test_weights_of_another_architecture_are_found_at_once(tmp_path):
+    weights = torchvision.models.resnet34(weights=None).state_dict()
+    torch.save(weights, tmp_path / "theirs.pth")
+    config = changed(model={"weights": "theirs.pth"})
+    result = snakemake(tmp_path, "--dry-run", config=config, check=False)
+    assert result.returncode != 0
+    assert (
+        "model.weights: theirs.pth holds a resnet34 (torchvision or timm), not a resnet18; set "
+        "model.architecture to resnet34"
+    ) in result.stdout
+    (tmp_path / "theirs.pth").unlink()
+    result = snakemake(tmp_path, "--dry-run", config=config, check=False)
+    assert "model.weights: theirs.pth does not exist" in result.stdout
+    config["model"]["architecture"] = "resnet34"
+    torch.save(weights, tmp_path / "theirs.pth")
+    assert planned(tmp_path, config=config)["seed_state"] == 1
 
 
 def test_data_sets_of_evaluations_must_be_there(tmp_path):

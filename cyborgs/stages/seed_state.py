@@ -23,15 +23,22 @@ def run(config: Config, out: Path) -> None:
     Raises `InputError` where the given weights do not fit.
     """
     weights = config.model.weights
-    given = None
-    if weights is not None:
-        given = read_checkpoint(Path(weights), "model.weights")
-        if given.architecture != config.model.architecture:
-            raise InputError(
-                f"model.weights: {weights} holds a {given.architecture} ({given.layout}), not a "
-                f"{config.model.architecture}; set model.architecture to {given.architecture}"
-            )
+    given = None if weights is None else read_weights(Path(weights), config.model.architecture)
     _write(config, given, Path(weights or ""), out)
+
+
+def read_weights(weights: Path, architecture: str) -> Checkpoint:
+    """What `model.weights` names.
+
+    Raises `InputError` where it cannot be read, or is of another architecture.
+    """
+    given = read_checkpoint(weights, "model.weights")
+    if given.architecture != architecture:
+        raise InputError(
+            f"model.weights: {weights} holds a {given.architecture} ({given.layout}), not a "
+            f"{architecture}; set model.architecture to {given.architecture}"
+        )
+    return given
 
 
 def import_checkpoint(path: Path, out: Path, config: Config | None) -> None:

@@ -53,6 +53,11 @@ try:
         from cyborgs.evaluation.sources import imagenet_weights
 
         imagenet_weights(CONFIG.model.architecture)
+    if workflow.is_main_process and CONFIG.model.weights is not None:
+        # The same: what does not fit is told before any images are indexed.
+        from cyborgs.stages.seed_state import read_weights
+
+        read_weights(Path(CONFIG.model.weights), CONFIG.model.architecture)
     GIVEN_MASKS = (
         find_shards(CONFIG.seed_masks.masks) if CONFIG.seed_masks.kind == "file" else []
     )
