@@ -361,24 +361,33 @@ def test_snakemake_is_interrupted(folder, undisturbed):
     assert bytes_of(folder) == undisturbed
 
 
-@pytest.mark.parametrize("rule", ["pretrain", "bootstrap"])
-def test_snakemake_is_killed_while_its_job_lives_on(folder, undisturbed, rule):
+@pytest.mark.parametrize(
+    ("made", "lock", "log"),
+    [
+        (STATE, "work/round-01.lock", "pretrain/round-01.log"),
+        (
+            MASKS[0],
+            "masks/round-01/.shard-0000-of-0002.lock",
+            "bootstrap/round-01/shard-0000.log",
+        ),
+    ],
+    ids=["training", "masks"],
+)
+def test_snakemake_is_killed_while_its_job_lives_on(folder, undisturbed, made, lock, log):
     """The job that lives on makes the file, and the one of the new start waits for it."""
+    results = folder / "results/tiny"
     workflow = Workflow(folder)
-    if rule == "pretrain":
-        first, log = workflow.training(), "pretrain/round-01.log"
-    else:
-        first, log = workflow.job("_01_0000"), "bootstrap/round-01/shard-0000.log"
-        workflow.until((folder / "results/tiny/masks/round-01/.shard-0000-of-0002.lock").exists)
+    workflow.until((results / lock).exists)
+    (first,) = [pid for pid, words, _ in commands(folder) if made.encode() in words]
+    # It holds on until the second one is there.
+    os.kill(first, signal.SIGSTOP)
     workflow.process.kill()
     workflow.process.wait()
     snakemake(folder, "--unlock", config=CONFIG)
-    # The first one holds on until the second one is there.
-    slurm("scontrol", "suspend", first)
-    log = folder / "results/tiny/logs" / log
+    log = results / "logs" / log
     workflow = Workflow(folder)
     workflow.until(lambda: log.exists() and "waiting for it to end" in log.read_text())
-    slurm("scontrol", "resume", first)
+    os.kill(first, signal.SIGCONT)
     workflow.finish()
     assert "is whole, and made from these inputs by these settings: kept" in log.read_text()
     assert bytes_of(folder) == undisturbed

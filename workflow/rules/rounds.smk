@@ -7,6 +7,8 @@
 
 
 rule seed_state:
+    input:
+        watched(CONFIG.model.weights),
     output:
         state_of(0),
     log:
