@@ -24,6 +24,7 @@ from torch import Tensor
 
 from cyborgs.errors import InputError
 from cyborgs.files import require_file
+from cyborgs.training.containers import require_whole
 
 # How torch's files of before 2020 begin: a pickle of their magic number.
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
@@ -125,15 +126,7 @@ def _of_archive(path: Path, label: str) -> bytes:
         # torch compresses nothing, and what is compressed can become any size.
         if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
             raise ValueError("its contents are compressed")
-        # torch reads nothing of what is marked as a folder, and leaves a tensor what was in memory.
-        if any(
-            record.external_attr & 0x10 and not record.is_dir() for record in archive.infolist()
-        ):
-            raise ValueError("a file in it is marked as a folder")
-        # torch.load does not look at the checksums that the file carries.
-        broken = archive.testzip()
-        if broken is not None:
-            raise zipfile.BadZipFile(f"wrong CRC of {broken}")
+        require_whole(archive)
         return archive.read(pickles[0])
 
 

@@ -53,6 +53,18 @@ def write_container(
         raise InputError(f"state {path} cannot be written ({reason}); make room") from None
 
 
+def require_whole(archive: zipfile.ZipFile) -> None:
+    """Raise `BadZipFile` where torch would read something else than was written, unsaid."""
+    # It reads nothing of what is marked as a folder, and leaves a tensor what was in memory.
+    marked = [r.filename for r in archive.infolist() if r.external_attr & 0x10 and not r.is_dir()]
+    if marked:
+        raise zipfile.BadZipFile(f"{marked[0]} is marked as a folder")
+    # It does not look at the checksums that the file carries.
+    broken = archive.testzip()
+    if broken is not None:
+        raise zipfile.BadZipFile(f"wrong CRC of {broken}")
+
+
 def read_container(
     path: Path, form: str, version: int
 ) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
@@ -62,11 +74,8 @@ def read_container(
     """
     require_file(path, "state")
     try:
-        # torch.load does not look at the checksums that the file carries.
         with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-        if broken is not None:
-            raise zipfile.BadZipFile(f"wrong checksum of {broken}")
+            require_whole(archive)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         raise InputError(

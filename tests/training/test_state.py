@@ -67,6 +67,19 @@ def test_a_state_with_changed_bytes_is_named(tmp_path):
         load_state(path)
 
 
+def test_weights_that_an_archive_marks_as_a_folder_are_refused(tmp_path):
+    """PyTorch would leave them unset, and say nothing."""
+    path = tmp_path / "s.pt"
+    save_state(path, a_state())
+    content = bytearray(path.read_bytes())
+    # The last entry of the archive's directory that is of a tensor; its attributes' first byte.
+    entry = content.rindex(b"PK\x01\x02", 0, content.rindex(b"/data/") + 1)
+    content[entry + 38] |= 0x10
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"is damaged .*marked as a folder"):
+        load_state(path)
+
+
 def test_other_checkpoints_are_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "foreign.pt")
     with pytest.raises(InputError, match="another program"):
