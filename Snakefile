@@ -20,12 +20,12 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/download.smk"
 
 
+onstart:
+    begin()
+
+
 onsuccess:
-    forget()
-
-
-onerror:
-    forget()
+    end()
 
 
 localrules:

@@ -102,7 +102,10 @@ def exclusive(
 
 def keep(path: Path) -> None:
     """Leave a result as it is, and say so: it is whole, and would come out the same again."""
-    say(f"{path} is whole, and made from these inputs by these settings: kept (delete it to redo)")
+    say(
+        f"{path} is whole, and made from these inputs by these settings: kept. To redo it, delete "
+        "it, or force its rule (`snakemake --forcerun`)"
+    )
     # Newer than its inputs, as if it had just been made.
     path.touch()
 

@@ -94,9 +94,9 @@ def _launch_here(nodes: int, processes: int, arguments: Sequence[str]) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # On one node, nothing depends on whether the machine's own name can be resolved.
     endpoint, address = "127.0.0.1:0", "127.0.0.1"
-    if nodes == 1:
+    if nodes == 1 and sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    else:
+    if nodes > 1:
         host, port = os.environ["SLURM_SRUN_COMM_HOST"], os.environ[_MEETING]
         endpoint, address = f"{host}:{port}", _address_towards(host)
     try:

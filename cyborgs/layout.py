@@ -130,7 +130,7 @@ class Run:
         found = self.folder.glob("masks/round-[0-9][0-9]")
         numbers = sorted(int(path.name[-2:]) for path in found)
         if not self.config.exists():
-            return [n for n in numbers if list(self.masks(n).glob("*.h5"))]
+            return [n for n in numbers if list(self.masks(n).glob("[!.]*.h5"))]
         last = self.read_config().rounds
         numbers = [n for n in numbers if n <= last and glob.glob(self.shards(n))]
         if last in numbers and self._is_left_over(last):

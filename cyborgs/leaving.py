@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -61,20 +62,21 @@ def _pass_on(
         if number == signal.SIGINT:
             time.sleep(_LATER)
         for command in list(_commands(psutil.Process())):
-            command.send_signal(signal.SIGTERM)
+            with suppress(psutil.Error):  # it may have ended by itself
+                command.send_signal(signal.SIGTERM)
 
 
 def _commands(process: psutil.Process) -> Iterator[psutil.Process]:
     """This program's commands among what a process started, but not what they started."""
     try:
         children = process.children()
-    except psutil.NoSuchProcess:
+    except psutil.Error:
         return
     for child in children:
         try:
             # Behind an interpreter; the words of a shell have it within a line.
             own = any(Path(word).name == "cyborgs" for word in child.cmdline()[:3])
-        except psutil.NoSuchProcess:
+        except psutil.Error:
             continue
         if own:
             yield child

@@ -54,8 +54,8 @@ def note_signals(seconds: float | None = None) -> Iterator[Stop]:
     try:
         yield stop
     except BaseException:
-        if not alone:
-            # Who started it now asks it to leave as well; first it must say what went wrong.
+        if not alone or stop.asked is not None:
+            # Who started it now asks it to leave, once more; first it must say what happened.
             before.update(dict.fromkeys(SIGNALS, signal.SIG_IGN))
         raise
     finally:

@@ -31,8 +31,11 @@ TINY = {
 TARGETS = ("all", "downstream", "masks", "total")
 
 
-def start(folder, *arguments, config=TINY, stdout=subprocess.PIPE, tools=()):
-    """Start the workflow in a folder, with folders of tools on its PATH; returns its process."""
+def start(folder, *arguments, config=TINY, stdout=subprocess.PIPE, tools=(), group=False):
+    """Start the workflow in a folder, with folders of tools on its PATH; returns its process.
+
+    With ``group``, in a process group of its own, as in a terminal.
+    """
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     here = Path(sys.executable).parent
     path = [*tools, here, os.environ["PATH"]]
@@ -45,6 +48,7 @@ def start(folder, *arguments, config=TINY, stdout=subprocess.PIPE, tools=()):
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | {"PATH": ":".join(map(str, path))},
+        start_new_session=group,
         # Started in the background, these tests ignore Ctrl-C, and all that they start would.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip

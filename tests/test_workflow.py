@@ -260,11 +260,26 @@ def test_a_job_that_outlives_its_workflow_is_not_done_twice(
     assert (results / job).read_bytes() == (finished / target).read_bytes()
     assert planned(interrupted, target) == {}
     assert not [*results.glob("states/.*"), *results.glob("masks/*/.*")]
-    # Told to, Snakemake makes it anew all the same.
-    snakemake(interrupted, target, "--forcerun", target)
-    # The log of a training has all of its attempts in it, that of masks the last one.
-    again = (results / "logs" / log).read_text().count("is whole, and made")
-    assert again == (1 if log.startswith("pretrain") else 0)
+
+
+@pytest.mark.slow
+def test_what_is_forced_is_made_anew_after_a_kill_too(finished, tmp_path):
+    """Second names are there until Snakemake ends, and for good where it is killed."""
+    folder = shutil.copytree(finished, tmp_path / "run")
+    target = "results/tiny/masks/round-01/shard-0000-of-0002.h5"
+    shard = folder / target
+    second = shard.with_name(f".{shard.name}")
+    os.link(shard, second)
+    snakemake(folder, target, "--forcerun", target)
+    log = folder / "results/tiny/logs/bootstrap/round-01/shard-0000.log"
+    assert "is whole, and made" not in log.read_text()
+    assert not second.exists()
+    # As a job has it that still runs.
+    temporary = shard.with_name(f".{shard.stem}-abc.part.h5")
+    temporary.touch()
+    shard.unlink()
+    snakemake(folder, target)
+    assert temporary.exists()
 
 
 @pytest.mark.slow
@@ -299,18 +314,24 @@ def longer(finished, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="jobs are found through /proc")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_workflow_that_is_asked_to_leave_takes_its_jobs_along(finished, longer, tmp_path, number):
-    """To Snakemake alone, as when a container is stopped."""
+@pytest.mark.parametrize(
+    ("number", "send"),
+    [(signal.SIGTERM, os.kill), (signal.SIGHUP, os.killpg), (signal.SIGINT, os.killpg)],
+    ids=["container", "terminal", "Ctrl-C"],
+)
+def test_a_workflow_that_is_asked_to_leave_takes_its_jobs_along(
+    finished, longer, tmp_path, number, send
+):
+    """A container that is stopped asks Snakemake alone, a terminal all processes."""
     folder = shutil.copytree(finished, tmp_path / "run")
     log = folder / "results/tiny/logs/pretrain/round-01.log"
     target = "results/tiny/states/round-01.pt"
     before = log.read_text()
     with open(tmp_path / "shown", "w") as shown:
-        workflow = start(folder, target, config=LONGER, stdout=shown)
+        workflow = start(folder, target, config=LONGER, stdout=shown, group=True)
         until(workflow, lambda: log.exists() and "epoch 2:" in log.read_text()[len(before) :])
-        workflow.send_signal(number)
-        assert workflow.wait(timeout=60) == 1
+        send(workflow.pid, number)
+        assert workflow.wait() == 1
     assert not list(commands(folder))
     told = (tmp_path / "shown").read_text()
     assert "Error in rule" not in told
@@ -318,7 +339,7 @@ def test_a_workflow_that_is_asked_to_leave_takes_its_jobs_along(finished, longer
     assert "Traceback" not in told
     last = [line for line in told.splitlines() if line][-2:]
     assert re.fullmatch(
-        r"cyborgs pretrain: left after step \d+ \(SIG(TERM|INT)\), all saved; the same command "
+        r"cyborgs pretrain: left after step \d+ \(SIG(TERM|INT|HUP)\), all saved; the same command "
         "continues",
         last[0],
     )

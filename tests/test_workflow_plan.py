@@ -1,6 +1,7 @@
 """What the workflow would do, and what it refuses before it does anything."""
 
 import json
+import os
 import shlex
 
 import pytest
@@ -211,7 +212,16 @@ def test_forcing_the_index_looks_for_images_to_shrink_too(tmp_path, write_image)
 
 def test_results_that_cannot_be_written_are_told_at_the_start(tmp_path):
     (tmp_path / "results").write_text("a file")
-    result = snakemake(tmp_path, "--dry-run", check=False)
+    result = snakemake(tmp_path, "results/tiny/index.jsonl", check=False)
     assert result.returncode != 0
-    assert "results: cannot write results/tiny: " in result.stdout
+    assert "results: results is a file; name a folder" in result.stdout
+    assert "Traceback" not in result.stdout
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_results_without_permission_are_told_before_any_job(tmp_path):
+    (tmp_path / "results").mkdir(mode=0o500)
+    result = snakemake(tmp_path, "results/tiny/index.jsonl", check=False)
+    assert result.returncode != 0
+    assert "results: cannot write results/tiny/index.jsonl: no permission" in result.stdout
     assert "Traceback" not in result.stdout

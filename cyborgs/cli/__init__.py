@@ -101,6 +101,9 @@ def entry() -> None:
 
 
 def _interrupt(number: int, _: FrameType | None) -> NoReturn:
+    # A second one would come while what is left is removed.
+    for other in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from cyborgs.data.index import names_in
 from cyborgs.data.listing import names_of
 from cyborgs.data.shrinking import small_name
+from cyborgs.errors import InputError
 
 # Names of each kind that the line shows.
 _SHOWN = 3
@@ -17,6 +18,9 @@ def changed_images(
 ) -> str | None:
     """One line on images that are new or gone since an index was made; None where there are none.
 
+    Also None where what the index was made of cannot be told, as `data` has changed, or where it
+    cannot be read: whoever needs it makes it again, or says so.
+
     Names are compared, not contents: those are compared when an image is decoded.
 
     Args:
@@ -26,13 +30,19 @@ def changed_images(
         summary: of the smaller copies that the index lists, where it lists such.
 
     Raises:
-        InputError: images or index cannot be listed.
+        InputError: images cannot be listed.
     """
-    known = names_in(index_path)
     here = set(names_of(images, list_file))
+    if list_file is not None:
+        here = {name for name in here if (images / name).exists()}
+    try:
+        known = names_in(index_path)
+        left_out = {} if summary is None else json.loads(summary.read_text())["bad"]
+    except (InputError, OSError, ValueError, KeyError, TypeError):
+        return None
     if summary is not None:
         # Those that were left out have no copy.
-        known |= json.loads(summary.read_text())["bad"].keys()
+        known |= left_out.keys()
         known |= {name for name in here if small_name(name) in known}
         known -= {small_name(name) for name in here} - here
     new, gone = here - known, known - here
@@ -40,9 +50,9 @@ def changed_images(
         return None
     told = " and ".join(_some(*pair) for pair in ((new, "new"), (gone, "gone")) if pair[0])
     return (
-        f"data.images: {told} in {images} since {index_path} was made. This run keeps to its "
-        "index; `snakemake --forcerun index` with the same options looks again, and makes what "
-        "follows anew"
+        f"data.images: {told} in {images} since {index_path} was made. The run keeps to its "
+        "index, unless `data` has changed since; `snakemake --forcerun index` with the same "
+        "options looks again, and makes what follows anew"
     )
 
 

@@ -11,6 +11,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue, SimpleQueue
 from pathlib import Path
 from typing import Any
@@ -138,13 +139,14 @@ _TIMED_OUT = "DataLoader timed out"
 # Signs of faults of the machine in what DataLoader or a loader process says, and what to do.
 _FAULTS = {
     "AF_UNIX": "the path TMPDIR, {tmpdir}, is too long; set a shorter one, or {workers} to 0",
-    "Bus error": "/dev/shm is full; enlarge it (docker: --shm-size), or lower {workers}",
+    "SIGBUS": "/dev/shm is full; enlarge it (docker: --shm-size), or lower {workers}",
     "shared memory": "/dev/shm is full; enlarge it (docker: --shm-size), or lower {workers}",
     "No space left": "/dev/shm is full; enlarge it (docker: --shm-size), or lower {workers}",
     "open files": "raise the limit of open files (ulimit -n), or lower {workers}",
-    "Killed": "memory may be full; lower {workers}, or give the job more",
-    "DataLoader worker": "set {workers} to 0 to load without processes, and see what fails",
+    "ancdata": "raise the limit of open files (ulimit -n), or lower {workers}",
+    "SIGKILL": "memory may be full; lower {workers}, or give the job more",
 }
+_OTHERWISE = "set {workers} to 0 to load without processes, and see what fails"
 
 
 def load_batches(
@@ -191,37 +193,64 @@ def await_batches(
         worker_init_fn=partial(_prepare_worker, faults),
         timeout=_LOOK if workers else 0,
     )
-    if workers:
-        # Where an exception ends this process, Python would wait for them for ever.
-        atexit.register(_kill_workers)
+    # PyTorch's own handler raises where the program is, in the middle of a step; processes that
+    # ended are seen in time where their batches are missed.
+    handler = signal.getsignal(signal.SIGCHLD)
+    others = multiprocessing.active_children()
+    batches = iter(loader)
+    if handler is not None:
+        signal.signal(signal.SIGCHLD, handler)
+    processes = [p for p in multiprocessing.active_children() if p not in others]
+    # Where an exception ends this program, Python would wait for them for ever.
+    end = partial(_kill, processes)
+    atexit.register(end)
     try:
-        batches = iter(loader)
         while True:
             try:
                 batch = next(batches)
             except StopIteration:
                 return
-            except RuntimeError as error:
-                if _TIMED_OUT in str(error):
+            except (RuntimeError, OSError, EOFError) as error:
+                if _TIMED_OUT in str(error) and _pins(batches):
                     yield None
                     continue
-                # By which signal a process ended is in the cause.
-                fault = faults.get() if not faults.empty() else str(error.__cause__ or error)
-                fault = fault or str(error)
-                # What a process raised comes with its traceback.
-                fault = fault.strip().splitlines()[-1]
-                if not any(sign in fault for sign in _FAULTS):
+                fault = _fault(error, faults, processes)
+                if fault is None:
                     raise
                 raise LoaderError(_explained(fault, workers)) from None
             if isinstance(batch, InputError):
                 raise batch
             yield batch
     except BaseException:
-        if workers:
-            _kill_workers()
+        end()
         raise
     finally:
-        atexit.unregister(_kill_workers)
+        atexit.unregister(end)
+
+
+def _pins(batches: Iterator[Any]) -> bool:
+    """Whether the thread lives that copies batches to where a GPU reads them, if there is one."""
+    thread = getattr(batches, "_pin_memory_thread", None)
+    return thread is None or thread.is_alive()
+
+
+def _fault(
+    error: Exception, faults: "SimpleQueue[str]", processes: Sequence[BaseProcess]
+) -> str | None:
+    """What happened to a loader process; None where the program made a mistake in one."""
+    if not faults.empty():
+        return faults.get()
+    # A process may be seen as ended a little after what it left behind.
+    for process in processes:
+        process.join(0.1)
+    ended = [p.exitcode for p in processes if p.exitcode]
+    if ended and ended[0] < 0:
+        return f"ended by {signal.Signals(-ended[0]).name}"
+    # What a process raised comes with its traceback.
+    last = (str(error).strip().splitlines() or [repr(error)])[-1]
+    if ended or _TIMED_OUT in last or any(sign in last for sign in _FAULTS):
+        return last
+    return None
 
 
 def _prepare_worker(faults: "SimpleQueue[str]", _: int) -> None:
@@ -241,21 +270,17 @@ def _prepare_worker(faults: "SimpleQueue[str]", _: int) -> None:
 
 def _explained(fault: str, workers: int) -> str:
     """What happened to a loader process, and what to do."""
-    remedy = next(remedy for sign, remedy in _FAULTS.items() if sign in fault).format(
+    remedy = next((remedy for sign, remedy in _FAULTS.items() if sign in fault), _OTHERWISE).format(
         tmpdir=tempfile.gettempdir(), workers=f"compute.workers (here {workers})"
     )
     return f"a loader process failed ({' '.join(fault.split())[:160]}): {remedy}"
 
 
-def _kill_workers() -> None:
+def _kill(processes: Sequence[BaseProcess]) -> None:
     """End loader processes: they ignore what else would, and one may be stuck for good."""
-    # PyTorch's handler would take their end for a failure.
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for process in multiprocessing.active_children():
+    for process in processes:
         process.kill()
         process.join(_LOOK)
-    if before is not None:  # None where it was not set from Python
-        signal.signal(signal.SIGCHLD, before)
 
 
 def _collate(collate: Callable[[list[Any]], Any], samples: Sequence[Any]) -> Any:

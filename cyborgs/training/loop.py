@@ -416,7 +416,7 @@ def train(
                 "all saved; the same command continues"
             )
     if trainer.step < last:
-        # Other processes may wait for this one: no agreeing with them.
+        # Other processes wait for this one: no agreeing with them.
         catch_up(0)
         checkpoint()
         raise ResumeLaterError(
@@ -432,7 +432,7 @@ _PATIENCE = 60
 class Waiting:
     """Passes batches on, and counts the seconds that they were waited for.
 
-    Ends early where none comes and the job is asked to leave.
+    Ends early where none comes and the job is asked to leave; in the first process, which saves.
 
     Args:
         batches: and None whenever none has come for some seconds.
@@ -452,7 +452,7 @@ class Waiting:
             if batch is not None:
                 yield batch
                 since = time.monotonic()
-            elif self._stop.asked is not None:
+            elif self._stop.asked is not None and distributed.rank() == 0:
                 return
             elif now - since >= _PATIENCE:
                 say(f"no batch for {_PATIENCE} s: are disk and network well?")

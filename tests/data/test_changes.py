@@ -63,11 +63,25 @@ def test_small_copies_go_by_what_they_were_made_of(photos, tmp_path, write_image
     assert "1 new (9.png) and 1 gone (0.png.jpg) in" in told
 
 
-def test_an_index_that_is_damaged_is_told(photos, indexed, refused):
-    content = indexed.read_bytes()
-    indexed.write_bytes(content.replace(b'"name": "2', b'"names": "2'))
-    with refused("index", "is damaged in line 4", "index again"):
-        changed_images(photos, None, indexed)
-    indexed.write_bytes(content[:-1])
-    with refused("index", "index again"):
-        changed_images(photos, None, indexed)
+def test_files_of_a_list_that_are_gone_are_told(photos, tmp_path):
+    (tmp_path / "list").write_text("0.png\n3.png\n")
+    index.run(photos, tmp_path / "index.jsonl", 1, "error", tmp_path / "list")
+    (photos / "3.png").unlink()
+    told = changed_images(photos, tmp_path / "list", tmp_path / "index.jsonl")
+    assert "data.images: 1 gone (3.png) in" in told
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda c: c[:-1], lambda c: c.replace(b'"name": "2', b'"x": "2')]
+)
+def test_an_index_that_must_be_made_again_hinders_nobody(photos, indexed, damage):
+    indexed.write_bytes(damage(indexed.read_bytes()))
+    assert changed_images(photos, None, indexed) is None
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}"])
+def test_an_index_of_other_copies_is_not_compared(photos, indexed, tmp_path, content):
+    """As after `data.short_side` was set."""
+    if content is not None:
+        (tmp_path / "summary.json").write_text(content)
+    assert changed_images(photos, None, indexed, tmp_path / "summary.json") is None

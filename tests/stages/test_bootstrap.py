@@ -392,7 +392,7 @@ class TestAShardThatIsThere:
         assert self.is_kept(tiny, shard)
         assert shard.read_bytes() == content
         assert shard.stat().st_mtime > 1e9
-        told = "is whole, and made from these inputs by these settings: kept (delete it to redo)"
+        told = "is whole, and made from these inputs by these settings: kept. To redo it,"
         assert f"{shard} {told}" in capsys.readouterr().err
 
     @pytest.mark.parametrize("key", ["seed", "bootstrap"])

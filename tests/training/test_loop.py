@@ -181,6 +181,16 @@ def test_nothing_is_saved_where_loaders_fail_after_a_loss_that_is_not_finite() -
     assert saved == []
 
 
+def test_one_of_several_processes_waits_on_though_it_is_asked_to_leave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first one saves, and the others may be in the middle of a step with this one."""
+    monkeypatch.setattr("cyborgs.distributed.rank", lambda: 1)
+    stop = Stop()
+    stop.asked = "SIGTERM"
+    assert list(Waiting([None, 1, None], stop)) == [1]
+
+
 def test_a_long_wait_is_told(monkeypatch: pytest.MonkeyPatch, capsys: object) -> None:
     monkeypatch.setattr("cyborgs.training.loop._PATIENCE", 0)
     passed = list(Waiting([None, 1, None, 2], Stop()))

@@ -1,6 +1,7 @@
 # The checked configuration, and the names of files.  Nothing is computed here.
 
 import re
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -9,7 +10,7 @@ from snakemake.utils import update_config
 
 from cyborgs.config import parse_run, read_scalars
 from cyborgs.errors import InputError
-from cyborgs.files import require_file, require_outputs
+from cyborgs.files import absence, require_file, require_outputs
 from cyborgs.leaving import leave_with_jobs
 from cyborgs.masks.shards import find_shards
 from cyborgs.data.changes import changed_images
@@ -23,6 +24,9 @@ try:
     CONFIG = parse_run(config)
     RUN = f"results/{CONFIG.run}"
     INDEX = f"{RUN}/index.jsonl"
+    for folder in (Path(RUN).parent, Path(RUN)):
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"results: {folder} {absence(folder, 'folder')}")
     SMALL = f"{RUN}/small-{CONFIG.data.short_side}"
     # Which of the images, where not all.
     LIST = CONFIG.data.list
@@ -61,11 +65,10 @@ try:
     GIVEN_MASKS = (
         find_shards(CONFIG.seed_masks.masks) if CONFIG.seed_masks.kind == "file" else []
     )
-    if workflow.is_main_process:
-        require_outputs({"results": Path(RUN)}, [])
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
+BEGUN = time.time()
 if workflow.is_main_process:
     leave_with_jobs(logger, lambda: workflow.non_local_exec)
 
@@ -108,9 +111,11 @@ EVALUATED = [str(path) for path in Run(RUN).evaluations(CONFIG)]
 shell.prefix(
     "set -euo pipefail; "
     'second() {{ echo "$(dirname "$1")/.$(basename "$1")"; }}; '
-    'remember() {{ ln -f "$1" "$(second "$1")" || true; }}; '
+    # Who ends all processes at once ends this shell last.
+    "trap : HUP TERM; "
+    'remember() {{ ln -f "$1" "$(second "$1")" 2> /dev/null || true; }}; '
     'recall() {{ for name; do if [ -e "$(second "$name")" ]; then'
-    ' ln -f "$(second "$name")" "$name" || true; fi; done;'
+    ' ln -f "$(second "$name")" "$name" 2> /dev/null || true; fi; done;'
     ' if [ $# = 2 ]; then touch "$2"; remember "$2"; fi; }}; '
 )
 
@@ -176,14 +181,35 @@ def shard_pattern(number):
     return f"{RUN}/masks/round-{number:02d}/shard-*-of-{CONFIG.shards:04d}.h5"
 
 
-# Remove the second names of what jobs made, once Snakemake itself has seen all jobs end.
-def forget():
+# Second names of what jobs made.
+def second_names():
+    for kind in (
+        "states/.round-[0-9][0-9].pt",
+        "masks/*/.shard-[0-9]*-of-[0-9]*[0-9].h5",
+        "downstream/*/*/.seed-[0-9]*[0-9].json",
+    ):
+        yield from (path for path in Path(RUN).glob(kind) if ".part" not in path.name)
+
+
+# Before any job starts.
+def begin():
     if not workflow.is_main_process:
         return
-    for kind in (
-        "states/.round-*.pt",
-        "masks/*/.shard-*.h5",
-        "downstream/*/*/.seed-*.json",
-    ):
-        for path in Path(RUN).glob(kind):
+    try:
+        require_outputs({"results": Path(RUN, "index.jsonl")}, [])
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+    settings = workflow.dag_settings
+    if settings.forceall or settings.forcerun or settings.forcetargets:
+        for path in second_names():
+            path.unlink()
+
+
+# Snakemake has seen all jobs of its own end: what they made needs no second name any more.  That
+# of a job that outlived another Snakemake is older.
+def end():
+    if not workflow.is_main_process:
+        return
+    for path in second_names():
+        if path.stat().st_mtime >= BEGUN:
             path.unlink()
