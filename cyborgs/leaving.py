@@ -25,14 +25,17 @@ _LATER = 2
 def leave_with_jobs(logger: logging.Logger, elsewhere: Callable[[], bool]) -> None:
     """See to it that the jobs of this workflow leave with it.
 
-    To be called in the main thread of Snakemake's main process.  SIGTERM, Ctrl-C and SIGHUP (a
-    terminal that closes) are passed on to its commands; where these leave in order, that is what is
-    told at the end, and no error.
+    To be called in Snakemake's main process; does nothing in another thread than its main one,
+    where a program that uses Snakemake as a library sees to signals itself.  SIGTERM, Ctrl-C and
+    SIGHUP (a terminal that closes) are passed on to its commands; where these leave in order, that
+    is what is told at the end, and no error.
 
     Args:
         logger: of Snakemake.
         elsewhere: whether jobs run on a cluster, where Snakemake cancels them after Ctrl-C alone.
     """
+    if threading.current_thread() is not threading.main_thread():
+        return
     leaving = _Leaving()
     logger.addFilter(leaving)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:

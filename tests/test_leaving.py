@@ -4,6 +4,7 @@ import logging
 import signal
 import subprocess
 import sys
+import threading
 import time
 from enum import Enum
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cyborgs.leaving import _commands, _Leaving
+from cyborgs.leaving import _commands, _Leaving, leave_with_jobs
 
 
 class Event(Enum):
@@ -133,3 +134,14 @@ def test_commands_are_found_behind_shells_and_without_what_they_started(tmp_path
     shell.wait()
     other.wait()
     assert found == ["pretrain"]
+
+
+def test_signals_are_left_alone_in_another_thread(said):
+    """As where a program uses Snakemake as a library."""
+    logger, _, _ = said
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)]
+    thread = threading.Thread(target=leave_with_jobs, args=(logger, lambda: False))
+    thread.start()
+    thread.join()
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)] == before
+    assert len(logger.filters) == 1
