@@ -1,6 +1,7 @@
 """Taking steps: what is saved, and when a job leaves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -42,12 +43,18 @@ class Counting:
         return {}
 
 
-def run(trainer: Counting, steps: int, more: bool) -> list[int]:
-    """The steps after which it was saved, where it took all."""
-    saved: list[int] = []
+def run(
+    trainer: Counting,
+    steps: int,
+    more: bool = False,
+    batches: Iterable[Any] | None = None,
+    saved: list[int] | None = None,
+) -> list[int]:
+    """The steps after which it was saved; ``saved`` has them where it does not take all."""
+    saved = [] if saved is None else saved
     train(
         trainer,
-        range(steps),
+        range(steps) if batches is None else batches,
         steps,
         lambda: saved.append(trainer.step),
         1e9,
@@ -126,15 +133,7 @@ def test_asked_while_no_batch_comes_it_saves_and_leaves(device: str) -> None:
             yield None
 
     with pytest.raises(ResumeLaterError, match=r"after step 3 \(SIGTERM, while no batch came\)"):
-        train(
-            trainer,
-            batches(),
-            8,
-            lambda: saved.append(trainer.step),
-            1e9,
-            lambda row: None,
-            trainer.stop,
-        )
+        run(trainer, 8, batches=batches(), saved=saved)
     assert saved == [3]
 
 
@@ -149,15 +148,7 @@ def test_what_was_trained_is_saved_where_loaders_fail(device: str, error: type[E
         raise error("no room")
 
     with pytest.raises(error, match="no room"):
-        train(
-            trainer,
-            batches(),
-            8,
-            lambda: saved.append(trainer.step),
-            1e9,
-            lambda row: None,
-            trainer.stop,
-        )
+        run(trainer, 8, batches=batches(), saved=saved)
     assert saved == ([4, 6] if error is LoaderError else [4])
 
 
@@ -169,15 +160,7 @@ def test_nothing_is_saved_where_loaders_fail_after_a_loss_that_is_not_finite() -
         raise LoaderError("no room")
 
     with pytest.raises(InputError, match="loss is nan at step 1"):
-        train(
-            trainer,
-            batches(),
-            8,
-            lambda: saved.append(trainer.step),
-            1e9,
-            lambda row: None,
-            trainer.stop,
-        )
+        run(trainer, 8, batches=batches(), saved=saved)
     assert saved == []
 
 
