@@ -20,14 +20,6 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/download.smk"
 
 
-onstart:
-    begin()
-
-
-onsuccess:
-    end()
-
-
 localrules:
     all,
     configuration,

@@ -196,6 +196,8 @@ def await_batches(
     # PyTorch's own handler raises where the program is, in the middle of a step; processes that
     # ended are seen in time where their batches are missed.
     handler = signal.getsignal(signal.SIGCHLD)
+    if getattr(handler, "__module__", "").startswith("torch."):  # of an earlier loader
+        handler = signal.SIG_DFL
     others = multiprocessing.active_children()
     batches = iter(loader)
     if handler is not None:

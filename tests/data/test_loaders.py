@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from cyborgs.data.dataset import await_batches, load_batches
 from cyborgs.errors import LoaderError
@@ -61,6 +61,9 @@ def test_a_process_that_is_killed_is_told(number: signal.Signals) -> None:
 
 def test_a_process_that_dies_during_a_step_does_not_disturb_it() -> None:
     """Loaders run ahead: most die while a batch of before is computed on."""
+
+    # As one that PyTorch has watched over before.
+    list(DataLoader(Samples(), batch_sampler=steps(1), num_workers=1))
 
     def die_later() -> None:
         time.sleep(1)

@@ -213,3 +213,11 @@ def end():
     for path in second_names():
         if path.stat().st_mtime >= BEGUN:
             path.unlink()
+
+
+onstart:
+    begin()
+
+
+onsuccess:
+    end()
