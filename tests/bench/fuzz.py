@@ -1,19 +1,14 @@
 """Throw broken image files at the indexer and the decoder: none may crash, hang or leak.
 
-python tests/bench/fuzz.py [--files 50000] [--seed 1]
+python -m tests.bench.fuzz [--files 50000] [--seed 1]
 
 A crash ends this program by a signal, a file that takes over ten seconds by an alarm; memory is
 printed as it goes.
 """
 
-import argparse
 import io
 import random
-import resource
-import signal
 import tempfile
-import time
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +16,7 @@ from PIL import ExifTags, Image
 
 from cyborgs.data.decoding import BrokenImageError, decode, examine
 from cyborgs.errors import BadImageError
-
-# Seconds that a file may take.
-PATIENCE = 10
+from tests.bench.fuzzing import throw
 
 
 def whole_files():
@@ -74,36 +67,24 @@ def broken_files(count, seed):
         yield bytes(content)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=int, default=50_000)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    outcomes = Counter()
-    slowest = 0.0
-    with tempfile.TemporaryDirectory() as folder:
-        for number, content in enumerate(broken_files(options.files, options.seed), start=1):
-            begin = time.perf_counter()
-            signal.alarm(PATIENCE)
-            try:
-                entry = examine("x", content)
-                (Path(folder) / "x").write_bytes(content)
-                decode(Path(folder), entry)
-                outcomes["read"] += 1
-            except BrokenImageError:
-                outcomes["refused when indexed"] += 1
-            except BadImageError:
-                outcomes["refused when decoded"] += 1
-            signal.alarm(0)
-            slowest = max(slowest, time.perf_counter() - begin)
-            if number % (options.files // 5) == 0:
-                memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-                print(
-                    f"{number:,} files, at most {slowest:.2f} s a file, {memory:.0f} MB at most: "
-                    + ", ".join(f"{count:,} {what}" for what, count in outcomes.most_common()),
-                    flush=True,
-                )
+def outcome(content, folder):
+    """What became of a file."""
+    try:
+        entry = examine("x", content)
+        (folder / "x").write_bytes(content)
+        decode(folder, entry)
+    except BrokenImageError:
+        return "refused when indexed"
+    except BadImageError:
+        return "refused when decoded"
+    return "read"
 
 
 if __name__ == "__main__":
-    main()
+    with tempfile.TemporaryDirectory() as name:
+        throw(
+            __doc__.splitlines()[0],
+            broken_files,
+            lambda content: outcome(content, Path(name)),
+            count=50_000,
+        )

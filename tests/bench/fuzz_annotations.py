@@ -1,6 +1,6 @@
 """Throw broken COCO JSONs at what reads them: none may crash, hang, leak, or lose an object unsaid.
 
-python tests/bench/fuzz_annotations.py [--files 10000] [--seed 1]
+python -m tests.bench.fuzz_annotations [--files 10000] [--seed 1]
 
 Each file is a sound one with some of its values changed, left out, doubled or exchanged.  It is
 refused in one line, or `cyborgs data check` accounts for every annotation, and an evaluation
@@ -9,17 +9,12 @@ this program by a signal, a file that takes over ten seconds by an alarm; memory
 goes.
 """
 
-import argparse
 import contextlib
 import copy
 import io
 import json
 import random
-import resource
-import signal
 import tempfile
-import time
-from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -31,9 +26,7 @@ from cyborgs.data.detection import coco_objects
 from cyborgs.errors import InputError
 from cyborgs.evaluation.average_precision import Detections, coco_ap
 from cyborgs.stages import data_check
-
-# Seconds that a file may take.
-PATIENCE = 10
+from tests.bench.fuzzing import throw
 
 H, W = 24, 30
 NAMES = ("a.png", "sub/b.png", "c.png")
@@ -216,35 +209,21 @@ def outcome(content, text, folder):
     return "read and scored" if data_check.sound(checked) else "told by the check"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    outcomes = Counter()
-    slowest = 0.0
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_images(folder)
-        files = broken_annotations(options.files, options.seed)
-        for number, (content, text) in enumerate(files, start=1):
-            begin = time.perf_counter()
-            signal.alarm(PATIENCE)
-            try:
-                outcomes[outcome(content, text, folder)] += 1
-            except Exception:
-                print(text)
-                raise
-            signal.alarm(0)
-            slowest = max(slowest, time.perf_counter() - begin)
-            if number % max(1, options.files // 5) == 0:
-                memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-                print(
-                    f"{number:,} files, at most {slowest:.2f} s a file, {memory:.0f} MB at most: "
-                    + ", ".join(f"{count:,} {what}" for what, count in outcomes.most_common()),
-                    flush=True,
-                )
+def shown_outcome(file, folder):
+    """The outcome; prints a file that something was wrong with."""
+    try:
+        return outcome(*file, folder)
+    except Exception:
+        print(file[1])
+        raise
 
 
 if __name__ == "__main__":
-    main()
+    with tempfile.TemporaryDirectory() as name:
+        write_images(Path(name))
+        throw(
+            __doc__.splitlines()[0],
+            broken_annotations,
+            lambda file: shown_outcome(file, Path(name)),
+            count=10_000,
+        )

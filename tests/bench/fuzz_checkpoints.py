@@ -1,6 +1,6 @@
 """Throw broken and odd checkpoints at their reader: none may crash, hang, or be read wrongly.
 
-python tests/bench/fuzz_checkpoints.py [--files 10000] [--seed 1]
+python -m tests.bench.fuzz_checkpoints [--files 10000] [--seed 1]
 
 A crash ends this program by a signal, a file that takes over thirty seconds by an alarm, and
 whatever else than a refusal in one line by its traceback.  A file that is read must give weights
@@ -11,10 +11,7 @@ import argparse
 import io
 import pickle
 import random
-import resource
-import signal
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -24,6 +21,7 @@ import torch
 
 from cyborgs.checkpoints.layouts import read_checkpoint
 from cyborgs.errors import InputError
+from tests.bench.fuzzing import throw
 from tests.checkpoints.made import (
     BESIDE,
     CONTAINER_PAIRS,
@@ -39,9 +37,6 @@ from tests.checkpoints.made import (
     weights,
     wrapped,
 )
-
-# Seconds that a file may take, on a machine that does other things as well.
-PATIENCE = 30
 
 LEARNER, AVERAGE = weights(1), weights(101)
 
@@ -246,39 +241,27 @@ def told_by_others(raw):
     return found
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    outcomes = Counter()
-    slowest = 0.0
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "x")
-        for number, (content, expected) in enumerate(
-            checkpoints(options.files, options.seed), start=1
-        ):
-            path.write_bytes(content)
-            begin = time.perf_counter()
-            signal.alarm(PATIENCE)
-            try:
-                outcomes[check(path, expected)] += 1
-            except BaseException:
-                kept = Path(tempfile.gettempdir(), f"fuzz-{options.seed}-{number}.pth")
-                kept.write_bytes(content)
-                print(f"file {number}, kept as {kept}", flush=True)
-                raise
-            signal.alarm(0)
-            slowest = max(slowest, time.perf_counter() - begin)
-            if number % max(1, options.files // 5) == 0:
-                memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-                print(
-                    f"{number:,} files, at most {slowest:.2f} s a file, {memory:.0f} MB at most: "
-                    + ", ".join(f"{count:,} {what}" for what, count in outcomes.most_common()),
-                    flush=True,
-                )
+def shown_outcome(file, folder):
+    """The outcome; keeps a file that something was wrong with."""
+    path = folder / "x"
+    path.write_bytes(file[0])
+    try:
+        return check(path, file[1])
+    except BaseException:
+        kept = Path(tempfile.gettempdir(), "fuzz.pth")
+        kept.write_bytes(file[0])
+        print(f"kept as {kept}", flush=True)
+        raise
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        # On a machine that does other things as well.
+        throw(
+            __doc__.splitlines()[0],
+            checkpoints,
+            lambda file: shown_outcome(file, Path(name)),
+            count=10_000,
+            patience=30,
+        )
