@@ -104,6 +104,18 @@ class Run:
                 found[f"{stem}-{digest}"] = backbone
         return found
 
+    def forget_second_names(self, since: float = 0.0) -> None:
+        """Remove the hidden second names of what jobs made (`remember`, workflow/rules/common.smk).
+
+        Args:
+            since: of files that were made at this time or later, in seconds since 1970.
+        """
+        for kind in ("states/.round-*.pt", "masks/*/.shard-*.h5", "downstream/*/*/.seed-*.json"):
+            for path in self.folder.glob(kind):
+                # What `atomic_write` has under way is hidden as well.
+                if ".part" not in path.suffixes and path.stat().st_mtime >= since:
+                    path.unlink()
+
     def evaluations(self, config: Config) -> list[Path]:
         """What the evaluations of a configuration leave, in the order of tables."""
         files = []

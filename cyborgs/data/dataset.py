@@ -137,32 +137,26 @@ _LOOK = 5
 _TIMED_OUT = "DataLoader timed out"
 
 # Signs of faults of the machine in what DataLoader or a loader process says, and what to do.
+_SHARED_MEMORY = "/dev/shm is full; enlarge it (docker: --shm-size), or lower {workers}"
+_DESCRIPTORS = "raise the limit of open files (ulimit -n), or lower {workers}"
 _FAULTS = {
     "AF_UNIX": "the path TMPDIR, {tmpdir}, is too long; set a shorter one, or {workers} to 0",
-    "SIGBUS": "/dev/shm is full; enlarge it (docker: --shm-size), or lower {workers}",
-    "shared memory": "/dev/shm is full; enlarge it (docker: --shm-size), or lower {workers}",
-    "No space left": "/dev/shm is full; enlarge it (docker: --shm-size), or lower {workers}",
-    "open files": "raise the limit of open files (ulimit -n), or lower {workers}",
-    "ancdata": "raise the limit of open files (ulimit -n), or lower {workers}",
+    "SIGBUS": _SHARED_MEMORY,
+    "shared memory": _SHARED_MEMORY,
+    "No space left": _SHARED_MEMORY,
+    "open files": _DESCRIPTORS,
+    "ancdata": _DESCRIPTORS,
     "SIGKILL": "memory may be full; lower {workers}, or give the job more",
 }
 _OTHERWISE = "set {workers} to 0 to load without processes, and see what fails"
 
 
+def arrived(batches: Iterable[Any]) -> Iterator[Any]:
+    """What `load_batches` passes on, for who has nothing else to do until it comes."""
+    return (batch for batch in batches if batch is not None)
+
+
 def load_batches(
-    dataset: Dataset[Any],
-    steps: Iterable[list[Any]],
-    workers: int,
-    pin: bool,
-    collate: Callable[[list[Any]], Any] = default_collate,
-) -> Iterator[Any]:
-    """One batch a step, in order.  As `await_batches`, for who need not look up meanwhile."""
-    for batch in await_batches(dataset, steps, workers, pin, collate):
-        if batch is not None:
-            yield batch
-
-
-def await_batches(
     dataset: Dataset[Any],
     steps: Iterable[list[Any]],
     workers: int,

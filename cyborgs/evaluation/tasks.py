@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, default_collate
 from cyborgs import distributed
 from cyborgs.config.downstream import Detection, Downstream, ImagenetLinear
 from cyborgs.data.classes import CentralCrops, Classified, ClassifiedExamples, find_classified
-from cyborgs.data.dataset import load_batches
+from cyborgs.data.dataset import arrived, load_batches
 from cyborgs.data.detection import (
     Annotated,
     DetectionSet,
@@ -298,7 +298,7 @@ def _accuracy(
     crops = CentralCrops(paths, labels[own], settings.short_side, settings.crop)
     size = max(1, settings.batch_size // ranks)
     keys = [list(range(i, min(i + size, len(own)))) for i in range(0, len(own), size)]
-    batches = load_batches(crops, keys, workers, device.type == "cuda")
+    batches = arrived(load_batches(crops, keys, workers, device.type == "cuda"))
     batches = distributed.in_step(batches, len(test.names) // ranks // size, _MEET, device)
     right = torch.zeros(3, dtype=torch.float64, device=device)  # first, among five, all
     label = "imagenet_linear, test" if rank == 0 else None
@@ -331,7 +331,7 @@ def detect(
     own = TestImages(images, rank, ranks)
     label = "detect" if rank == 0 else None
     keys = [[number] for number in range(len(own))]
-    batches = load_batches(own, keys, workers, device.type == "cuda", list)
+    batches = arrived(load_batches(own, keys, workers, device.type == "cuda", list))
     batches = distributed.in_step(batches, len(images.images) // ranks, _MEET, device)
     found: dict[int, Detections] = {}
     for batch in track(batches, len(keys), label, "images"):

@@ -1,7 +1,7 @@
 """Stages `evaluate voc-detection`, `imagenet-linear`, `coco-instances`: train, then score."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 
 from cyborgs import distributed
 from cyborgs.config import Compute
-from cyborgs.data.dataset import Steps, await_batches, load_batches
+from cyborgs.data.dataset import Steps, arrived, load_batches
 from cyborgs.errors import InputError
 from cyborgs.evaluation.results import read_results, rows_of, write_result
 from cyborgs.evaluation.sources import Source
@@ -96,9 +96,7 @@ def run(
         trainer = _trainer(task, recipe, source, seed, device, continued)
         examples = task.examples(seed)
 
-        def batches(
-            first: int, last: int, load: Callable[..., Iterator[Any]]
-        ) -> tuple[int, Iterator[Any]]:
+        def batches(first: int, last: int) -> tuple[int, Iterator[Any]]:
             steps = Steps(
                 task.count,
                 np.arange(task.count),
@@ -110,19 +108,19 @@ def run(
                 ranks,
             )
             pin = device.type == "cuda"
-            return len(steps), load(examples, steps, compute.workers, pin, task.collate)
+            return len(steps), load_batches(examples, steps, compute.workers, pin, task.collate)
 
         def checkpoint() -> None:
             rolling.save(trainer.state(record))
 
         if trainer.step < task.steps:
-            count, training = batches(trainer.step, task.steps, await_batches)
+            count, training = batches(trainer.step, task.steps)
             # Scoring may take long, too.
             run_steps(trainer, training, count, checkpoint, compute, metrics, task.name, more=True)
         if task.batchnorm:
-            count, measuring = batches(task.steps, task.steps + task.batchnorm, load_batches)
+            count, measuring = batches(task.steps, task.steps + task.batchnorm)
             label = f"{task.name}, BatchNorm" if lead else None
-            measuring = distributed.in_step(measuring, count, 1, device)
+            measuring = distributed.in_step(arrived(measuring), count, 1, device)
             trainer.measure_batchnorm(track(measuring, count, label, "steps"))
         else:
             trainer.share_batchnorm()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cyborgs.config import Compute
 from cyborgs.config.downstream import Downstream, VocSvm
 from cyborgs.data.classes import CentralCrops
-from cyborgs.data.dataset import load_batches
+from cyborgs.data.dataset import arrived, load_batches
 from cyborgs.data.voc import voc_classes, voc_labels
 from cyborgs.evaluation.linear import pooled
 from cyborgs.evaluation.results import Result, rows_of, write_result
@@ -129,7 +129,7 @@ def _features(
     crops = CentralCrops(paths, np.zeros(len(paths), np.int64), settings.short_side, settings.crop)
     keys = [list(range(i, min(i + _BATCH, len(paths)))) for i in range(0, len(paths), _BATCH)]
     found = []
-    batches = load_batches(crops, keys, compute.workers, device.type == "cuda")
+    batches = arrived(load_batches(crops, keys, compute.workers, device.type == "cuda"))
     for batch in track(batches, len(keys), f"voc_svm, {split}", "batches"):
         images = moved(batch["image"], device)
         found.append(F.normalize(pooled(backbone, images), dim=-1).cpu())

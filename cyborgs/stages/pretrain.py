@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cyborgs import distributed
 from cyborgs.config import Compute, Config
-from cyborgs.data.dataset import Steps, TwoViews, await_batches
+from cyborgs.data.dataset import Steps, TwoViews, load_batches
 from cyborgs.data.index import Index, read_index
 from cyborgs.errors import InputError
 from cyborgs.files import keep, sha256
@@ -138,7 +138,7 @@ def run(
         def checkpoint() -> None:
             rolling.save(trainer.state(number, record))
 
-        batches = await_batches(dataset, steps, compute.workers, device.type == "cuda")
+        batches = load_batches(dataset, steps, compute.workers, device.type == "cuda")
         rows = run_steps(trainer, batches, len(steps), checkpoint, compute, metrics, "pretrain")
         if distributed.rank() == 0:
             _require_finite(trainer.pair)

@@ -24,7 +24,7 @@ from published import Step
 from cyborgs.bootstrap.features import FeatureExtractor
 from cyborgs.bootstrap.kmeans import cluster, pin_threads
 from cyborgs.config import Bootstrap, Compute, Views, parse
-from cyborgs.data.dataset import Steps, TwoViews, await_batches
+from cyborgs.data.dataset import Steps, TwoViews, load_batches
 from cyborgs.data.decoding import decode
 from cyborgs.data.index import read_index
 from cyborgs.hardware import describe, native_precisions, set_float32
@@ -228,7 +228,7 @@ def loaders(bench, folder, images, index):
             continue
         warm, counted = (1, 2) if bench.small else (8, 24 if workers > 4 else 8)
         keys = Steps(len(index), masks.positions, batch, 0, warm + counted, 0, 0, 1)
-        batches = await_batches(dataset, keys, workers, bench.device.type == "cuda")
+        batches = load_batches(dataset, keys, workers, bench.device.type == "cuda")
         waiting = Waiting(batches, Stop())
         outcome = None
         for number, loaded in enumerate(waiting):

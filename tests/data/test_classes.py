@@ -241,11 +241,11 @@ def test_large_batches_need_few_descriptors(tmp_path, write_image):
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from cyborgs.data.classes import ClassifiedExamples, find_classified\n"
-        "from cyborgs.data.dataset import load_batches\n"
+        "from cyborgs.data.dataset import arrived, load_batches\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))\n"
         "examples = ClassifiedExamples(find_classified(Path(sys.argv[1])), 32, 0)\n"
         "keys = [[(epoch, position) for position in range(48)] for epoch in range(6)]\n"
-        "kept = list(load_batches(examples, keys, 1, False))\n"
+        "kept = list(arrived(load_batches(examples, keys, 1, False)))\n"
         "print(sum(len(batch['image']) for batch in kept))\n"
     )
     arguments = [sys.executable, "-c", program, str(tmp_path)]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cyborgs.config import Views
-from cyborgs.data.dataset import Steps, TwoViews, load_batches
+from cyborgs.data.dataset import Steps, TwoViews, arrived, load_batches
 from cyborgs.data.index import Index, scan
 from cyborgs.data.listing import names_of
 from cyborgs.errors import InputError
@@ -59,8 +59,8 @@ def test_a_sample_depends_on_seed_epoch_and_image_alone(parts):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_nothing(parts, workers):
     steps = Steps(IMAGES, np.arange(IMAGES), 4, 0, 5, 1, 0, 1)
-    alone = list(load_batches(dataset(parts), steps, 0, pin=False))
-    shared = list(load_batches(dataset(parts), steps, workers, pin=False))
+    alone = list(arrived(load_batches(dataset(parts), steps, 0, pin=False)))
+    shared = list(arrived(load_batches(dataset(parts), steps, workers, pin=False)))
     assert len(alone) == len(shared) == 5
     for a, b in zip(alone, shared, strict=True):
         assert all(torch.equal(a[k], b[k]) for k in ("images", "cells", "ids"))

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from cyborgs.data.dataset import Steps, TwoViews, load_batches
+from cyborgs.data.dataset import Steps, TwoViews, arrived, load_batches
 from cyborgs.data.index import read_index
 from cyborgs.masks.shards import Masks
 from cyborgs.training.loop import Trainer
@@ -146,7 +146,9 @@ def steps_without_normalisation(tiny, rank, ranks):
         tiny.images, index, Masks(str(tiny.masks), index), config.views, 4, config.seed
     )
     steps = Steps(len(index), np.arange(len(index)), 4, 0, 3, config.seed, rank, ranks)
-    losses = [trainer.train_step(b).read()[0] for b in load_batches(dataset, steps, 0, False)]
+    losses = [
+        trainer.train_step(b).read()[0] for b in arrived(load_batches(dataset, steps, 0, False))
+    ]
     return losses, {k: p.detach() for k, p in trainer.pair.online.named_parameters()}
 
 

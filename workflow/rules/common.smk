@@ -181,43 +181,16 @@ def shard_pattern(number):
     return f"{RUN}/masks/round-{number:02d}/shard-*-of-{CONFIG.shards:04d}.h5"
 
 
-# Second names of what jobs made.
-def second_names():
-    for kind in (
-        "states/.round-[0-9][0-9].pt",
-        "masks/*/.shard-[0-9]*-of-[0-9]*[0-9].h5",
-        "downstream/*/*/.seed-[0-9]*[0-9].json",
-    ):
-        yield from (path for path in Path(RUN).glob(kind) if ".part" not in path.name)
-
-
-# Before any job starts.
-def begin():
-    if not workflow.is_main_process:
-        return
-    try:
-        require_outputs({"results": Path(RUN, "index.jsonl")}, [])
-    except InputError as error:
-        raise WorkflowError(str(error)) from None
-    settings = workflow.dag_settings
-    if settings.forceall or settings.forcerun or settings.forcetargets:
-        for path in second_names():
-            path.unlink()
-
-
-# Snakemake has seen all jobs of its own end: what they made needs no second name any more.  That
-# of a job that outlived another Snakemake is older.
-def end():
-    if not workflow.is_main_process:
-        return
-    for path in second_names():
-        if path.stat().st_mtime >= BEGUN:
-            path.unlink()
-
-
+# These are also run in each job of a cluster, where others are still at work.
 onstart:
-    begin()
+    if workflow.is_main_process:
+        require_outputs({"results": Path(INDEX)}, [])
+        settings = workflow.dag_settings
+        if settings.forceall or settings.forcerun or settings.forcetargets:
+            Run(RUN).forget_second_names()
 
 
+# Snakemake has seen all jobs of its own end.  What outlived another Snakemake is older.
 onsuccess:
-    end()
+    if workflow.is_main_process:
+        Run(RUN).forget_second_names(since=BEGUN)
