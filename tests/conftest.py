@@ -1,5 +1,6 @@
 """What tests of several rooms share."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from cyborgs.errors import InputError
+from tests.runs import snakemake
 
 
 @pytest.fixture
@@ -40,3 +42,22 @@ def write_image() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A folder in which the tiny run has finished; tests must not change it."""
+    folder = tmp_path_factory.mktemp("workflow")
+    snakemake(folder)
+    return folder
+
+
+@pytest.fixture
+def interrupted(finished, tmp_path):
+    """A copy of the run as it was after its first round, time stamps and all."""
+    folder = shutil.copytree(finished, tmp_path / "copy")
+    results = folder / "results/tiny"
+    for name in ("states/round-02.pt", "backbone.pth", "quality.tsv", "report.html"):
+        (results / name).unlink()
+    shutil.rmtree(results / "quality")
+    return folder

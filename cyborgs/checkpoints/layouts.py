@@ -1,4 +1,4 @@
-"""What other programs call the weights of a ResNet, and finding it in their checkpoints.
+"""Which ResNet of a checkpoint is meant, whoever wrote it, and who did.
 
 No list of programs decides what is read.  A file is searched for every place where a ResNet lies,
 by any of four ways to name its weights.  One network is taken; of two, where the names say that one
@@ -11,20 +11,25 @@ Hugging Face's transformers, and Detectron2.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from cyborgs.checkpoints.detectron2 import detectron2_name
+from cyborgs.checkpoints.networks import (
+    DETECTRON2,
+    TORCHVISION,
+    TRANSFORMERS,
+    WEIGHT_TYPES,
+    Network,
+    find_networks,
+)
 from cyborgs.checkpoints.reading import read_tensors
-from cyborgs.config.schema import BLOCKS
 from cyborgs.errors import InputError
-from cyborgs.models.backbones import Backbone, backbone_of, describe_mismatch
+from cyborgs.models.backbones import backbone_of
 from cyborgs.training.state import FORMAT, first_not_finite, load_state
 
 # Parts of the networks, and what the published program calls them.
@@ -37,65 +42,6 @@ _PUBLISHED_TARGET = {
     "backbone.": "target_encoder.net.",
     "projector.": "target_encoder.projector.net.",
 }
-
-
-def _sequence_name(name: str) -> str:
-    """What a weight is called where a ResNet's parts are in a plain sequence.
-
-    Its parts of torchvision: conv1, bn1, relu, maxpool, layer1 ... layer4.
-    """
-    name = re.sub(r"^conv1\.", "0.", name)
-    name = re.sub(r"^bn1\.", "1.", name)
-    return re.sub(r"^layer(\d+)\.", lambda found: f"{int(found[1]) + 3}.", name)
-
-
-# In Hugging Face's transformers (`modeling_resnet.py`).
-_LAYERS = {"conv": "convolution", "bn": "normalization"}
-
-
-def _transformers_name(name: str) -> str:
-    """What Hugging Face's transformers call a weight."""
-    name = re.sub(r"^conv1\.", "embedder.embedder.convolution.", name)
-    name = re.sub(r"^bn1\.", "embedder.embedder.normalization.", name)
-    name = re.sub(
-        r"^layer(\d+)\.(\d+)\.",
-        lambda found: f"encoder.stages.{int(found[1]) - 1}.layers.{found[2]}.",
-        name,
-    )
-    name = re.sub(
-        r"\.(conv|bn)(\d)\.",
-        lambda found: f".layer.{int(found[2]) - 1}.{_LAYERS[found[1]]}.",
-        name,
-    )
-    name = name.replace("downsample.0.", "shortcut.convolution.")
-    return name.replace("downsample.1.", "shortcut.normalization.")
-
-
-@dataclass(frozen=True)
-class _Naming:
-    """A way to name the weights of a ResNet.
-
-    Attributes:
-        theirs: the name of a weight, from torchvision's; also of what a name begins with.
-        own: what the first part of such a name can be, or that of another ResNet's.  Whatever else
-            lies beside is no part of the network: classifiers, heads, necks.
-        deep: weights of a beginning of three convolutions.
-    """
-
-    theirs: Callable[[str], str]
-    own: re.Pattern[str]
-    deep: tuple[str, ...]
-
-
-_TORCHVISION = _Naming(
-    str,
-    re.compile(r"(conv|bn|norm|gn|layer|stem|downsample|parametrizations)\d*"),
-    ("conv1.0.weight", "conv2.weight", "stem.0.weight"),
-)
-_DETECTRON2 = _Naming(detectron2_name, re.compile(r"stem|res\d+"), ("stem.conv2.weight",))
-_SEQUENCE = _Naming(_sequence_name, re.compile(r"[0-7]"), ("0.0.weight",))
-_TRANSFORMERS = _Naming(_transformers_name, re.compile(r"embedder|encoder"), ())
-_NAMINGS = (_TORCHVISION, _DETECTRON2, _SEQUENCE, _TRANSFORMERS)
 
 
 @dataclass(frozen=True)
@@ -145,9 +91,6 @@ _PROGRAMS = (
 _WRAPPERS = re.compile(
     r"(?<![^./])(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)[./]"
 )
-
-# Containers whose names say nothing.
-_CONTAINERS = re.compile(r"^((model_)?state_dict|model|network|weights|params)/")
 
 # Words of names by which a network is the moving average of another one, and by which it has one.
 # MoCo and others that follow it add `_k` and `_q`, of keys and queries.
@@ -207,36 +150,6 @@ def read_checkpoint(path: Path, label: str = "checkpoint") -> Checkpoint:
     return given
 
 
-@dataclass(frozen=True)
-class _Network:
-    """A ResNet in a file.
-
-    Attributes:
-        place: what names of its weights begin with, containers included.
-        naming: how they go on.
-        weights: by torchvision's names, float32; empty where ``wrong``.
-        architecture: torchvision's name of it; empty where ``wrong``.
-        wrong: why it is none that this program trains.
-    """
-
-    place: str
-    naming: _Naming
-    architecture: str
-    weights: dict[str, Tensor]
-    wrong: str = ""
-
-    @property
-    def shown(self) -> str:
-        """Its place, for people."""
-        return _CONTAINERS.sub("", self.place) + "*"
-
-    def same(self, other: "_Network") -> bool:
-        """Whether it has the same weights."""
-        if self.wrong or self.architecture != other.architecture:
-            return False
-        return all(torch.equal(v, other.weights[k]) for k, v in self.weights.items())
-
-
 def _read(path: Path, label: str) -> Checkpoint:
     if _is_state(path):
         state = load_state(path)
@@ -244,7 +157,7 @@ def _read(path: Path, label: str) -> Checkpoint:
             f"a state after round {state.round}", state.architecture, state.online, state.target
         )
     named = _unwrapped(read_tensors(path, label))
-    networks = _networks(named)
+    networks = find_networks(named)
     if not networks:
         raise InputError(f"{label}: {path} holds no ResNet; {_looks_like(named)}")
     learner, average = _choose(networks, path, label)
@@ -300,79 +213,7 @@ def _unwrapped(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return made
 
 
-def _networks(named: Mapping[str, Tensor]) -> list[_Network]:
-    """All ResNets of a file, and what looks like one."""
-    found = []
-    for naming in _NAMINGS:
-        # Of two layers, so that a network that lacks some of its weights is found as well.
-        places = [
-            name.removesuffix(mark)
-            for mark in (naming.theirs(f"layer{n}.0.conv1.weight") for n in range(1, 5))
-            for name in named
-            if name.endswith(mark) and name.removesuffix(mark)[-1:] in ("", ".", "/")
-        ]
-        for place in dict.fromkeys(places):
-            if places.count(place) > 1:
-                found.append(_network(named, place, naming))
-    return found
-
-
-def _network(named: Mapping[str, Tensor], place: str, naming: _Naming) -> _Network:
-    inner = {name.removeprefix(place): v for name, v in named.items() if name.startswith(place)}
-
-    def wrong(why: str) -> _Network:
-        return _Network(place, naming, "", {}, why)
-
-    if any(name in inner for name in naming.deep):
-        return wrong(
-            "holds a ResNet with three convolutions at its beginning, which is none of "
-            f"{', '.join(BLOCKS)}"
-        )
-    blocks, width, inputs = _signature(inner, naming)
-    architecture = _architecture(inner, naming)
-    if architecture is None:
-        return wrong(
-            f"holds a residual network of {', '.join(map(str, blocks))} blocks, {width} channels "
-            f"wide in groups of {inputs}, which is none of {', '.join(BLOCKS)}"
-        )
-    expected = _expected(architecture)
-    theirs = {naming.theirs(name): name for name in expected}
-    given = {
-        theirs.get(name, name): value
-        for name, value in inner.items()
-        if name in theirs or naming.own.fullmatch(re.split(r"[./]", name)[0])
-    }
-    # BatchNorm's counters may be missing.
-    counters = {k: torch.zeros_like(v, device="cpu") for k, v in expected.items() if not v.ndim}
-    given = counters | given
-    mismatch = describe_mismatch(expected, given) or _describe_types(expected, given)
-    if mismatch:
-        return wrong(f"looks like a {architecture}, but {mismatch}")
-    weights = {k: given[k].to(v.dtype) for k, v in expected.items()}
-    return _Network(place, naming, architecture, weights)
-
-
-@cache
-def _expected(architecture: str) -> dict[str, Tensor]:
-    """Names, shapes and dtypes of a backbone's weights, without values."""
-    with torch.device("meta"):
-        return Backbone(architecture).state_dict()
-
-
-# Whose values are those of a weight.  Integers and 8-bit floats are scaled by what lies elsewhere.
-_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-
-def _describe_types(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-    for name, value in expected.items():
-        if value.is_floating_point() and given[name].dtype not in _TYPES:
-            return f"{name} is {str(given[name].dtype).removeprefix('torch.')}, not float32"
-    return ""
-
-
-def _choose(
-    networks: Sequence[_Network], path: Path, label: str
-) -> tuple[_Network, _Network | None]:
+def _choose(networks: Sequence[Network], path: Path, label: str) -> tuple[Network, Network | None]:
     """The network that learns, and its moving average where there is one."""
     averages = _distinct([n for n in networks if _role(n) == "average"])
     # Of a network that is there by several names, that comes first which says what it is.
@@ -391,9 +232,9 @@ def _choose(
     )
 
 
-def _distinct(networks: Sequence[_Network]) -> list[list[_Network]]:
+def _distinct(networks: Sequence[Network]) -> list[list[Network]]:
     """Networks, those of the same weights together."""
-    groups: list[list[_Network]] = []
+    groups: list[list[Network]] = []
     for network in networks:
         for group in groups:
             if network.same(group[0]):
@@ -421,13 +262,13 @@ def _words(place: str) -> list[tuple[list[str], str]]:
     return found
 
 
-def _role(network: _Network) -> str:
+def _role(network: Network) -> str:
     """What a network is by its place; "" where that does not say."""
     roles = [role for _, role in _words(network.place) if role]
     return "average" if "average" in roles else roles[0] if roles else ""
 
 
-def _belong(learner: _Network, average: _Network) -> bool:
+def _belong(learner: Network, average: Network) -> bool:
     """Whether names differ in no more than that one is the average.
 
     Containers may have other names, and one of the two may have a name of its own.
@@ -441,7 +282,7 @@ def _belong(learner: _Network, average: _Network) -> bool:
     return ends[0] == ends[1] or [] in ends
 
 
-def _program_of(named: Mapping[str, Tensor], learner: _Network) -> _Program | None:
+def _program_of(named: Mapping[str, Tensor], learner: Network) -> _Program | None:
     """The program whose names these are, where no other has the same."""
     for program in _PROGRAMS:
         root = learner.place.removesuffix(program.network)
@@ -457,11 +298,11 @@ def _program_of(named: Mapping[str, Tensor], learner: _Network) -> _Program | No
     return None
 
 
-def _layout(named: Mapping[str, Tensor], learner: _Network, average: _Network | None) -> str:
+def _layout(named: Mapping[str, Tensor], learner: Network, average: Network | None) -> str:
     """What wrote a file, for people: a family of programs, or what the network is called."""
-    if learner.naming is _DETECTRON2:
+    if learner.naming is DETECTRON2:
         return "Detectron2"
-    if learner.naming is _TRANSFORMERS:
+    if learner.naming is TRANSFORMERS:
         return "Hugging Face's transformers"
     inner = learner.place.rpartition("/")[2]
     beside = {
@@ -469,8 +310,8 @@ def _layout(named: Mapping[str, Tensor], learner: _Network, average: _Network | 
         for name in named
         if name.startswith(learner.place)
     }
-    if not inner and learner.naming is _TORCHVISION:
-        heads = sorted(n for n in beside if not _TORCHVISION.own.fullmatch(n))
+    if not inner and learner.naming is TORCHVISION:
+        heads = sorted(n for n in beside if not TORCHVISION.own.fullmatch(n))
         if set(heads) <= {"fc"}:
             return "torchvision or timm"
         return f"a program that has {heads[0]}* beside torchvision's names"
@@ -481,10 +322,10 @@ def _layout(named: Mapping[str, Tensor], learner: _Network, average: _Network | 
 def _head(named: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
     """A head of the published program by this program's names, in float32."""
     return {
-        k: v.float() if v.dtype in _TYPES else v
+        k: v.float() if v.dtype in WEIGHT_TYPES else v
         for k, v in _renamed(named, old, new).items()
         # Other types hold no weights.
-        if v.dtype in _TYPES or k.endswith("num_batches_tracked")
+        if v.dtype in WEIGHT_TYPES or k.endswith("num_batches_tracked")
     }
 
 
@@ -499,32 +340,6 @@ def _is_state(path: Path) -> bool:
     with open(path, "rb") as stream:
         # Its format is the first value in its pickle, near the beginning.
         return FORMAT.encode() in stream.read(4096)
-
-
-def _architecture(inner: Mapping[str, Tensor], naming: _Naming) -> str | None:
-    blocks, width, inputs = _signature(inner, naming)
-    bottleneck = naming.theirs("layer1.0.conv3.weight") in inner
-    for name, counts in BLOCKS.items():
-        wide = name.startswith("wide")
-        same = bottleneck == (name not in ("resnet18", "resnet34"))
-        if blocks == counts and same and width == inputs == (128 if wide else 64):
-            return name
-    return None
-
-
-def _signature(inner: Mapping[str, Tensor], naming: _Naming) -> tuple[tuple[int, ...], int, int]:
-    """Blocks of layer1 to layer4, and outputs and inputs of a 3 x 3 convolution of layer1."""
-    blocks = []
-    for number in range(1, 5):
-        layer = naming.theirs(f"layer{number}.0.").removesuffix("0.")
-        found = [
-            re.match(r"(\d{1,4})\.", k.removeprefix(layer)) for k in inner if k.startswith(layer)
-        ]
-        blocks.append(1 + max((int(m[1]) for m in found if m), default=-1))
-    middle = inner.get(naming.theirs("layer1.0.conv2.weight"))
-    if middle is None or middle.ndim != 4:
-        return tuple(blocks), 0, 0
-    return tuple(blocks), middle.shape[0], middle.shape[1]
 
 
 def _looks_like(named: Mapping[str, Tensor]) -> str:
