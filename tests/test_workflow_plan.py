@@ -106,6 +106,7 @@ def test_weights_of_imagenet_must_be_there(tmp_path, monkeypatch):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.slow
 def test_weights_of_another_architecture_are_found_at_once(tmp_path):
     weights = torchvision.models.resnet34(weights=None).state_dict()
     torch.save(weights, tmp_path / "theirs.pth")
@@ -180,6 +181,7 @@ def test_a_run_of_images_in_a_path_with_braces(tmp_path, odd):
     snakemake(tmp_path, "results/tiny/states/round-01.pt", config=config)
 
 
+@pytest.mark.slow
 def test_images_that_are_new_or_gone_are_told_at_the_start(tmp_path, write_image):
     for number in range(6):
         write_image(tmp_path / f"photos/{number}.png", (64, 96))

@@ -325,7 +325,9 @@ def test_a_pickle_that_wants_to_run_code_is_refused(protocol, tmp_path, capsys):
     assert ("running code" if protocol else "is no checkpoint") in message
 
 
-@pytest.mark.parametrize("kind", ["pth", "pkl", "safetensors"])
+@pytest.mark.parametrize(
+    "kind", ["pth", pytest.param("pkl", marks=pytest.mark.slow), "safetensors"]
+)
 def test_damaged_files(kind, tmp_path, capsys):
     path = tmp_path / f"theirs.{kind}"
     weights = network().state_dict()

@@ -337,6 +337,7 @@ def test_a_missing_shard_is_missed_before_training(tiny, tmp_path):
         train(tiny, tmp_path / "s.pt", masks=tmp_path / "masks")
 
 
+@pytest.mark.slow
 def test_two_jobs_of_one_round_take_turns_and_make_it_once(tiny, trained, tmp_path):
     """As when Snakemake was killed, its job lives on, and Snakemake is started again."""
     out = tmp_path / "s.pt"
@@ -383,6 +384,7 @@ def test_a_last_step_that_diverges_makes_no_state(tiny, tmp_path, monkeypatch, r
     assert not (tmp_path / "s.pt").exists()
 
 
+@pytest.mark.slow
 def test_a_shard_that_vanishes_while_training_is_named(tiny, tmp_path, monkeypatch, refused):
     """The last checkpoint stays, and with the shard back the round ends as if undisturbed."""
     config = tiny.config(shards=5)

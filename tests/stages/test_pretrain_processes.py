@@ -161,6 +161,7 @@ def on_rank(rank, run, folder):
         dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(tiny, tmp_path):
     losses, weights = steps_without_normalisation(tiny, 0, 1)
     mp.spawn(on_rank, args=(tiny.folder, tmp_path), nprocs=2)

@@ -56,6 +56,7 @@ def test_a_controller_that_does_not_answer_stops_no_job(squeue, capsys):
     assert "SLURM does not say when job 17 ends" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", [(), ("--processes", "2")])
 def test_training_leaves_before_the_limit_and_ends_in_the_same_bytes(
     tiny, trained, tmp_path, squeue, extra
