@@ -14,7 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from cyborgs import __version__
-from cyborgs.cli import data, evaluate, loop, masks
+from cyborgs.cli import data, evaluate, experiment, loop, masks
 from cyborgs.cli.options import Command, check_outputs
 from cyborgs.errors import (
     BAD_INPUT,
@@ -120,4 +120,5 @@ def _parser() -> argparse.ArgumentParser:
     masks.add(commands)
     data.add(commands)
     evaluate.add(commands)
+    experiment.add(commands)
     return parser

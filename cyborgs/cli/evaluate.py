@@ -36,6 +36,12 @@ def add(commands: o.Commands) -> None:
     c = o.command(evaluate, "voc-svm", _voc_svm, "VOC07 classification: SVMs on frozen features")
     _add_backbone(c)
     _add_datasets(c, "VOC2007")
+    c.add_argument(
+        "--scores",
+        type=Path,
+        metavar="FILE",
+        help="file for the scores of each test image (.npz), to compare backbones by",
+    )
     c.add_argument("--workers", type=int, help="loader processes (default: compute.workers)")
 
     c = o.command(
@@ -165,6 +171,7 @@ def _voc_svm(options: argparse.Namespace) -> None:
             compute,
             options.out,
             command_of(options.given),
+            options.scores,
         )
 
 

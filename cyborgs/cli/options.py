@@ -16,7 +16,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 # Arguments that name what is written; and texts that may name a file that is read.
-_OUTPUTS = ("out", "json", "metrics")
+_OUTPUTS = ("out", "json", "metrics", "rows", "scores")
 _READ = ("backbone", "config", "masks")
 
 

@@ -62,9 +62,15 @@ def load(text: str) -> Config:
     A file holds a whole run and is checked as one; text may hold only some sections, as the
     commands in a run's logs have it.
     """
+    content = load_mapping(text)
+    return parse(content) if text.lstrip().startswith("{") else parse_run(content)
+
+
+def load_mapping(text: str) -> Any:
+    """What a YAML file holds, or JSON text that begins with ``{``; not checked further."""
     if text.lstrip().startswith("{"):
         try:
-            return parse(json.loads(text))
+            return json.loads(text)
         except json.JSONDecodeError as error:
             raise InputError(f"--config: not JSON: {error}") from None
     if not text.strip():
@@ -74,11 +80,10 @@ def load(text: str) -> Config:
         raise InputError(f"--config: {path} {absence(path, 'YAML file')} (or give JSON in quotes)")
     try:
         # As bytes: YAML tells UTF-16 by its byte-order mark.
-        content = yaml.safe_load(path.read_bytes())
+        return yaml.safe_load(path.read_bytes())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())
         raise InputError(f"--config: {path} is not YAML: {problem}") from None
-    return parse_run(content)
 
 
 def check_block(architecture: str, block: str) -> None:

@@ -253,6 +253,10 @@ class Pretrain(Section):
     epochs: int | list[int] = Field(100, description="epochs of each round, or a list of them")
     batch_size: int = Field(128, ge=2, description="images of a step, over all processes")
     masks: int = Field(16, ge=1, description="masks sampled from a view")
+    fixed_masks: bool = Field(
+        False,
+        description="train every round on the seed masks and make no others (a control)",
+    )
     temperature: Positive = 0.1
     local_negatives: bool = Field(True, description="other masks of the same image as negatives")
     base_rate: Positive = Field(0.2, description="learning rate at a batch of 128; scaled linearly")
@@ -271,17 +275,19 @@ class Pretrain(Section):
         return self
 
     def for_round(self, number: int) -> Self:
-        """This section with `epochs` resolved for round ``number`` (from 1).
+        """This section with what holds for round ``number`` (from 1) alone.
 
-        Raises `InputError` where a list of epochs has no entry for that round.
+        `epochs` is one number, and `fixed_masks` is false in round 1, which trains on the seed
+        masks either way.  Raises `InputError` where a list of epochs has no entry for that round.
         """
-        if not isinstance(self.epochs, list):
-            return self
-        if number > len(self.epochs):
-            raise InputError(
-                f"pretrain.epochs lists {len(self.epochs)} rounds; round {number} has no entry"
-            )
-        return self.model_copy(update={"epochs": self.epochs[number - 1]})
+        resolved: dict[str, Any] = {"fixed_masks": self.fixed_masks and number > 1}
+        if isinstance(self.epochs, list):
+            if number > len(self.epochs):
+                raise InputError(
+                    f"pretrain.epochs lists {len(self.epochs)} rounds; round {number} has no entry"
+                )
+            resolved["epochs"] = self.epochs[number - 1]
+        return self.model_copy(update=resolved)
 
 
 class Bootstrap(Section):
@@ -422,7 +428,7 @@ class Config(Section):
         return json.dumps({"downstream": chosen} if chosen else {}, sort_keys=True)
 
     def for_round(self, number: int) -> Self:
-        """This configuration with `pretrain.epochs` resolved for round ``number``."""
+        """This configuration with `pretrain` as it is in round ``number``."""
         return self.model_copy(update={"pretrain": self.pretrain.for_round(number)})
 
     def at_fixed_k(self, clusters: int) -> Self:

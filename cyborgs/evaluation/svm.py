@@ -21,11 +21,13 @@ Features = NDArray[np.float32]
 
 def class_ap(
     train: Features, own: Labels, test: Features, truth: Labels, settings: VocSvm, seed: int
-) -> tuple[float, float]:
-    """Average precision of a class on the test images, and the C that was chosen.
+) -> tuple[float, float, NDArray[np.float32]]:
+    """Average precision of a class on the test images, the C that was chosen, and the scores.
+
+    The scores are the decision values of all test images, float32 ``(images,)``.
 
     C is that of the highest average precision in a cross-validation on the training images, the
-    smallest of equals.
+    smallest of equals; one alone is taken as it is.
 
     Args:
         train, test: float32 ``(images, channels)``.
@@ -36,7 +38,7 @@ def class_ap(
     """
     positive = own == 1
     best, chosen = -1.0, settings.costs[0]
-    for cost in settings.costs:
+    for cost in settings.costs if len(settings.costs) > 1 else []:
         with warnings.catch_warnings():
             # The published number of iterations does not reach the tolerance for large C.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -53,8 +55,9 @@ def class_ap(
         warnings.simplefilter("ignore", ConvergenceWarning)
         svm = _svm(chosen, settings, seed).fit(train, positive)
     counted = truth != 0
-    ap = average_precision_score(truth[counted] == 1, svm.decision_function(test[counted]))
-    return float(ap), chosen
+    decided = svm.decision_function(test).astype(np.float32)
+    ap = average_precision_score(truth[counted] == 1, decided[counted])
+    return float(ap), chosen, decided
 
 
 def _svm(cost: float, settings: VocSvm, seed: int) -> LinearSVC:

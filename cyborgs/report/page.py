@@ -42,8 +42,8 @@ def photo_source(rgb: NDArray[np.uint8]) -> str:
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def render(**content: Any) -> str:
-    """The page with its content; the names are those that ``page.html`` uses."""
+def render(template: str, **content: Any) -> str:
+    """A page with its content; the names are those that the template uses."""
     environment = Environment(
         loader=PackageLoader("cyborgs", "report"),
         autoescape=True,
@@ -52,4 +52,4 @@ def render(**content: Any) -> str:
         lstrip_blocks=True,
     )
     style = (Path(__file__).parent / "page.css").read_text()
-    return environment.get_template("page.html").render(style=style, **content)
+    return environment.get_template(template).render(style=style, **content)

@@ -5,26 +5,12 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from cyborgs.data.index import Index
+from cyborgs.report.cost import Cost
 from cyborgs.report.figures import Line, chart, stacked_bars
 from cyborgs.report.page import Picture, Table, svg_source
 from cyborgs.training.metrics import Row
 
 Figures = Mapping[str, float | None]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What jobs of one kind took in a round, as far as Snakemake noted it.
-
-    Attributes:
-        seconds: of wall time, summed over jobs.
-        memory: the most that a job held, in bytes.
-        jobs: how many.
-    """
-
-    seconds: float = 0.0
-    memory: float = 0.0
-    jobs: int = 0
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from cyborgs.evaluation.linear import pooled
 from cyborgs.evaluation.results import Result, rows_of, write_result
 from cyborgs.evaluation.sources import RANDOM, Source
 from cyborgs.evaluation.svm import class_ap, require_enough
-from cyborgs.files import require_file
+from cyborgs.files import atomic_write, require_file
 from cyborgs.hardware import choose_device, provenance_of
 from cyborgs.models.backbones import Backbone
 from cyborgs.progress import say, track
@@ -38,6 +38,7 @@ def run(
     compute: Compute,
     out: Path,
     command: str,
+    scores: Path | None = None,
 ) -> Result:
     """Measure a backbone and write the figures as JSON.
 
@@ -48,6 +49,9 @@ def run(
         compute: device, threads and loader processes.
         out: the JSON file to write.
         command: that makes it again.
+        scores: file (.npz) for what the figures of the first seed come from: ``names`` of the test
+            images, ``classes``, ``truth`` (int8 ``(images, classes)``: 1, -1, and 0 where only
+            difficult objects are seen) and ``scores`` (float32, of the same shape).
 
     Returns:
         The figures, as `write_result` has them; a row also has ``classes``, the average precision
@@ -83,15 +87,17 @@ def run(
             )
             for c in range(len(classes))
         )
-        scores = list(track(found, len(classes), f"voc_svm, seed {seed}", "classes"))
+        fitted = list(track(found, len(classes), f"voc_svm, seed {seed}", "classes"))
+        if scores is not None and seed == 0:
+            _write_scores(scores, splits["test"], classes, [own for _, _, own in fitted])
         seeds.append(
             {
                 "seed": seed,
                 "train": len(train),
                 "test": len(test),
-                "map": float(np.mean([ap for ap, _ in scores])),
-                "classes": {n: ap for n, (ap, _) in zip(classes, scores, strict=True)},
-                "costs": {n: c for n, (_, c) in zip(classes, scores, strict=True)},
+                "map": float(np.mean([ap for ap, _, _ in fitted])),
+                "classes": {n: ap for n, (ap, _, _) in zip(classes, fitted, strict=True)},
+                "costs": {n: c for n, (_, c, _) in zip(classes, fitted, strict=True)},
             }
         )
     result = write_result(
@@ -111,6 +117,23 @@ def run(
     )
     say(aligned(rows_of([result])))
     return result
+
+
+def _write_scores(
+    path: Path,
+    test: tuple[list[str], NDArray[np.int64]],
+    classes: list[str],
+    scores: list[NDArray[np.float32]],
+) -> None:
+    names, truth = test
+    with atomic_write(path) as temporary:
+        np.savez_compressed(
+            temporary,
+            names=np.array(names),
+            classes=np.array(classes),
+            truth=truth.astype(np.int8),
+            scores=np.stack(scores, axis=1),
+        )
 
 
 @torch.inference_mode()

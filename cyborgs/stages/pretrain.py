@@ -48,7 +48,7 @@ def run(
     compute: Compute,
     metrics: Path | None = None,
 ) -> None:
-    """Train round ``number`` on the masks of the round before.
+    """Train round ``number`` on the masks of the round before, or on the seed masks.
 
     Interrupted, the same call continues from the last rolling checkpoint and ends in the
     same state.  One that is there, whole and made from these inputs by these settings, is kept.
@@ -59,7 +59,8 @@ def run(
         images: folder of the images.
         index_path: their index.
         state_path: state of the round before.
-        masks_where: masks of the round before: a folder, a shard, or a pattern.
+        masks_where: masks of the round before, or of round 0 with `pretrain.fixed_masks`: a
+            folder, a shard, or a pattern.
         out: the state to write.
         work: folder for rolling checkpoints.
         compute: device, threads, workers, how often to save, and how long before a time limit;
@@ -83,8 +84,15 @@ def run(
         )
     digest = sha256(state_path)
     masks = Masks(masks_where, index)
-    _require_masks(masks, masks_where, number, digest, state_path)
     settings = config.for_round(number).pretrain
+    wanted = 0 if settings.fixed_masks else number - 1
+    if masks.round != wanted:
+        raise InputError(
+            f"masks {masks_where} are of round {masks.round}; round {number} trains on those of "
+            f"round {wanted}"
+        )
+    if not settings.fixed_masks:
+        _require_made_from(masks, masks_where, digest, state_path)
     record = provenance(
         "pretrain",
         {
@@ -214,14 +222,7 @@ def _summary(rows: list[Row]) -> str:
     return f"{len(rows)} epochs, loss {first:.4f} to {last:.4f}, {speed:.1f} images/s"
 
 
-def _require_masks(
-    masks: Masks, where: str, number: int, state_digest: str, state_path: Path
-) -> None:
-    if masks.round != number - 1:
-        raise InputError(
-            f"masks {where} are of round {masks.round}; round {number} trains on those of round "
-            f"{number - 1}"
-        )
+def _require_made_from(masks: Masks, where: str, state_digest: str, state_path: Path) -> None:
     made_from = masks.provenance["inputs"].get("state", state_digest)
     if made_from != state_digest:
         raise InputError(

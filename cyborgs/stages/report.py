@@ -1,6 +1,5 @@
 """Stage `report`: the story of a run on one page."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,10 @@ from cyborgs.files import atomic_write
 from cyborgs.layout import Run
 from cyborgs.masks.shards import Masks
 from cyborgs.progress import say, track
+from cyborgs.report.cost import read_cost
 from cyborgs.report.gallery import Gallery, Series, Shown, rows_of_pictures
 from cyborgs.report.page import Table, render
 from cyborgs.report.sections import (
-    Cost,
     Round,
     cost_charts,
     cost_table,
@@ -71,6 +70,7 @@ def run(folder: Path, out: Path) -> None:
     paid = [r for r in rounds if r.training.jobs or r.masks.jobs]
     galleries = _galleries(files, config, index, measured)
     html = render(
+        "page.html",
         title=f"{config.run}: {config.rounds} rounds of {config.model.architecture} on "
         f"{len(index):,} images",
         lead=_lead(measured, config),
@@ -109,27 +109,7 @@ def _read_round(files: Run, number: int) -> Round:
     path = files.metrics(number)
     epochs = read_metrics(path) if path.exists() else []
     training, masks = files.costs(number)
-    return Round(number, epochs, _read_cost(training), _read_cost(masks))
-
-
-def _read_cost(paths: Sequence[Path]) -> Cost:
-    """What Snakemake's benchmark files say; files that are not there or say nothing are no job."""
-    seconds, memory = [], []
-    for path in paths:
-        if not path.exists():
-            continue
-        with open(path, newline="") as stream:
-            for row in csv.DictReader(stream, delimiter="\t"):
-                try:
-                    seconds.append(float(row["s"]))
-                    # Mebibytes; no number where a job was too short to be looked at.
-                    known = row["max_rss"] not in ("NA", "-")
-                    memory.append(float(row["max_rss"]) * 2**20 if known else 0.0)
-                except (KeyError, ValueError, TypeError):
-                    raise InputError(
-                        f"cost {path} is damaged; delete it (no result needs it)"
-                    ) from None
-    return Cost(sum(seconds), max(memory, default=0.0), len(seconds))
+    return Round(number, epochs, read_cost(training), read_cost(masks))
 
 
 def _read_quality(files: Run, config: Config) -> Measured:

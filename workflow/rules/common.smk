@@ -144,7 +144,13 @@ def state_of(number):
     return f"{RUN}/states/round-{number:02d}.pt"
 
 
+# Those of round 0 for every round, where none are made from features.
+def masks_round(number):
+    return 0 if CONFIG.pretrain.fixed_masks else number
+
+
 def shards_of(number):
+    number = masks_round(number)
     return [
         f"{RUN}/masks/round-{number:02d}/shard-{shard:04d}-of-{CONFIG.shards:04d}.h5"
         for shard in range(CONFIG.shards)
@@ -178,7 +184,7 @@ def backbone_option(name):
 
 # A pattern instead of a list: thousands of shards do not fit a command line.
 def shard_pattern(number):
-    return f"{RUN}/masks/round-{number:02d}/shard-*-of-{CONFIG.shards:04d}.h5"
+    return f"{RUN}/masks/round-{masks_round(number):02d}/shard-*-of-{CONFIG.shards:04d}.h5"
 
 
 # These are also run in each job of a cluster, where others are still at work.

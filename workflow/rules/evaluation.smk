@@ -80,7 +80,7 @@ rule quality_table:
         # The masks that were trained on: those of the last round train nothing.
         made=[
             f"{RUN}/quality/made/round-{number:02d}.json"
-            for number in range(CONFIG.rounds)
+            for number in sorted({masks_round(n) for n in range(CONFIG.rounds)})
         ],
     output:
         report(

@@ -13,7 +13,9 @@ rule report:
         # the number of shards.
         config=RUN_CONFIG,
         index=INDEX,
-        masks=[shards_of(number) for number in range(CONFIG.rounds)],
+        masks=[
+            shards_of(n) for n in sorted({masks_round(n) for n in range(CONFIG.rounds)})
+        ],
         trained=state_of(CONFIG.rounds),
         quality=QUALITY if LABELLED else [],
         downstream=EVALUATED,

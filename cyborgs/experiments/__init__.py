@@ -1,0 +1,1 @@
+"""Experiments: variants of a run, each with several seeds, side by side."""

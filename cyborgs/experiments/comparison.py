@@ -1,0 +1,150 @@
+"""Figures of an experiment's variants, and their differences."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cyborgs.config.experiment import INITIAL, Experiment
+from cyborgs.errors import InputError
+from cyborgs.experiments.plan import Plan
+from cyborgs.experiments.rows import Row
+from cyborgs.experiments.statistics import Interval, bootstrap_over_images, paired_over_seeds
+
+# The figure that an evaluation's differences are given for.
+HEADLINES = {"voc_svm": "map", "objects": "linear", "segmentation": "miou"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A variant's headline figure less a baseline's, after the last round.
+
+    Attributes:
+        seeds: those that both have.
+        over_seeds: None where there is one seed alone.
+        over_images: None where scores of the test images are not at hand.
+    """
+
+    evaluation: str
+    variant: str
+    baseline: str
+    seeds: tuple[int, ...]
+    difference: float
+    over_seeds: Interval | None
+    over_images: Interval | None
+
+
+def figures_by_round(
+    rows: Sequence[Row], evaluation: str, variant: str, name: str
+) -> dict[int, list[float]]:
+    """Round to the figures of all seeds; the initial weights are round 0 of each variant."""
+    found: dict[int, list[float]] = {}
+    for row in rows:
+        if row["evaluation"] == evaluation and row["variant"] in (variant, INITIAL):
+            found.setdefault(row["round"], []).append(row["figures"][name])
+    return dict(sorted(found.items()))
+
+
+def percent(values: Sequence[float]) -> str:
+    """Mean and standard deviation in percent."""
+    spread = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * mean(values):.1f}{spread}"
+
+
+def differences(experiment: Experiment, plan: Plan, rows: Sequence[Row]) -> list[Difference]:
+    """Each variant against each baseline, for each evaluation.
+
+    Raises `InputError` where rows were measured on different data.
+    """
+    _require_same_data(rows)
+    found = []
+    for evaluation in experiment.base.downstream.evaluations:
+        for baseline in experiment.baselines:
+            for variant in experiment.variants:
+                if variant != baseline:
+                    own = _difference(experiment, plan, rows, evaluation, variant, baseline)
+                    found += [own] if own is not None else []
+    return found
+
+
+def _difference(
+    experiment: Experiment,
+    plan: Plan,
+    rows: Sequence[Row],
+    evaluation: str,
+    variant: str,
+    baseline: str,
+) -> Difference | None:
+    ours, theirs = (_last(experiment, rows, evaluation, name) for name in (variant, baseline))
+    seeds = tuple(seed for seed in experiment.seeds if seed in ours and seed in theirs)
+    if not seeds:
+        return None
+    values = [ours[seed] - theirs[seed] for seed in seeds]
+    return Difference(
+        evaluation,
+        variant,
+        baseline,
+        seeds,
+        mean(values),
+        paired_over_seeds(values) if len(seeds) > 1 else None,
+        _over_images(experiment, plan, evaluation, variant, baseline, seeds),
+    )
+
+
+def _last(
+    experiment: Experiment, rows: Sequence[Row], evaluation: str, variant: str
+) -> dict[int, float]:
+    """Seed to the headline figure after the last round."""
+    number = _last_round(experiment, variant)
+    return {
+        row["seed"]: row["figures"][HEADLINES[evaluation]]
+        for row in rows
+        if (row["evaluation"], row["variant"], row["round"]) == (evaluation, variant, number)
+    }
+
+
+def _last_round(experiment: Experiment, variant: str) -> int:
+    return 0 if variant == INITIAL else experiment.base.rounds
+
+
+def _over_images(
+    experiment: Experiment,
+    plan: Plan,
+    evaluation: str,
+    variant: str,
+    baseline: str,
+    seeds: Sequence[int],
+) -> Interval | None:
+    scores: dict[str, list[NDArray[np.float32]]] = {}
+    truth: NDArray[np.int8] | None = None
+    for name in (variant, baseline):
+        number = _last_round(experiment, name)
+        for run in plan.runs:
+            if run.variant != name or run.seed not in seeds:
+                continue
+            for figures in run.figures:
+                if (figures.evaluation, figures.round) != (evaluation, number):
+                    continue
+                if not figures.scores.exists():
+                    return None
+                with np.load(figures.scores) as content:
+                    truth = content["truth"]
+                    scores.setdefault(name, []).append(content["scores"])
+    if truth is None:
+        return None
+    return bootstrap_over_images(scores[variant], scores[baseline], truth)
+
+
+def _require_same_data(rows: Sequence[Row]) -> None:
+    first: dict[str, Row] = {}
+    for row in rows:
+        known = first.setdefault(row["evaluation"], row)
+        if row["data"] != known["data"]:
+            raise InputError(
+                f"experiment: {row['evaluation']} of {row['variant']}, seed {row['seed']}, was "
+                f"measured on other data than that of {known['variant']}, seed {known['seed']}; "
+                "leave the one out that does not belong (finished: names a file of rows), or run "
+                "it again"
+            )

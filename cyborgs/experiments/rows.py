@@ -1,0 +1,98 @@
+"""Rows of an experiment: a line of JSON for each figure of each run, kept in a repository."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cyborgs.config.experiment import Experiment
+from cyborgs.errors import InputError
+from cyborgs.evaluation.results import FIGURES, read_results
+from cyborgs.experiments.plan import Figures, PlannedRun
+from cyborgs.files import atomic_write, require_file
+from cyborgs.report.cost import read_cost
+from cyborgs.training.metrics import read_metrics
+
+Row = dict[str, Any]
+
+# What each row has, and of which type.
+_KEYS: dict[str, type | tuple[type, ...]] = {
+    "experiment": str,
+    "variant": str,
+    "seed": int,
+    "round": int,
+    "evaluation": str,
+    "figures": dict,
+    "tested": int,
+    "steps": int,
+    "seconds": dict,
+    "device": str,
+    "commit": str,
+    "changes": dict,
+    "data": dict,
+    "key": str,
+}
+
+
+def row_of(experiment: Experiment, run: PlannedRun, figures: Figures, commit: str) -> Row:
+    """The row of figures whose file is there.
+
+    It has the run (`experiment`, `variant`, `seed`), what was measured when (`evaluation`,
+    `round`, `steps` of training until then), the `figures` (shares in 0 ... 1), how many images or
+    objects were `tested`, `seconds` of training, masks and evaluation, the `device`, the `commit`
+    of the program, what the variant `changes`, hashes of the `data`, and the `key` of it all.
+
+    Raises `InputError` where the file is damaged.
+    """
+    (result,) = read_results([figures.path])
+    (measured,) = result["seeds"]
+    record = result["provenance"]
+    seconds = {
+        "pretrain": read_cost(figures.trained).seconds,
+        "masks": read_cost(figures.clustered).seconds,
+        "evaluate": read_cost([figures.evaluated]).seconds,
+    }
+    epochs = [row for path in figures.metrics for row in read_metrics(path)]
+    return {
+        "experiment": experiment.name,
+        "variant": run.variant,
+        "seed": run.seed,
+        "round": figures.round,
+        "evaluation": figures.evaluation,
+        "figures": {name: measured[name] for name in FIGURES[figures.evaluation]},
+        "tested": measured["test"],
+        "steps": int(epochs[-1]["step"]) if epochs else 0,
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "device": record["hardware"]["device"],
+        "commit": commit,
+        "changes": experiment.overrides.get(run.variant, {}),
+        "data": {k: v for k, v in record["inputs"].items() if k != "backbone"},
+        "key": figures.key,
+    }
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows, one a line."""
+    with atomic_write(path) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a file.  Raises `InputError` where it is missing, or a line is damaged."""
+    require_file(path, "rows of an experiment")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{path}: line {number} is no JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{path}: line {number} is no row of an experiment")
+        for key, kind in _KEYS.items():
+            if not isinstance(row.get(key), kind):
+                raise InputError(f"{path}: line {number} is no row of an experiment (its '{key}')")
+        wanted = FIGURES.get(row["evaluation"], {"": ""})
+        if not all(isinstance(row["figures"].get(name), int | float) for name in wanted):
+            raise InputError(f"{path}: line {number} lacks figures of {row['evaluation']}")
+        rows.append(row)
+    return rows

@@ -1,0 +1,227 @@
+"""Stage `experiment summary`: what the variants of an experiment came to."""
+
+import subprocess
+from pathlib import Path
+from statistics import mean
+
+from cyborgs.config.experiment import INITIAL, Experiment
+from cyborgs.evaluation.results import FIGURES, TITLES
+from cyborgs.experiments.comparison import (
+    HEADLINES,
+    Difference,
+    differences,
+    figures_by_round,
+    percent,
+)
+from cyborgs.experiments.plan import Plan, plan
+from cyborgs.experiments.rows import Row, read_rows, row_of, write_rows
+from cyborgs.experiments.statistics import Interval
+from cyborgs.files import atomic_write
+from cyborgs.progress import say
+from cyborgs.report.figures import Line, chart
+from cyborgs.report.page import Picture, Table, render, svg_source
+from cyborgs.report.sections import duration
+from cyborgs.tables import aligned
+
+
+def run(experiment: Experiment, rows_file: Path, page: Path | None) -> str:
+    """Collect the rows of all runs that are finished; returns the tables as text.
+
+    Args:
+        experiment: which.
+        rows_file: file of rows to write (JSON lines).  Rows that it has stay as they are.
+        page: HTML page to write, or None.
+
+    Raises:
+        InputError: figures or rows that are damaged or do not compare.
+    """
+    known = {} if experiment.finished is None else _by_key(Path(experiment.finished))
+    if rows_file.exists():
+        known |= _by_key(rows_file)
+    planned = plan(experiment)
+    commit = _commit()
+    rows: list[Row] = []
+    missing = 0
+    for own in planned.runs:
+        for figures in own.figures:
+            row = known.get(figures.key)
+            if row is not None:
+                # Of a variant that had another name.
+                rows.append(row | {"variant": own.variant, "seed": own.seed})
+            elif figures.path.exists():
+                rows.append(row_of(experiment, own, figures, commit))
+            else:
+                missing += 1
+    write_rows(rows_file, rows)
+    if missing:
+        say(f"experiment: {missing} of {missing + len(rows)} evaluations are not there yet")
+    found = differences(experiment, planned, rows)
+    tables = _tables(experiment, rows, found)
+    if page is not None:
+        _write_page(page, experiment, planned, rows, tables)
+    return "\n\n".join(f"{title}\n{aligned([t.header, *t.rows])}" for title, t in tables)
+
+
+def _by_key(path: Path) -> dict[str, Row]:
+    return {row["key"]: row for row in read_rows(path)}
+
+
+def _tables(
+    experiment: Experiment, rows: list[Row], found: list[Difference]
+) -> list[tuple[str, Table]]:
+    tables = []
+    for evaluation in experiment.base.downstream.evaluations:
+        tables.append((f"{TITLES[evaluation]} (percent)", _levels(experiment, rows, evaluation)))
+        own = [one for one in found if one.evaluation == evaluation]
+        if own:
+            title = f"Differences of {FIGURES[evaluation][HEADLINES[evaluation]]} (points)"
+            tables.append((title, _differences(own)))
+    tables.append(("Cost of a run", _costs(experiment, rows)))
+    return tables
+
+
+def _levels(experiment: Experiment, rows: list[Row], evaluation: str) -> Table:
+    names = FIGURES[evaluation]
+    table = []
+    for variant in (INITIAL, *experiment.variants):
+        own = [r for r in rows if (r["variant"], r["evaluation"]) == (variant, evaluation)]
+        for number in sorted({row["round"] for row in own}):
+            at = [row for row in own if row["round"] == number]
+            table.append(
+                [
+                    variant,
+                    str(number),
+                    str(at[0]["steps"]),
+                    *(percent([row["figures"][name] for row in at]) for name in names),
+                    str(len(at)),
+                ]
+            )
+    return Table(
+        ["variant", "round", "steps", *names.values(), "seeds"],
+        table,
+        "Mean and standard deviation over seeds.",
+    )
+
+
+def _differences(found: list[Difference]) -> Table:
+    return Table(
+        ["variant", "less", "difference", "95 % over seeds", "95 % over images", "seeds"],
+        [
+            [
+                one.variant,
+                one.baseline,
+                f"{100 * one.difference:+.1f}",
+                _interval(one.over_seeds),
+                _interval(one.over_images),
+                str(len(one.seeds)),
+            ]
+            for one in found
+        ],
+        "After the last round, paired by seed. Over seeds: Student's interval of the mean of the "
+        "paired differences. Over images: the test images resampled, the seeds as they are. Where "
+        "an interval holds 0, the two are not separated.",
+    )
+
+
+def _interval(interval: Interval | None) -> str:
+    if interval is None:
+        return "–"
+    mark = "" if interval.separated else " (not separated)"
+    return f"{100 * interval.low:+.1f} … {100 * interval.high:+.1f}{mark}"
+
+
+def _costs(experiment: Experiment, rows: list[Row]) -> Table:
+    table = []
+    for variant in experiment.variants:
+        own = [r for r in rows if r["variant"] == variant and r["round"] == experiment.base.rounds]
+        if own:
+            table.append(
+                [
+                    variant,
+                    str(own[0]["steps"]),
+                    *(
+                        duration(mean(row["seconds"][kind] for row in own))
+                        for kind in ("pretrain", "masks", "evaluate")
+                    ),
+                    ", ".join(sorted({row["device"] for row in own})),
+                ]
+            )
+    return Table(
+        ["variant", "steps", "training", "masks", "evaluation", "device"],
+        table,
+        "Mean over seeds, wall time of the jobs; what variants share is counted for each.",
+    )
+
+
+def _charts(experiment: Experiment, rows: list[Row]) -> list[Picture]:
+    pictures = []
+    for evaluation in experiment.base.downstream.evaluations:
+        name = HEADLINES[evaluation]
+        lines = []
+        for style, variant in enumerate(experiment.variants):
+            found = figures_by_round(rows, evaluation, variant, name)
+            values = [100 * mean(own) for own in found.values()]
+            lines.append(Line(variant, list(found), values, style))
+        title = f"{FIGURES[evaluation][name]} (percent)"
+        pictures.append(
+            Picture(
+                svg_source(chart(title, "round", lines)),
+                title,
+                f"{TITLES[evaluation]}: {title} by round, a line for each variant",
+            )
+        )
+    return pictures
+
+
+def _write_page(
+    page: Path,
+    experiment: Experiment,
+    planned: Plan,
+    rows: list[Row],
+    tables: list[tuple[str, Table]],
+) -> None:
+    runs = len({(row["variant"], row["seed"]) for row in rows})
+    commits = sorted({row["commit"] for row in rows})
+    html = render(
+        "experiment.html",
+        title=f"{experiment.name}: {len(experiment.variants)} variants, "
+        f"{len(experiment.seeds)} seeds",
+        lead=f"{runs} of {len(planned.runs)} runs are finished. Everything but what a variant "
+        "changes is the same: images, splits, steps, seeds.",
+        charts_by_round=_charts(experiment, rows),
+        tables=tables,
+        changes=Table(
+            ["variant", "changes"],
+            [[name, _as_text(own) or "nothing"] for name, own in experiment.overrides.items()],
+        ),
+        commits=", ".join(commits),
+    )
+    with atomic_write(page) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+
+
+def _as_text(changes: dict[str, object], prefix: str = "") -> str:
+    words = []
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            words.append(_as_text(value, f"{prefix}{key}."))
+        else:
+            words.append(f"{prefix}{key}: {value}")
+    return ", ".join(words)
+
+
+def _commit() -> str:
+    """Commit of the program that is checked out here, with a + where files were changed."""
+    here = Path(__file__).parent
+    try:
+        shown = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return shown.stdout.strip()
