@@ -177,6 +177,24 @@ def test_every_mistake_has_a_line():
             "seed_masks.kind: ground-truth needs data.annotations",
         ),
         (
+            IMAGES | {"seed_masks": {"kind": "global"}, "pretrain": {"scramble_masks": True}},
+            "pretrain.scramble_masks: seed_masks.kind: global makes one mask an image, so there is "
+            "nothing to permute",
+        ),
+        (
+            IMAGES
+            | {"seed_masks": {"kind": "grid", "cells": 1}, "pretrain": {"scramble_masks": True}},
+            "pretrain.scramble_masks: seed_masks.cells: 1 makes one mask an image",
+        ),
+        (
+            IMAGES | {"views": {"crop": 32}, "pretrain": {"scramble_masks": True}},
+            "pretrain.scramble_masks: views.crop (32 pixels) makes one cell a view",
+        ),
+        (
+            IMAGES | {"bootstrap": {"clusters": [1, 1]}, "pretrain": {"scramble_masks": True}},
+            "pretrain.scramble_masks: bootstrap.clusters: [1, 1] makes one mask an image",
+        ),
+        (
             {"data": {"scenes": {"images": 127}}},
             "pretrain.batch_size: 128 images a step, but data.scenes.images has only 127",
         ),
@@ -207,6 +225,10 @@ def test_sections_that_do_not_fit_together_are_refused(mapping, message, refused
             "seed_masks": {"kind": "ground-truth"},
         },
         {"data": {"scenes": {}}, "seed_masks": {"kind": "ground-truth"}},
+        IMAGES | {"seed_masks": {"kind": "global"}},
+        IMAGES
+        | {"rounds": 1, "bootstrap": {"clusters": [1, 1]}}
+        | {"pretrain": {"scramble_masks": True}},
     ],
     ids=json.dumps,
 )
@@ -274,6 +296,7 @@ PUBLISHED = {
     "pretrain.masks": 16,
     "pretrain.temperature": 0.1,
     "pretrain.local_negatives": True,
+    "pretrain.scramble_masks": False,
     "pretrain.base_rate": 0.2,
     "pretrain.schedule.kind": "step",
     "pretrain.schedule.warmup_epochs": 10,
@@ -324,6 +347,7 @@ SECTIONS = (
     {"pretrain": {"schedule": {"kind": "cosine", "horizon_epochs": 30}, "lars": {"trust": 1}}},
     {"pretrain": {"schedule": {"kind": "step", "milestones": []}, "epochs": [1, 2, 3]}},
     {"pretrain": {"ema": {"decay": 0.99, "horizon_epochs": 40}}},
+    {"pretrain": {"scramble_masks": True}},
     {"bootstrap": {"clusters": [3, 3]}, "quality": {"clusters": []}, "compute": {"workers": 0}},
     {"downstream": {"evaluations": ["objects"], "seeds": 5, "objects": {"test": 0.5}}},
     {"downstream": {"voc_detection": {"schedule": "short", "iterations": 24000}}},
@@ -401,6 +425,13 @@ def test_epochs_of_a_round(refused):
     with refused("pretrain.epochs lists 2 rounds; round 3 has no entry"):
         config.for_round(3)
     assert parse({"pretrain": {"epochs": 9}}).for_round(50).pretrain.epochs == 9
+
+
+def test_keys_of_later_versions_are_recorded_where_they_are_set():
+    """A state that was made before there were such keys stays up to date."""
+    assert not {"scramble_masks"} & parse({}).pretrain.recorded().keys()
+    set_ = parse({"pretrain": {"scramble_masks": True}}).pretrain
+    assert set_.recorded() == set_.model_dump()
 
 
 def test_a_later_rounds_epochs_do_not_change_an_earlier_round():

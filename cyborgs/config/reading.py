@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from cyborgs.config.downstream import PROBES, TRAINED
-from cyborgs.config.schema import BLOCKS, Compute, Config
+from cyborgs.config.schema import BLOCKS, CELL, Compute, Config
 from cyborgs.errors import InputError
 from cyborgs.files import absence
 
@@ -142,6 +142,7 @@ def _conflicts(config: Config) -> list[str]:
             check_batch(section, batch, config.compute)
         except InputError as error:
             found.append(str(error))
+    found += _nothing_to_scramble(config)
     if config.seed_masks.kind == "ground-truth" and not config.data.labelled:
         found.append("seed_masks.kind: ground-truth needs data.annotations")
     if not config.data.labelled:
@@ -151,6 +152,24 @@ def _conflicts(config: Config) -> list[str]:
     if config.data.scenes is not None:
         found += _too_few(config, config.data.scenes.images, "data.scenes.images")
     return found
+
+
+def _nothing_to_scramble(config: Config) -> list[str]:
+    """Settings that leave a view with one mask or one cell, where masks are to be scrambled."""
+    if not config.pretrain.scramble_masks:
+        return []
+    seed, found = config.seed_masks, []
+    if config.views.crop == CELL:
+        found.append(f"views.crop ({CELL} pixels) makes one cell a view")
+    if seed.kind == "global":
+        found.append("seed_masks.kind: global makes one mask an image")
+    if seed.kind == "grid" and seed.cells == 1:
+        found.append("seed_masks.cells: 1 makes one mask an image")
+    if config.bootstrap.clusters[1] == 1 and (config.rounds > 1 or seed.kind == "features"):
+        found.append("bootstrap.clusters: [1, 1] makes one mask an image")
+    return [
+        f"pretrain.scramble_masks: {reason}, so there is nothing to permute" for reason in found
+    ]
 
 
 def _too_few(config: Config, images: int, where: str) -> list[str]:

@@ -259,6 +259,12 @@ class Pretrain(Section):
     )
     temperature: Positive = 0.1
     local_negatives: bool = Field(True, description="other masks of the same image as negatives")
+    scramble_masks: bool = Field(
+        False,
+        description="control: permute the labels of an image's cells over their locations, anew "
+        "each epoch, alike in both views; masks keep their number and sizes, and what they group "
+        "is chance",
+    )
     base_rate: Positive = Field(0.2, description="learning rate at a batch of 128; scaled linearly")
     schedule: Annotated[StepSchedule | CosineSchedule, Field(discriminator="kind")] = StepSchedule(
         kind="step"
@@ -273,6 +279,18 @@ class Pretrain(Section):
         if not every or min(every) < 1:
             raise ValueError("'epochs' must be at least 1 in every round")
         return self
+
+    def recorded(self) -> dict[str, Any]:
+        """This section as the provenance of a state has it.
+
+        Keys of later versions are left out where they have their defaults: a state that was made
+        before there were such keys stays up to date.
+        """
+        later = {"scramble_masks"}
+        fields = type(self).model_fields
+        return self.model_dump(
+            exclude={name for name in later if getattr(self, name) == fields[name].default}
+        )
 
     def for_round(self, number: int) -> Self:
         """This section with what holds for round ``number`` (from 1) alone.

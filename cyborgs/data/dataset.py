@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from cyborgs.config import Views
 from cyborgs.data.decoding import decode
 from cyborgs.data.index import Index
-from cyborgs.data.views import cell_labels, draw_view, render, sample_ids
+from cyborgs.data.views import cell_labels, draw_view, render, sample_ids, scramble
 from cyborgs.errors import InputError, LoaderError
 from cyborgs.masks.shards import Masks
 from cyborgs.seeding import generator
@@ -40,10 +40,26 @@ class TwoViews(Dataset[dict[str, Any] | InputError]):
     crop, 3)``, ``cells`` int32 ``(2, grid, grid)``, ``ids`` int32 ``(2 views, 2 networks,
     masks)``.  Bad input comes back as the
     `InputError` itself, since a loader process would bury it in a traceback.
+
+    Args:
+        folder: of the images.
+        index: of the images.
+        masks: of the images.
+        views: how views are made.
+        samples: mask ids drawn for each view and network.
+        seed: of the run.
+        scrambled: whether cells are scrambled (`cyborgs.data.views.scramble`).
     """
 
     def __init__(
-        self, folder: Path, index: Index, masks: Masks, views: Views, samples: int, seed: int
+        self,
+        folder: Path,
+        index: Index,
+        masks: Masks,
+        views: Views,
+        samples: int,
+        seed: int,
+        scrambled: bool = False,
     ) -> None:
         self._folder = folder
         self._index = index
@@ -51,6 +67,7 @@ class TwoViews(Dataset[dict[str, Any] | InputError]):
         self._views = views
         self._samples = samples
         self._seed = seed
+        self._scrambled = scrambled
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any] | InputError:
         try:
@@ -69,10 +86,14 @@ class TwoViews(Dataset[dict[str, Any] | InputError]):
             images.append(render(image, view, self._views))
             cells.append(cell_labels(labels, self._masks.stride, view.crop, self._views.crop))
             ids.append(sample_ids(rng, cells[-1], self._samples))
+        both = np.stack(cells)
+        if self._scrambled:
+            # By a generator of its own: views and ids stay those of the run it is compared with.
+            both = scramble(generator(self._seed, "scramble", epoch, position), both)
         return {
             "positions": position,
             "images": np.stack(images),
-            "cells": np.stack(cells),
+            "cells": both,
             "ids": np.stack(ids),
         }
 

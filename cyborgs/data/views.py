@@ -246,3 +246,13 @@ def sample_ids(rng: np.random.Generator, cells: NDArray[np.int32], masks: int) -
     """
     present = np.unique(cells)
     return present[rng.integers(len(present), size=(2, masks))]
+
+
+def scramble(rng: np.random.Generator, cells: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Permute the labels of cells over their locations, by one permutation in all views.
+
+    A control: each view keeps the number and the sizes of its masks, and which locations they
+    group is chance.  ``cells`` and the result are ``(views, grid, grid)``.
+    """
+    flat = cells.reshape(len(cells), -1)
+    return flat[:, rng.permutation(flat.shape[1])].reshape(cells.shape)

@@ -99,7 +99,7 @@ def run(
             "seed": config.seed,
             "model": state.model,
             "views": config.views.model_dump(),
-            "pretrain": settings.model_dump(),
+            "pretrain": settings.recorded(),
         },
         {"index": index.digest, "state": digest, "masks": masks.digest},
     )
@@ -131,7 +131,15 @@ def run(
             _read_all(masks, np.array_split(masks.as_stored, ranks)[distributed.rank()])
         compiled = _is_compiled(compute, device, last - state.step)
         trainer = Trainer(continued or state, settings, steps_per_epoch, device, compiled)
-        dataset = TwoViews(images, index, masks, config.views, settings.masks, config.seed)
+        dataset = TwoViews(
+            images,
+            index,
+            masks,
+            config.views,
+            settings.masks,
+            config.seed,
+            scrambled=settings.scramble_masks,
+        )
         steps = Steps(
             len(index),
             masks.positions,

@@ -8,6 +8,7 @@ from cyborgs.config import Views
 from cyborgs.data.dataset import Steps, TwoViews, arrived, load_batches
 from cyborgs.data.index import Index, scan
 from cyborgs.data.listing import names_of
+from cyborgs.data.views import scramble
 from cyborgs.errors import InputError
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.shards import Header, Masks, write_shard
@@ -29,9 +30,9 @@ def parts(tmp_path_factory, write_image):
     return folder / "images", index, Masks(str(folder / "masks.h5"), index)
 
 
-def dataset(parts, seed=1):
+def dataset(parts, seed=1, scrambled=False):
     folder, index, masks = parts
-    return TwoViews(folder, index, masks, Views(crop=64), 5, seed)
+    return TwoViews(folder, index, masks, Views(crop=64), 5, seed, scrambled=scrambled)
 
 
 def equal(a, b):
@@ -56,14 +57,84 @@ def test_a_sample_depends_on_seed_epoch_and_image_alone(parts):
     assert not equal(one[(0, 3)], dataset(parts, seed=2)[(0, 3)])
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_workers_change_nothing(parts, workers):
+@pytest.mark.parametrize(("workers", "scrambled"), [(1, False), (2, False), (2, True)])
+def test_workers_change_nothing(parts, workers, scrambled):
     steps = Steps(IMAGES, np.arange(IMAGES), 4, 0, 5, 1, 0, 1)
-    alone = list(arrived(load_batches(dataset(parts), steps, 0, pin=False)))
-    shared = list(arrived(load_batches(dataset(parts), steps, workers, pin=False)))
+    data = dataset(parts, scrambled=scrambled)
+    alone = list(arrived(load_batches(data, steps, 0, pin=False)))
+    shared = list(arrived(load_batches(data, steps, workers, pin=False)))
     assert len(alone) == len(shared) == 5
     for a, b in zip(alone, shared, strict=True):
         assert all(torch.equal(a[k], b[k]) for k in ("images", "cells", "ids"))
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory, write_image):
+    """Three square pictures in which no label occurs twice, as plain and as scrambled samples."""
+    folder = tmp_path_factory.mktemp("labelled")
+    for i in range(3):
+        write_image(folder / "images" / f"{i}.png", (256, 256))
+    index = Index(list(scan(folder / "images", names_of(folder / "images"), 1)), "digest")
+    with write_shard(folder / "masks.h5", Header(0, 8, 0, 1, "digest", {})) as writer:
+        for p, entry in enumerate(index.entries):
+            writer.add(p, entry, np.arange(32 * 32).reshape(32, 32), -1, 32 * 32)
+    masks = Masks(str(folder / "masks.h5"), index)
+    views = Views(crop=224, area=[0.9, 1.0], ratio=[1.0, 1.0])
+
+    def make(scrambled, seed=1):
+        return TwoViews(folder / "images", index, masks, views, 4, seed, scrambled=scrambled)
+
+    return make
+
+
+def permutation(plain, scrambled):
+    """Where each cell's label came from, where no label occurs twice."""
+    came_from = {label: at for at, label in enumerate(plain.ravel().tolist())}
+    assert len(came_from) == plain.size
+    return [came_from[label] for label in scrambled.ravel().tolist()]
+
+
+def test_scrambling_is_one_permutation_of_both_views(labelled):
+    plain, scrambled = labelled(False)[(4, 1)], labelled(True)[(4, 1)]
+    first, second = (permutation(plain["cells"][v], scrambled["cells"][v]) for v in range(2))
+    assert first == second
+    assert sorted(first) == list(range(49))
+    assert first != list(range(49))
+    assert not np.array_equal(*plain["cells"])
+    assert np.array_equal(plain["images"], scrambled["images"])
+    assert np.array_equal(plain["ids"], scrambled["ids"])
+
+
+def test_scrambling_differs_by_seed_epoch_and_image_alone(labelled):
+    def drawn(seed, key):
+        data = labelled(True, seed)
+        data[(9, 0)]  # what was drawn before must not matter
+        plain, scrambled = labelled(False, seed)[key], data[key]
+        return tuple(permutation(plain["cells"][0], scrambled["cells"][0]))
+
+    keys = [(1, (4, 1)), (1, (5, 1)), (1, (4, 2)), (2, (4, 1))]
+    assert len({drawn(*key) for key in keys}) == 4
+    assert drawn(1, (4, 1)) == drawn(1, (4, 1))
+
+
+def test_scrambling_keeps_number_and_sizes_of_masks(parts):
+    for position in range(IMAGES):
+        plain, scrambled = (
+            dataset(parts)[(0, position)],
+            dataset(parts, scrambled=True)[(0, position)],
+        )
+        assert (scrambled["cells"].shape, scrambled["cells"].dtype) == ((2, 2, 2), np.int32)
+        for one, other in zip(plain["cells"], scrambled["cells"], strict=True):
+            assert sorted(one.ravel()) == sorted(other.ravel())
+
+
+def test_each_label_comes_to_each_location_equally_often():
+    cells = np.arange(4, dtype=np.int32).reshape(1, 2, 2)
+    rng = np.random.default_rng(0)
+    seen = np.zeros((4, 4))
+    for _ in range(2000):
+        seen[np.arange(4), scramble(rng, cells).ravel()] += 1
+    assert np.abs(seen / 2000 - 1 / 4).max() < 0.04
 
 
 def test_an_epoch_draws_every_image_at_most_once_in_an_order_of_its_own():

@@ -74,6 +74,21 @@ def test_an_interrupted_round_continues_to_the_same_bytes(tiny, trained, tmp_pat
     assert not list((tmp_path / "work").iterdir())
 
 
+def test_scrambled_masks_train_otherwise_and_continue_to_the_same_bytes(
+    tiny, trained, tmp_path, monkeypatch
+):
+    config = with_pretrain(tiny, scramble_masks=True)
+    whole = train(tiny, tmp_path / "whole" / "s.pt", config=config)
+    assert whole != trained.read_bytes()
+    scrambled, plain = load_state(tmp_path / "whole" / "s.pt"), load_state(trained)
+    assert not torch.equal(
+        scrambled.online["predictor.0.weight"], plain.online["predictor.0.weight"]
+    )
+    assert scrambled.provenance["config"]["pretrain"]["scramble_masks"] is True
+    interrupt(tiny, tmp_path / "s.pt", monkeypatch, config)
+    assert train(tiny, tmp_path / "s.pt", config=config) == whole
+
+
 def test_figures_of_epochs_survive_an_interruption(tiny, trained, tmp_path, monkeypatch):
     train(tiny, tmp_path / "a.pt", metrics=tmp_path / "a.jsonl")
     whole = read_metrics(tmp_path / "a.jsonl")
@@ -155,7 +170,11 @@ def test_bfloat16_trains_float32_weights(tiny, trained, tmp_path):
 
 
 def in_precision(tiny, precision):
-    return tiny.config(pretrain=tiny.config().pretrain.model_dump() | {"precision": precision})
+    return with_pretrain(tiny, precision=precision)
+
+
+def with_pretrain(tiny, **settings):
+    return tiny.config(pretrain=tiny.config().pretrain.model_dump() | settings)
 
 
 def test_a_round_that_continues_keeps_its_precision(tiny, tmp_path, monkeypatch, capsys):
