@@ -277,6 +277,7 @@ PUBLISHED = {
     "seed_masks.kind": "felzenszwalb",
     "seed_masks.scale": 1000,
     "seed_masks.min_size": 1000,
+    "seed_masks.short_side": None,
     "views.crop": 224,
     "views.area": [0.08, 1],
     "views.ratio": [3 / 4, 4 / 3],

@@ -41,6 +41,9 @@ def add(commands: o.Commands) -> None:
     o.add_index(c)
     o.add_shard(c)
     c.add_argument("--annotations", type=Path, help="COCO JSON, for kind ground-truth")
+    c.add_argument(
+        "--threads", type=o.count, help="images segmented at a time (default: compute.threads)"
+    )
     o.add_on_bad_image(c)
     o.add_out(c, "mask shard to write (.h5)")
 
@@ -163,6 +166,7 @@ def _seed_masks(options: argparse.Namespace) -> None:
         options.shard,
         options.annotations,
         o.on_bad_image(options, config),
+        o.compute(options, config.compute).threads,
     )
 
 

@@ -99,15 +99,21 @@ class Model(Section):
 
 
 class FelzenszwalbSeed(Section):
-    """Graph-based segments of each image (Felzenszwalb and Huttenlocher, 2004)."""
+    """Graph-based segments of each image (Felzenszwalb and Huttenlocher, 2004), as in DetCon."""
 
     kind: Literal["felzenszwalb"]
     stride: int = Field(8, ge=1, le=32, description="pixels between two stored labels")
     scale: Positive = Field(1000.0, description="larger gives larger segments")
-    min_size: int = Field(1000, ge=1, description="smallest segment, in pixels of the shrunk image")
+    min_size: int = Field(
+        1000, ge=1, description="smallest segment, in pixels of the image that is segmented"
+    )
     sigma: NonNegative = Field(0.8, description="blur before segmenting, in pixels")
     short_side: int | None = Field(
-        224, ge=16, description="shrink images to this short side first; null: full size"
+        None,
+        ge=16,
+        description="shrink images to this short side first, in pixels; null: full size, for which "
+        "`scale` and `min_size` are DetCon's on COCO; photographs of several megapixels take "
+        "minutes each at full size: 480 is COCO's",
     )
 
 

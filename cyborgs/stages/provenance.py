@@ -14,6 +14,8 @@ VERSIONS = {
     "index": 3,
     "seed-state": 2,
     "seed-masks": 1,
+    # Of one kind, whose default changed; the masks of the others are what they were.
+    "seed-masks-felzenszwalb": 2,
     "pretrain": 3,
     "bootstrap": 4,
     "export": 1,
@@ -54,6 +56,12 @@ def provenance(
         "libraries": {name: _version(name) for name in (*_LIBRARIES, *_faiss(), *libraries)},
     }
     return record if hardware is None else record | {"hardware": dict(hardware)}
+
+
+def seed_masks_stage(kind: str) -> str:
+    """The stage in `VERSIONS` that makes seed masks of a kind."""
+    own = f"seed-masks-{kind}"
+    return own if own in VERSIONS else "seed-masks"
 
 
 def key_of(record: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from cyborgs.ahead import in_order
 from cyborgs.config import (
     Config,
     FelzenszwalbSeed,
@@ -21,10 +22,12 @@ from cyborgs.data.index import read_index
 from cyborgs.errors import BadImageError, InputError
 from cyborgs.files import require_file, sha256
 from cyborgs.masks import seeds
+from cyborgs.masks.formats import storable
 from cyborgs.masks.groups import groups_of, groups_of_shard
 from cyborgs.masks.shards import Header, Masks, write_shard
+from cyborgs.memory import available_memory
 from cyborgs.progress import say, track
-from cyborgs.stages.provenance import provenance
+from cyborgs.stages.provenance import provenance, seed_masks_stage
 
 Labels = NDArray[np.integer]
 Label: TypeAlias = Callable[[int, Entry], Labels]
@@ -38,10 +41,12 @@ def run(
     shard: int,
     annotations: Path | None = None,
     on_bad_image: str = "error",
+    threads: int = 1,
 ) -> None:
     """Write a shard of the masks of round 0.
 
     Seed masks of kind `features` are made by the stage `bootstrap`, from the state of round 0.
+    The labels depend neither on the number of shards nor on that of threads.
 
     Args:
         config: uses `seed`, `shards`, `seed_masks` and `bootstrap.group`.
@@ -51,6 +56,8 @@ def run(
         shard: which, from 0.
         annotations: COCO instances JSON, for the kind `ground-truth`.
         on_bad_image: "error", or "skip" to list an image that cannot be decoded in the shard.
+        threads: images segmented at a time, fewer where memory does not allow as many
+            (scikit-image leaves Python to the others while it segments).
 
     Raises:
         InputError: input that is missing or does not fit, by name.
@@ -76,24 +83,61 @@ def run(
     mine = groups_of_shard(len(groups), shard, config.shards)
     positions = [int(p) for g in mine for p in groups[g]]
     record = provenance(
-        "seed-masks",
+        seed_masks_stage(settings.kind),
         {"seed": config.seed, "seed_masks": settings.model_dump(exclude={"masks"})},
         inputs,
     )
     header = Header(0, stride, shard, config.shards, index.digest, record)
+
+    def made(position: int) -> Labels | BadImageError:
+        entry = index[position]
+        try:
+            return storable(label(position, entry), f"seed masks: image {entry.name}")
+        except BadImageError as error:
+            if on_bad_image == "error":
+                raise
+            return error
+
+    if isinstance(settings, FelzenszwalbSeed):
+        threads = _fitting(threads, [index[p] for p in positions], settings)
+    else:
+        # Nothing to compute, and HDF5 lets no two threads read.
+        threads = 1
     with write_shard(out, header) as writer:
-        for position in track(positions, len(positions), "seed masks", "images"):
+        found = in_order(made, positions, threads, ahead=2 * threads)
+        told = track(found, len(positions), "seed masks", "images")
+        for position, labels in zip(positions, told, strict=True):
             entry = index[position]
-            try:
-                labels = label(position, entry)
-            except BadImageError as error:
-                if on_bad_image == "error":
-                    raise
-                writer.skip(position, entry, str(error))
-                say(f"seed: left out: {error}")
-                continue
-            writer.add(position, entry, labels, -1, len(np.unique(labels)))
+            if isinstance(labels, BadImageError):
+                writer.skip(position, entry, str(labels))
+                say(f"seed: left out: {labels}")
+            else:
+                writer.add(position, entry, labels, -1, len(np.unique(labels)))
     say(f"seed: masks of {len(writer)} images in {out}")
+
+
+def _fitting(threads: int, entries: list[Entry], settings: FelzenszwalbSeed) -> int:
+    """How many images can be segmented at a time, ``threads`` at most.
+
+    Raises `InputError` where memory does not hold the largest one.
+    """
+
+    def needed(entry: Entry) -> int:
+        return seeds.memory_needed(
+            entry.height, entry.width, seeds.FELZENSZWALB_BYTES, settings.short_side
+        )
+
+    largest = max(entries, key=needed)
+    need, free = needed(largest), available_memory()
+    if free is None:
+        return threads
+    if need > free:
+        raise InputError(
+            f"image {largest.name}: {largest.height} x {largest.width} pixels take about "
+            f"{need / 1e9:.1f} GB of memory to segment, {free / 1e9:.1f} GB are free; give the job "
+            "more, or set seed_masks.short_side"
+        )
+    return min(threads, free // need)
 
 
 def _reader(given: Masks) -> Label:

@@ -17,7 +17,7 @@ from cyborgs.data.changes import changed_images
 from cyborgs.data.datasets import require_datasets
 from cyborgs.data.listing import require_images
 from cyborgs.layout import Run
-from cyborgs.stages.provenance import VERSIONS
+from cyborgs.stages.provenance import VERSIONS, seed_masks_stage
 
 update_config(config, read_scalars(dict(workflow.config_settings.config)))
 try:

@@ -41,11 +41,13 @@ if CONFIG.seed_masks.kind != "features":
             f"{RUN}/cost/masks/round-00/shard-{{shard}}.tsv"
         conda:
             ENVIRONMENT
+        # Of the others, a job does little but write.
+        threads: COMPUTE.threads if CONFIG.seed_masks.kind == "felzenszwalb" else 1
         resources:
             bad_image=CONFIG.data.on_bad_image,
         params:
             config=given(CONFIG.only("seed", "shards", "seed_masks", "bootstrap.group")),
-            version=VERSIONS["seed-masks"],
+            version=VERSIONS[seed_masks_stage(CONFIG.seed_masks.kind)],
             images=given(IMAGES),
             annotations=given(
                 ["--annotations", ANNOTATIONS]
@@ -55,7 +57,8 @@ if CONFIG.seed_masks.kind != "features":
         shell:
             "cyborgs seed masks --config {params.config:q} --images {params.images:q}"
             " --index {input.index:q} {params.annotations:q} --shard {wildcards.shard}"
-            " --on-bad-image {resources.bad_image} --out {output:q} > {log:q} 2>&1"
+            " --threads {threads} --on-bad-image {resources.bad_image} --out {output:q}"
+            " > {log:q} 2>&1"
 
 
 rule pretrain:
