@@ -331,6 +331,16 @@ def test_the_files_that_come_with_the_program_are_accepted(path):
     assert load(str(path)) == config
 
 
+def test_records_leave_later_keys_out_while_they_are_at_their_defaults():
+    """Else a round under way would begin anew with the program's next version."""
+    old = Config().views.model_dump()
+    del old["colour"]
+    assert Config().views.recorded() == old
+    assert list(Config().views.recorded()) == list(old)
+    chosen = parse({"views": {"colour": "published"}}).views
+    assert chosen.recorded() == chosen.model_dump()
+
+
 SECTIONS = (
     {"run": "a-1", "seed": 5, "rounds": 3, "shards": 2},
     {"data": {"scenes": {}}},
@@ -345,6 +355,7 @@ SECTIONS = (
     {"seed_masks": {"kind": "global"}},
     {"seed_masks": {"kind": "file", "masks": "a/shard-*.h5"}},
     {"views": {"area": [0.2, 0.9], "crop": 64}},
+    {"views": {"colour": "published"}},
     {"pretrain": {"schedule": {"kind": "cosine", "horizon_epochs": 30}, "lars": {"trust": 1}}},
     {"pretrain": {"schedule": {"kind": "step", "milestones": []}, "epochs": [1, 2, 3]}},
     {"pretrain": {"ema": {"decay": 0.99, "horizon_epochs": 40}}},

@@ -1,7 +1,7 @@
 """The schema: every section, its keys, their types, bounds and defaults."""
 
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -161,6 +161,8 @@ SeedMasks = Annotated[
 class Views(Section):
     """Random augmentation: two views of an image and its masks."""
 
+    later: ClassVar = ("colour",)
+
     crop: int = Field(224, ge=CELL, multiple_of=CELL, description="side of a view, in pixels")
     area: list[Fraction] = Field(
         [0.08, 1.0], min_length=2, max_length=2, description="crop area as a share of the image"
@@ -170,10 +172,20 @@ class Views(Section):
     )
     flip: Fraction = Field(0.5, description="probability of a horizontal flip")
     jitter: Fraction = Field(0.8, description="probability of colour jitter")
-    brightness: Fraction = 0.4
-    contrast: Fraction = 0.4
-    saturation: Fraction = 0.2
-    hue: Annotated[float, Field(ge=0, le=0.5), BeforeValidator(number)] = 0.1
+    colour: Literal["detcon-like", "published"] = Field(
+        "detcon-like",
+        description="which colour jitter. detcon-like: torchvision's four changes in random "
+        "order; published: that of the published program, to the bit, which saturates almost "
+        "every pixel: a mistake, but the released weights were trained with it",
+    )
+    brightness: Fraction = Field(0.4, description="its factor is drawn from 1 ± this")
+    contrast: Fraction = Field(0.4, description="its factor is drawn from 1 ± this")
+    saturation: Fraction = Field(0.2, description="its factor is drawn from 1 ± this")
+    hue: Annotated[
+        float,
+        Field(ge=0, le=0.5, description="its shift is drawn from ± this"),
+        BeforeValidator(number),
+    ] = 0.1
     greyscale: Fraction = Field(0.2, description="probability of dropping colour")
     blur: list[Fraction] = Field(
         [1.0, 0.1], min_length=2, max_length=2, description="probability in view 1 and view 2"

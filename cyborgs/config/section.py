@@ -1,7 +1,7 @@
 """What all sections of the schema share."""
 
 import re
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,6 +19,24 @@ class Section(BaseModel):
     """A closed part of the configuration: unknown keys are errors, values keep their type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    # Keys younger than files that record this section.
+    later: ClassVar[tuple[str, ...]] = ()
+
+    def recorded(self) -> dict[str, Any]:
+        """The section as the provenance of a file has it: all keys, but of `later` those set.
+
+        So work that was begun before a key came goes on, and settings that were possible then
+        give the same bytes.
+        """
+        found = self.model_dump()
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name in self.later and value == field.default:
+                del found[name]
+            elif isinstance(value, Section):
+                found[name] = value.recorded()
+        return found
 
 
 def number(value: Any) -> Any:

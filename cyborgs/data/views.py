@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cyborgs.config import CELL, Views
+from cyborgs.data.published_jitter import published_jitter
 from cyborgs.masks.alignment import nearest_location
 
 # uint8 (height, width, 3); OpenCV's stubs know no dtype
@@ -39,7 +40,9 @@ class Crop:
 class Jitter:
     """Colour changes and the order in which they are made.
 
-    Factors as torchvision's ColorJitter has them; ``hue`` is a share of the colour circle.
+    Factors as torchvision's ColorJitter has them; ``hue`` is a share of the colour circle.  The
+    published jitter takes the same draws otherwise, always in one order, so that a view differs
+    from that of the other jitter in nothing else.
     """
 
     order: tuple[str, ...]
@@ -114,8 +117,7 @@ def render(image: Pixels, view: View, settings: Views) -> Pixels:
     if crop.flip:
         out = cv2.flip(out, 1)
     if view.jitter is not None:
-        for name in view.jitter.order:
-            out = _CHANGES[name](out, getattr(view.jitter, name))
+        out = _JITTERS[settings.colour](out, view.jitter)
     if view.greyscale:
         out = _grey(out)
     if view.blur_sigma is not None:
@@ -178,6 +180,21 @@ _CHANGES = {
     "saturation": _saturation,
     "hue": _hue,
 }
+
+
+def _detcon_like(image: Pixels, jitter: Jitter) -> Pixels:
+    for name in jitter.order:
+        image = _CHANGES[name](image, getattr(jitter, name))
+    return image
+
+
+def _published(image: Pixels, jitter: Jitter) -> Pixels:
+    return published_jitter(
+        image, jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue
+    )
+
+
+_JITTERS = {"detcon-like": _detcon_like, "published": _published}
 
 
 def cell_labels(labels: Labels, stride: int, crop: Crop, side: int) -> NDArray[np.int32]:

@@ -98,7 +98,7 @@ def run(
         {
             "seed": config.seed,
             "model": state.model,
-            "views": config.views.model_dump(),
+            "views": config.views.recorded(),
             "pretrain": settings.recorded(),
         },
         {"index": index.digest, "state": digest, "masks": masks.digest},
