@@ -47,7 +47,7 @@ def merged(*mappings):
         (
             {"pretrain": {"schedule": {"kind": "step", "final_rate": 0}}},
             "config: pretrain.schedule.final_rate: unknown key "
-            "(allowed: kind, warmup_epochs, milestones, gamma)",
+            "(allowed: kind, warmup_epochs, warmup_divisor, milestones, gamma)",
         ),
         (
             {"seed_masks": {"kind": "grid", "cell": 3}},
@@ -97,6 +97,15 @@ def test_an_unknown_key_is_named_with_its_path_and_what_is_allowed(mapping, mess
         ({"pretrain": {"base_rate": float("inf")}}, ["config: pretrain.base_rate: "]),
         ({"pretrain": {"temperature": 0}}, ["config: pretrain.temperature: ", "greater than 0"]),
         ({"pretrain": {"batch_size": 1}}, ["config: pretrain.batch_size: "]),
+        ({"pretrain": {"sgd": {"trust": 1}}}, ["config: pretrain.sgd.trust: ", "unknown key"]),
+        (
+            {"pretrain": {"sgd": {}, "lars": {"trust": 1}}},
+            ["config: pretrain: ", "'sgd' and 'lars' are both set"],
+        ),
+        (
+            {"pretrain": {"schedule": {"kind": "step", "warmup_divisor": 0.5}}},
+            ["config: pretrain.schedule.warmup_divisor: ", "greater than or equal to 1"],
+        ),
         ({"pretrain": {"epochs": 0}}, ["config: pretrain: ", "'epochs'", "at least 1"]),
         ({"pretrain": {"epochs": []}}, ["config: pretrain: ", "'epochs'"]),
         ({"pretrain": {"epochs": [3, 0]}}, ["config: pretrain: ", "'epochs'"]),
@@ -333,12 +342,15 @@ def test_the_files_that_come_with_the_program_are_accepted(path):
 
 def test_records_leave_later_keys_out_while_they_are_at_their_defaults():
     """Else a round under way would begin anew with the program's next version."""
-    old = Config().views.model_dump()
-    del old["colour"]
-    assert Config().views.recorded() == old
-    assert list(Config().views.recorded()) == list(old)
-    chosen = parse({"views": {"colour": "published"}}).views
-    assert chosen.recorded() == chosen.model_dump()
+    views, pretrain = Config().views.model_dump(), Config().pretrain.model_dump()
+    del views["colour"], pretrain["sgd"], pretrain["schedule"]["warmup_divisor"]
+    assert Config().views.recorded() == views
+    assert list(Config().views.recorded()) == list(views)
+    assert Config().pretrain.recorded() == pretrain
+    later = {"sgd": {}, "schedule": {"kind": "cosine", "horizon_epochs": 30, "warmup_divisor": 1}}
+    chosen = parse({"views": {"colour": "published"}, "pretrain": later})
+    assert chosen.views.recorded() == chosen.views.model_dump()
+    assert chosen.pretrain.recorded() == chosen.pretrain.model_dump()
 
 
 SECTIONS = (
@@ -358,6 +370,8 @@ SECTIONS = (
     {"views": {"colour": "published"}},
     {"pretrain": {"schedule": {"kind": "cosine", "horizon_epochs": 30}, "lars": {"trust": 1}}},
     {"pretrain": {"schedule": {"kind": "step", "milestones": []}, "epochs": [1, 2, 3]}},
+    {"pretrain": {"sgd": {}}},
+    {"pretrain": {"sgd": {"momentum": 0.5}, "schedule": {"kind": "step", "warmup_divisor": 2}}},
     {"pretrain": {"ema": {"decay": 0.99, "horizon_epochs": 40}}},
     {"pretrain": {"scramble_masks": True}},
     {"bootstrap": {"clusters": [3, 3]}, "quality": {"clusters": []}, "compute": {"workers": 0}},

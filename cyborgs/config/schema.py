@@ -209,11 +209,25 @@ class Views(Section):
         return self
 
 
+WarmupDivisor = Annotated[
+    float,
+    Field(
+        ge=1,
+        allow_inf_nan=False,
+        description="the warm-up begins at the base rate divided by this",
+    ),
+    BeforeValidator(number),
+]
+
+
 class StepSchedule(Section):
     """Linear warm-up, then the rate times `gamma` at each milestone."""
 
+    later: ClassVar = ("warmup_divisor",)
+
     kind: Literal["step"]
     warmup_epochs: int = Field(10, ge=0)
+    warmup_divisor: WarmupDivisor = 100.0
     milestones: list[int] = Field([768, 784], description="epochs, counted over all rounds")
     gamma: Positive = 0.1
 
@@ -229,8 +243,11 @@ class StepSchedule(Section):
 class CosineSchedule(Section):
     """Linear warm-up, then half a cosine down to `final_rate`."""
 
+    later: ClassVar = ("warmup_divisor",)
+
     kind: Literal["cosine"]
     warmup_epochs: int = Field(10, ge=0)
+    warmup_divisor: WarmupDivisor = 100.0
     horizon_epochs: int = Field(
         ge=1,
         description="epoch, counted over all rounds, at which the rate reaches `final_rate` and "
@@ -253,6 +270,13 @@ class Lars(Section):
     trust: Positive = Field(1e-3, description="trust coefficient of the layer-wise adaptation")
 
 
+class Sgd(Section):
+    """Momentum SGD; weight decay on every parameter, biases and norms too, as published."""
+
+    momentum: Fraction = 0.9
+    weight_decay: NonNegative = 1.5e-6
+
+
 class Ema(Section):
     """The target network's moving average."""
 
@@ -267,6 +291,8 @@ class Ema(Section):
 
 class Pretrain(Section):
     """A pretraining round."""
+
+    later: ClassVar = ("fixed_masks", "scramble_masks", "sgd")
 
     epochs: int | list[int] = Field(100, description="epochs of each round, or a list of them")
     batch_size: int = Field(128, ge=2, description="images of a step, over all processes")
@@ -288,6 +314,9 @@ class Pretrain(Section):
         kind="step"
     )
     lars: Lars = Lars()
+    sgd: Sgd | None = Field(
+        None, description="`{}` or its keys: momentum SGD instead of LARS; null: LARS"
+    )
     ema: Ema = Ema()
     precision: Precision = Field("auto", description=PRECISION)
 
@@ -298,17 +327,13 @@ class Pretrain(Section):
             raise ValueError("'epochs' must be at least 1 in every round")
         return self
 
-    def recorded(self) -> dict[str, Any]:
-        """This section as the provenance of a state has it.
-
-        Keys of later versions are left out where they have their defaults: a state that was made
-        before there were such keys stays up to date.
-        """
-        later = {"scramble_masks"}
-        fields = type(self).model_fields
-        return self.model_dump(
-            exclude={name for name in later if getattr(self, name) == fields[name].default}
-        )
+    @model_validator(mode="after")
+    def _one_optimiser(self) -> Self:
+        if self.sgd is not None and self.lars != Lars():
+            raise ValueError(
+                "'sgd' and 'lars' are both set; leave out the optimiser that is not to be used"
+            )
+        return self
 
     def for_round(self, number: int) -> Self:
         """This section with what holds for round ``number`` (from 1) alone.

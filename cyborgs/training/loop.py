@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import SGD, Optimizer
 
 from cyborgs import distributed
 from cyborgs.config import Pretrain
@@ -79,13 +80,7 @@ class Trainer:
         if state.scaler:
             self._scaler.load_state_dict(state.scaler)
         self._parameters = dict(self.pair.online.named_parameters())
-        self.optimiser = LARS(
-            self._parameters.values(),
-            lr=0.0,
-            momentum=settings.lars.momentum,
-            weight_decay=settings.lars.weight_decay,
-            trust=settings.lars.trust,
-        )
+        self.optimiser = _optimiser(self._parameters.values(), settings)
         for name, velocity in state.velocities.items():
             parameter = self._parameters[name]
             self.optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(
@@ -216,14 +211,24 @@ class Trainer:
             step=self.step,
             online=self.pair.online.state_dict(),
             target=self.pair.target.state_dict(),
+            # With the parameters' strides, as after reading: SGD begins with those of gradients.
             velocities={
-                name: self.optimiser.state[parameter]["momentum_buffer"]
+                name: torch.empty_like(parameter, device="cpu").copy_(
+                    self.optimiser.state[parameter]["momentum_buffer"]
+                )
                 for name, parameter in self._parameters.items()
                 if "momentum_buffer" in self.optimiser.state[parameter]
             },
             scaler=self._scaler.state_dict(),
             provenance=provenance,
         )
+
+
+def _optimiser(parameters: Iterable[nn.Parameter], settings: Pretrain) -> Optimizer:
+    """LARS or SGD; each step sets its learning rate.  Both keep a `momentum_buffer` a parameter."""
+    if settings.sgd is not None:
+        return SGD(parameters, lr=0.0, **settings.sgd.model_dump())
+    return LARS(parameters, lr=0.0, **settings.lars.model_dump())
 
 
 class Training(Protocol):

@@ -89,6 +89,14 @@ def test_scrambled_masks_train_otherwise_and_continue_to_the_same_bytes(
     assert train(tiny, tmp_path / "s.pt", config=config) == whole
 
 
+def test_a_round_of_sgd_continues_to_the_same_bytes(tiny, trained, tmp_path, monkeypatch):
+    config = tiny.config(pretrain=tiny.config().pretrain.model_dump() | {"sgd": {}})
+    whole = train(tiny, tmp_path / "whole" / "s.pt", config=config)
+    assert whole != trained.read_bytes()
+    interrupt(tiny, tmp_path / "s.pt", monkeypatch, config)
+    assert train(tiny, tmp_path / "s.pt", config=config) == whole
+
+
 def test_figures_of_epochs_survive_an_interruption(tiny, trained, tmp_path, monkeypatch):
     train(tiny, tmp_path / "a.pt", metrics=tmp_path / "a.jsonl")
     whole = read_metrics(tmp_path / "a.jsonl")

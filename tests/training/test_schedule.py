@@ -40,6 +40,18 @@ def test_warm_up_begins_at_a_hundredth_and_ends_at_the_base_rate():
     assert rate(6) == 2.0
 
 
+@pytest.mark.parametrize("divisor", [1.0, 4.0])
+def test_warm_up_begins_where_the_divisor_says(divisor):
+    def rate(step):
+        return learning_rate(
+            step, base_rate=2.0, steps_per_epoch=3, warmup_epochs=2, warmup_divisor=divisor
+        )
+
+    assert rate(0) == pytest.approx(2.0 / divisor)
+    assert rate(3) == pytest.approx(1.0 + 1.0 / divisor)
+    assert rate(6) == 2.0
+
+
 def test_no_warm_up_begins_at_the_base_rate():
     assert learning_rate(0, base_rate=2.0, steps_per_epoch=3, warmup_epochs=0) == 2.0
 
