@@ -31,10 +31,13 @@ TINY = {
 TARGETS = ("all", "downstream", "masks", "total")
 
 
-def start(folder, *arguments, config=TINY, stdout=subprocess.PIPE, tools=(), group=False):
+def start(
+    folder, *arguments, config=TINY, stdout=subprocess.PIPE, tools=(), group=False, environment=None
+):  # fmt: skip
     """Start the workflow in a folder, with folders of tools on its PATH; returns its process.
 
-    With ``group``, in a process group of its own, as in a terminal.
+    With ``group``, in a process group of its own, as in a terminal; ``environment`` has variables
+    beside those that are set.
     """
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     here = Path(sys.executable).parent
@@ -47,16 +50,16 @@ def start(folder, *arguments, config=TINY, stdout=subprocess.PIPE, tools=(), gro
         stdout=stdout,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | {"PATH": ":".join(map(str, path))},
+        env=os.environ | {"PATH": ":".join(map(str, path))} | (environment or {}),
         start_new_session=group,
         # Started in the background, these tests ignore Ctrl-C, and all that they start would.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
-def snakemake(folder, *arguments, config=TINY, check=True):
+def snakemake(folder, *arguments, config=TINY, check=True, environment=None):
     """Run the workflow in a folder; returns the finished process with its output as text."""
-    process = start(folder, *arguments, config=config)
+    process = start(folder, *arguments, config=config, environment=environment)
     output, _ = process.communicate()
     if check:
         assert process.returncode == 0, output

@@ -13,7 +13,9 @@ from cyborgs.data.index import read_index
 from tests.runs import REPOSITORY, changed, planned, snakemake
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "coco.yaml", "coco-small.yaml"])
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "coco.yaml", "coco-published.yaml", "coco-small.yaml"]
+)
 def test_shipped_configurations_plan_every_round(tmp_path, name):
     config = yaml.safe_load((REPOSITORY / "config" / name).read_text())
     for key in ("images", "annotations"):
@@ -21,7 +23,7 @@ def test_shipped_configurations_plan_every_round(tmp_path, name):
             config["data"][key] = str(tmp_path / key)
     (tmp_path / "images").mkdir()
     (tmp_path / "annotations").touch()
-    for i in range(128):
+    for i in range(config["pretrain"]["batch_size"]):
         (tmp_path / "images" / f"{i}.jpg").touch()
     jobs = planned(tmp_path, config=config)
     assert jobs["pretrain"] == config["rounds"]
@@ -29,6 +31,22 @@ def test_shipped_configurations_plan_every_round(tmp_path, name):
     assert jobs["seed_masks"] == config["shards"]
     more = planned(tmp_path, "masks", config=config)
     assert more["bootstrap"] == config["rounds"] * config["shards"]
+
+
+def test_exact_clustering_without_faiss_is_refused_before_anything_runs(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as u\n"
+        "found = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'faiss' else found(name, *a)\n"
+    )
+    result = snakemake(
+        tmp_path, "--dry-run", config=changed(bootstrap={"exact": True}), check=False,
+        environment={"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"},
+    )  # fmt: skip
+    assert result.returncode != 0
+    assert "config: bootstrap.exact: needs FAISS, which is not installed" in result.stdout
+    assert "Traceback" not in result.stdout
+    assert not (tmp_path / "results").exists()
 
 
 def test_a_workstation_hands_out_its_gpus(tmp_path):

@@ -383,8 +383,9 @@ class Bootstrap(Section):
     )
     exact: bool = Field(
         False,
-        description="cluster as published: FAISS, all points in every iteration, in float32; "
-        "`sample`, `refinements` and `tolerance` then do not count",
+        description="the published program's k-means: FAISS, all points in every iteration, in "
+        "float32, whatever `precision` says of features; `sample`, `refinements` and `tolerance` "
+        "then have no effect, and are refused",
     )
 
     @model_validator(mode="after")
@@ -394,6 +395,18 @@ class Bootstrap(Section):
             raise ValueError(
                 f"'clusters' must be [low, high] with 1 <= low <= high <= {MOST_LABELS}, the most "
                 f"that a mask file can hold; got [{low}, {high}]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _exact(self) -> Self:
+        fields = type(self).model_fields
+        of_ours = ("sample", "refinements", "tolerance")
+        idle = [name for name in of_ours if getattr(self, name) != fields[name].default]
+        if self.exact and idle:
+            raise ValueError(
+                f"'exact' is true, so that {', '.join(map(repr, idle))} would have no effect; set "
+                "'exact' to false, or leave them out"
             )
         return self
 

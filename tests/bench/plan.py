@@ -2,7 +2,7 @@
 
     python tests/bench/plan.py [--shards 125 250 500 1000]
 
-The published recipe, 8 rounds, over make-believe images and annotations.  `bare` is a Snakefile of
+`config/coco.yaml`, 8 rounds, over make-believe images and annotations.  `bare` is a Snakefile of
 as many jobs with nothing in them: what Snakemake itself takes.
 """
 
@@ -69,7 +69,7 @@ def main():
         (folder / "Snakefile").write_text(BARE)
         (folder / "annotations.json").write_text("{}")
         (folder / "images").mkdir()
-        for number in range(128):
+        for number in range(1024):  # a step's
             (folder / f"images/{number}.jpg").touch()
         print("| shards | jobs | seconds | memory | bare: seconds | memory |")
         print("|---|---|---|---|---|---|")
