@@ -9,7 +9,7 @@ from cyborgs.config.section import PRECISION, Precision, Section, number
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(number)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(number)]
 Share = Annotated[float, Field(gt=0, lt=1), BeforeValidator(number)]
-
+Area = Annotated[float, Field(gt=0, le=1), BeforeValidator(number)]
 Momentum = Annotated[float, Field(ge=0, lt=1), BeforeValidator(number)]
 
 _BACKBONES = (
@@ -140,12 +140,24 @@ class ImagenetLinear(_Cropped):
     images_per_class: int | None = Field(
         None, ge=1, description="training images of a class, at most; null: all"
     )
+    area: list[Area] = Field(
+        [0.08, 1.0],
+        min_length=2,
+        max_length=2,
+        description="area of a training crop as a share of the image",
+    )
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(256, ge=1, description="images of a step, over all processes")
     rate: Positive = Field(0.3, description="learning rate, which falls to 0 by a cosine")
     momentum: Momentum = 0.9
     weight_decay: NonNegative = 0.0
     precision: Precision = Field("auto", description=PRECISION)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.area[0] > self.area[1]:
+            raise ValueError("'area' must be [low, high] with low <= high")
+        return self
 
 
 Iterations = Annotated[int, Field(ge=1, description="optimiser steps")]

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from cyborgs.config import Views
 from cyborgs.data.decoding import SUFFIXES, read_pixels
 from cyborgs.data.packed import Packed
-from cyborgs.data.views import draw_view, render
+from cyborgs.data.views import draw_view
 from cyborgs.errors import InputError
 from cyborgs.seeding import generator
 
@@ -90,38 +90,40 @@ def _is_image(name: str) -> bool:
 
 
 def central_crop(image: Pixels, short_side: int, crop: int) -> Pixels:
-    """An image resized to a short side, and its central square, ``(crop, crop, 3)``, in pixels."""
+    """An image resized to a short side, and its central square, ``(crop, crop, 3)``, in pixels.
+
+    Bilinear without antialiasing, the long side rounded to the nearest pixel (a half to the even
+    one), and an odd margin's extra pixel to the right and below: VirTex's test images, which
+    albumentations resizes and cuts by OpenCV.
+    """
     height, width = image.shape[:2]
     scale = short_side / min(height, width)
-    size = (max(short_side, round(width * scale)), max(short_side, round(height * scale)))
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    resized = cv2.resize(image, size, interpolation=way)
+    resized = _bilinear(image, round(width * scale), round(height * scale))
     top, left = (resized.shape[0] - crop) // 2, (resized.shape[1] - crop) // 2
-    return np.asarray(resized[top : top + crop, left : left + crop], np.uint8)
+    return resized[top : top + crop, left : left + crop]
+
+
+def _bilinear(image: Pixels, width: int, height: int) -> Pixels:
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 class ClassifiedExamples(Dataset[Example | InputError]):
-    """Examples by ``(epoch, position)``: random resized crop of a fifth or more, and mirroring.
+    """Examples by ``(epoch, position)``: random resized crop, bilinear as VirTex's, and mirroring.
 
     Bad input comes back as the `InputError` itself.
 
     Args:
         images: the images.
         crop: side in pixels.
+        area: least and greatest share of the image that is cropped.
         seed: of the crops.
     """
 
-    def __init__(self, images: Classified, crop: int, seed: int) -> None:
+    def __init__(self, images: Classified, crop: int, area: Sequence[float], seed: int) -> None:
         self._images = images
+        self._crop = crop
         self._seed = seed
-        self._views = Views(
-            crop=crop,
-            area=[0.2, 1.0],
-            jitter=0.0,
-            greyscale=0.0,
-            blur=[0.0, 0.0],
-            solarise=[0.0, 0.0],
-        )
+        self._views = Views(area=list(area))
 
     def __getitem__(self, key: tuple[int, int]) -> Example | InputError:
         epoch, position = key
@@ -131,9 +133,13 @@ class ClassifiedExamples(Dataset[Example | InputError]):
         except InputError as error:
             return error
         rng = generator(self._seed, "crop", epoch, position)
-        view = draw_view(rng, self._views, 0, *image.shape[:2])
-        pixels = np.ascontiguousarray(render(image, view, self._views))
-        return _example(pixels, self._images.labels[position], path)
+        # Of the view's choices the crop alone: no colour is changed.
+        crop = draw_view(rng, self._views, 0, *image.shape[:2]).crop
+        cut = image[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+        pixels = _bilinear(cut, self._crop, self._crop)
+        if crop.flip:
+            pixels = pixels[:, ::-1]
+        return _example(np.ascontiguousarray(pixels), self._images.labels[position], path)
 
 
 class CentralCrops(Dataset[Example | InputError]):

@@ -129,7 +129,8 @@ def _coco(images: DetectionSet) -> COCO:
 
 def voc_ap(images: DetectionSet, found: Sequence[Detections]) -> dict[str, Any]:
     """PASCAL VOC 2007's average precision in 0 … 1: ``voc_ap50``, ``voc_ap75``, and ``voc_ap``,
-    the mean over IoU 0.5, 0.55 … 0.95, as Detectron2's evaluator has it.
+    the mean over IoU 0.5, 0.55 … 0.95, as Detectron2's `PascalVOCDetectionEvaluator` has it, of
+    detections as it writes them.
 
     Means over the classes that have an object which is not difficult; ``voc_classes`` has the
     ``voc_ap50`` of each by name.
@@ -140,8 +141,9 @@ def voc_ap(images: DetectionSet, found: Sequence[Detections]) -> dict[str, Any]:
     """
     thresholds = [number / 100 for number in range(50, 100, 5)]
     annotated = list(images.images)
+    lines = [written(detections) for detections in found]
     by_class = {
-        name: [voc_class_ap(annotated, found, label, iou) for iou in thresholds]
+        name: [voc_class_ap(annotated, lines, label, iou) for iou in thresholds]
         for label, name in enumerate(images.classes, start=1)
         if any(((i.labels == label) & ~i.ignored).any() for i in annotated)
     }
@@ -155,21 +157,48 @@ def voc_ap(images: DetectionSet, found: Sequence[Detections]) -> dict[str, Any]:
     }
 
 
+def written(detections: Detections) -> Detections:
+    """Detections as a file of VOC's results has them when Detectron2 wrote it.
+
+    Boxes are of pixels, which are counted from 1, to a tenth of one: left and top are one more than
+    the edges.  Scores are to a thousandth.  A half goes to the even digit, as in formatted numbers.
+    """
+    pixels = detections.boxes.astype(np.float32)
+    pixels[:, :2] += 1
+    # Ten or a thousand times a float32 is exact in float64.
+    return Detections(
+        boxes=np.rint(pixels.astype(np.float64) * 10) / 10,
+        scores=np.rint(detections.scores.astype(np.float64) * 1000) / 1000,
+        labels=detections.labels,
+    )
+
+
+# 0, 0.1 … 1, of which 0.3, 0.6 and 0.7 come out a little larger than the shares 3, 6 and 7 of 10,
+# and so are not reached by them: that is how Detectron2 counts.
+_RECALLS = np.arange(11) * 0.1
+
+
 def voc_class_ap(
-    images: Sequence[Annotated], found: Sequence[Detections], label: int, threshold: float
+    images: Sequence[Annotated], lines: Sequence[Detections], label: int, threshold: float
 ) -> float:
     """Average precision of a class (development kit of VOC 2007, `VOCevaldet.m`).
 
     Detections in the order of their scores each take the object of their image that they overlap
-    most.  It is right where the IoU reaches the threshold and no earlier one took the object;
-    where the object is difficult, the detection does not count.  Precision is interpolated at
-    eleven recalls.
+    most.  It is right where the IoU is above the threshold (in the kit: or at it) and no earlier
+    one took the object; where the object is difficult, the detection does not count.  Precision
+    is interpolated at eleven recalls.  Of equal scores, those of earlier images come first.
+
+    Args:
+        images: what is there.
+        lines: for each image, as `written` gives them.
+        label: of the class.
+        threshold: of the IoU.
     """
     objects = 0
     scores, right, counted = [], [], []
-    for image, detections in zip(images, found, strict=True):
+    for image, detections in zip(images, lines, strict=True):
         own = image.labels == label
-        boxes, difficult = image.boxes[own], image.ignored[own]
+        boxes, difficult = image.boxes[own] + (1, 1, 0, 0), image.ignored[own]
         objects += int((~difficult).sum())
         chosen = detections.labels == label
         taken = np.zeros(len(boxes), bool)
@@ -177,7 +206,7 @@ def voc_class_ap(
             scores.append(float(detections.scores[chosen][number]))
             overlaps = iou(detections.boxes[chosen][number], boxes)
             best = int(overlaps.argmax()) if len(boxes) else -1
-            hit = best >= 0 and bool(overlaps[best] >= threshold)
+            hit = best >= 0 and bool(overlaps[best] > threshold)
             counted.append(not (hit and difficult[best]))
             right.append(hit and not difficult[best] and not taken[best])
             if hit:
@@ -187,14 +216,17 @@ def voc_class_ap(
     reached = np.cumsum(hits)
     recall = reached / max(objects, 1)
     precision = reached / np.arange(1, len(hits) + 1)
-    levels = [precision[recall >= level / 10] for level in range(11)]
+    levels = [precision[recall >= level] for level in _RECALLS]
     return sum(float(p.max()) if len(p) else 0.0 for p in levels) / 11
 
 
 def iou(box: NDArray[Any], boxes: NDArray[Any]) -> NDArray[np.float64]:
-    """Intersection over union of a box ``(4,)`` with each of others ``(n, 4)``: ``(n,)``."""
+    """Intersection over union of a box ``(4,)`` with each of others ``(n, 4)``: ``(n,)``.
+
+    Boxes are their first and last pixels: one of equal numbers has an area of 1.
+    """
     box, boxes = box.astype(np.float64), boxes.astype(np.float64)
     low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=1)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    return np.asarray(shared / (np.prod(box[2:] - box[:2]) + areas - shared))
+    shared = np.prod(np.clip(high - low + 1, 0, None), axis=1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1)
+    return np.asarray(shared / (np.prod(box[2:] - box[:2] + 1) + areas - shared))

@@ -141,7 +141,7 @@ def imagenet_linear(config: Downstream, datasets: Path) -> Task:
         recipe=_recipe("imagenet_linear", settings, rate, "lower downstream.imagenet_linear.rate"),
         steps=settings.epochs * steps_per_epoch,
         batchnorm=0,
-        examples=lambda seed: ClassifiedExamples(train, settings.crop, seed),
+        examples=lambda seed: ClassifiedExamples(train, settings.crop, settings.area, seed),
         collate=default_collate,
         count=len(train.names),
         inspected=(),

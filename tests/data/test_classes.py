@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-import torchvision.transforms.functional as TF
 
 from cyborgs.data.classes import CentralCrops, ClassifiedExamples, central_crop, find_classified
 from cyborgs.errors import InputError
@@ -109,39 +108,62 @@ class TestFind:
             find_classified(root)
 
 
-def smooth(height, width):
-    y, x = np.mgrid[:height, :width] / max(height, width)
-    planes = [255 * x, 255 * y, 127 + 120 * np.sin(5 * x + 3 * y)]
-    return np.stack(planes, axis=-1).round().astype(np.uint8)
+def bilinear(image, width, height):
+    """Each pixel between the four that lie around its centre, from the definition, in float64."""
+
+    def along(size, target):
+        at = (np.arange(target) + 0.5) * size / target - 0.5
+        low = np.floor(at).astype(int)
+        return np.clip(low, 0, size - 1), np.clip(low + 1, 0, size - 1), at - low
+
+    top, bottom, down = along(image.shape[0], height)
+    left, right, across = along(image.shape[1], width)
+    down, across = down[:, None, None], across[:, None]
+    upper, lower = (
+        image[rows][:, left] * (1 - across) + image[rows][:, right] * across
+        for rows in (top, bottom)
+    )
+    return upper * (1 - down) + lower * down
 
 
 class TestCentralCrop:
     @pytest.mark.parametrize(
-        "shape", [(300, 400), (400, 300), (256, 256), (100, 171), (64, 64), (257, 901), (1000, 701)]
+        ("shape", "short_side", "resized"),
+        [
+            ((300, 400), 256, (256, 341)),
+            ((400, 300), 256, (341, 256)),
+            ((256, 256), 256, (256, 256)),
+            ((100, 171), 256, (256, 438)),
+            ((257, 901), 256, (256, 897)),
+            ((1000, 701), 256, (365, 256)),
+            # Half a pixel goes to the even side.
+            ((512, 513), 256, (256, 256)),
+            ((515, 512), 256, (258, 256)),
+            ((64, 97), 33, (33, 50)),
+        ],
     )
-    @pytest.mark.parametrize(("short_side", "crop"), [(256, 224), (64, 64), (97, 32)])
-    def test_against_torchvision(self, shape, short_side, crop):
-        image = smooth(*shape)
+    def test_by_the_definition(self, shape, short_side, resized):
+        image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+        crop = short_side - 32 if short_side > 64 else 32
         found = central_crop(image, short_side, crop)
         assert found.shape == (crop, crop, 3)
         assert found.dtype == np.uint8
-        resized = TF.resize(torch.from_numpy(image).permute(2, 0, 1), short_side, antialias=True)
-        expected = TF.center_crop(resized, [crop]).permute(1, 2, 0).numpy()
-        difference = np.abs(found.astype(int) - expected)
-        # Sides are rounded in another way, so that a pixel may lie half of one beside.
-        slope = 255 / short_side
-        assert difference.max() <= 2 + 4 * slope
-        assert difference.mean() <= 0.5 + slope
+        height, width = resized
+        top, left = (height - crop) // 2, (width - crop) // 2
+        expected = bilinear(image, width, height)[top : top + crop, left : left + crop]
+        # OpenCV's weights have 11 bits.
+        assert np.abs(found - expected).max() <= 1
+        assert np.abs(found - expected).mean() < 0.3
 
     def test_a_crop_of_an_image_of_that_side_has_its_pixels(self):
         image = np.random.default_rng(0).integers(0, 256, (64, 90, 3), np.uint8)
         np.testing.assert_array_equal(central_crop(image, 64, 32), image[16:48, 29:61])
 
-    def test_shrinking_averages(self):
-        """Lines of one pixel turn grey: nothing is skipped."""
-        image = np.zeros((256, 256, 3), np.uint8)
-        image[:, ::2] = 200
-        np.testing.assert_allclose(central_crop(image, 64, 64), 100, atol=1)
+    def test_shrinking_averages_nothing(self):
+        """Of lines of one pixel, those remain that lie in the middle of three."""
+        image = np.zeros((192, 192, 3), np.uint8)
+        image[:, 1::3] = 200
+        assert (central_crop(image, 64, 64) == 200).all()
 
 
 class TestExamples:
@@ -157,7 +179,7 @@ class TestExamples:
         return find_classified(tmp_path / "train")
 
     def test_an_example_is_of_its_image(self, images):
-        examples = ClassifiedExamples(images, 32, 0)
+        examples = ClassifiedExamples(images, 32, [0.08, 1], 0)
         for position, name in enumerate(images.names):
             example = examples[0, position]
             assert set(example) == {"image", "label", "name"}
@@ -168,28 +190,44 @@ class TestExamples:
             # No colour is changed.
             assert np.unique(example["image"][..., 0]).tolist() == [40 * int(name[2])]
 
-    def test_crops_are_random_and_mirrored(self, images):
-        examples = ClassifiedExamples(images, 32, 0)
+    @pytest.mark.parametrize("area", [(0.08, 1.0), (0.2, 1.0), (0.5, 0.6)])
+    def test_crops_are_random_and_mirrored(self, area, images):
+        examples = ClassifiedExamples(images, 32, area, 0)
         drawn = [examples[epoch, 0]["image"].astype(int) for epoch in range(60)]
         # Never upside down.
         assert all((np.diff(image[:, 0, 1]) >= 0).all() for image in drawn)
         mirrored = [image[0, 0, 2] > image[0, -1, 2] for image in drawn]
         assert 15 < sum(mirrored) < 45
         shares = [np.ptp(image[:, 0, 1]) / 236 * np.ptp(image[0, :, 2]) / 237 for image in drawn]
-        # Areas of 0.2 … 1 of the image.
-        assert min(shares) > 0.14
-        assert min(shares) < 0.3
-        assert max(shares) > 0.7
+        # What lies between the centres of the outer pixels.
+        assert 0.7 * area[0] < min(shares) < area[0] + 0.1
+        assert area[1] - 0.2 < max(shares) <= area[1] + 0.02
+
+    def test_a_crop_is_resized_by_the_definition(self, tmp_path, write_image):
+        """All of a square, as no other shape of its area fits in."""
+        pixels = np.random.default_rng(0).integers(0, 256, (150, 150, 3), np.uint8)
+        for name in ("a", "b"):
+            write_image(tmp_path / f"{name}/0.png", pixels)
+        examples = ClassifiedExamples(find_classified(tmp_path), 32, [1.0, 1.0], 0)
+        expected = bilinear(pixels, 32, 32)
+        mirrored = 0
+        for epoch in range(8):
+            found = examples[epoch, 0]["image"].astype(float)
+            if np.abs(found - expected).max() > 1:
+                found = found[:, ::-1]
+                mirrored += 1
+            assert np.abs(found - expected).max() <= 1
+        assert 0 < mirrored < 8
 
     def test_they_depend_on_seed_epoch_and_position_alone(self, images):
-        first, second = (ClassifiedExamples(images, 32, 5) for _ in range(2))
+        first, second = (ClassifiedExamples(images, 32, [0.08, 1], 5) for _ in range(2))
         keys = [(epoch, position) for epoch in range(4) for position in range(6)]
         drawn = {key: first[key]["image"] for key in keys}
         for key in reversed(keys):
             torch.manual_seed(sum(key))
             np.random.seed(sum(key))
             assert np.array_equal(second[key]["image"], drawn[key])
-        other = ClassifiedExamples(images, 32, 6)
+        other = ClassifiedExamples(images, 32, [0.08, 1], 6)
         assert sum(not np.array_equal(other[key]["image"], drawn[key]) for key in keys) > 20
         # An epoch and a position are not mistaken for one another, nor is one left out.
         crops = {drawn[key][..., 1:].tobytes() for key in keys}
@@ -199,7 +237,7 @@ class TestExamples:
         broken, gone = (images.folder / images.names[i] for i in (1, 2))
         broken.write_bytes(b"no picture")
         gone.unlink()
-        examples = ClassifiedExamples(images, 32, 0)
+        examples = ClassifiedExamples(images, 32, [0.08, 1], 0)
         for position, told in ((1, f"{broken} cannot be decoded"), (2, f"{gone} cannot be read")):
             found = examples[0, position]
             assert isinstance(found, InputError)
@@ -243,7 +281,7 @@ def test_large_batches_need_few_descriptors(tmp_path, write_image):
         "from cyborgs.data.classes import ClassifiedExamples, find_classified\n"
         "from cyborgs.data.dataset import arrived, load_batches\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))\n"
-        "examples = ClassifiedExamples(find_classified(Path(sys.argv[1])), 32, 0)\n"
+        "examples = ClassifiedExamples(find_classified(Path(sys.argv[1])), 32, [0.2, 1], 0)\n"
         "keys = [[(epoch, position) for position in range(48)] for epoch in range(6)]\n"
         "kept = list(arrived(load_batches(examples, keys, 1, False)))\n"
         "print(sum(len(batch['image']) for batch in kept))\n"

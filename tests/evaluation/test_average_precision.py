@@ -1,10 +1,11 @@
-"""Average precision: VOC's by its rule in whole pixels, COCO's by pycocotools called on files."""
+"""Average precision: VOC's of lines of text by its rule, COCO's by pycocotools called on files."""
 
 import contextlib
 import io
 import json
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,7 +19,14 @@ from pycocotools.cocoeval import COCOeval
 
 from cyborgs.data.detection import Annotated, DetectionSet, coco_objects
 from cyborgs.errors import InputError
-from cyborgs.evaluation.average_precision import Detections, coco_ap, iou, voc_ap, voc_class_ap
+from cyborgs.evaluation.average_precision import (
+    Detections,
+    coco_ap,
+    iou,
+    voc_ap,
+    voc_class_ap,
+    written,
+)
 
 H, W = 60, 80
 REAL = Path(__file__).resolve().parents[2].parent / "shared/data/coco"
@@ -49,13 +57,24 @@ def pixel_iou(a, b):
     return Fraction(shared, area(a) + area(b) - shared)
 
 
-def kit_ap(truths, found, percent):
-    """The rule of the development kit, in exact fractions.
+def line(image, score, box):
+    """A line of VOC's results as Detectron2 writes it; the box is float32 edges."""
+    left, top, right, bottom = box
+    left, top = left + np.float32(1), top + np.float32(1)
+    return f"{image} {score:.3f} {left:.1f} {top:.1f} {right:.1f} {bottom:.1f}"
 
-    ``truths``: of each image, pairs of a box and whether it is difficult; ``found``: triples of
-    an image, a score and a box.
+
+def evaluated(truths, lines, percent):
+    """The rule of Detectron2's evaluator, in exact fractions.
+
+    ``truths``: of each image, pairs of a box and whether it is difficult.
     """
     objects = sum(not difficult for image in truths for _, difficult in image)
+    found = []
+    for text in lines:
+        image, *numbers = text.split(" ")
+        score, *box = map(Fraction, numbers)
+        found.append((int(image), score, box))
     detected = set()
     right = wrong = 0
     curve = []
@@ -64,7 +83,7 @@ def kit_ap(truths, found, percent):
         for number, (other, _) in enumerate(truths[image]):
             if pixel_iou(box, other) > most:
                 most, which = pixel_iou(box, other), number
-        if most >= Fraction(percent, 100):
+        if most > Fraction(percent, 100):
             if truths[image][which][1]:
                 continue
             if (image, which) in detected:
@@ -74,12 +93,12 @@ def kit_ap(truths, found, percent):
                 detected.add((image, which))
         else:
             wrong += 1
-        curve.append((Fraction(right, objects), Fraction(right, right + wrong)))
+        curve.append((right / objects, right / (right + wrong)))
     levels = [
-        max((p for recall, p in curve if recall >= Fraction(level, 10)), default=Fraction(0))
-        for level in range(11)
+        max((p for recall, p in curve if recall >= level), default=0)
+        for level in np.arange(0.0, 1.1, 0.1)
     ]
-    return float(sum(levels) / 11)
+    return sum(levels) / 11
 
 
 def random_box(rng, smallest=2, largest=14):
@@ -146,18 +165,31 @@ def detections(found):
     ]
 
 
+def inexact(found, seed):
+    """Detections with boxes and scores of many digits; several scores are written alike."""
+    rng = np.random.default_rng(seed)
+    return [
+        Detections(
+            boxes=d.boxes + rng.normal(0, 0.3, d.boxes.shape).astype(np.float32),
+            scores=rng.uniform(0.05, 0.12, len(d.scores)).astype(np.float32),
+            labels=d.labels,
+        )
+        for d in found
+    ]
+
+
 def of_class(objects, found, label):
-    """As `kit_ap` takes them."""
+    """As `evaluated` takes them."""
     truths = [
         [(box, difficult) for which, box, difficult in own if which == label] for own in objects
     ]
-    guesses = [
-        (image, score, box)
+    lines = [
+        line(image, score, box)
         for image, own in enumerate(found)
-        for which, score, box in own
+        for which, score, box in zip(own.labels, own.scores.tolist(), own.boxes, strict=True)
         if which == label
     ]
-    return truths, guesses
+    return truths, lines
 
 
 def perfect(objects):
@@ -173,50 +205,91 @@ class TestVoc:
     def test_overlaps_are_those_of_whole_pixels(self):
         rng = np.random.default_rng(0)
         boxes = [random_box(rng, 1, 40) for _ in range(200)]
-        found = iou(edges(boxes[:1])[0], edges(boxes))
+        found = iou(np.array(boxes[0]), np.array(boxes))
         np.testing.assert_allclose(
             found, [float(pixel_iou(boxes[0], b)) for b in boxes], rtol=1e-12
         )
         assert found[0] == 1
         assert (found == 0).any()
 
-    @pytest.mark.parametrize("seed", range(12))
-    def test_a_class_by_the_rule_of_the_kit(self, seed):
+    @settings(max_examples=300, deadline=None, derandomize=True)
+    @given(
+        st.floats(0, 1, width=32),
+        st.lists(st.floats(0, 2000, width=32), min_size=4, max_size=4),
+        st.integers(-8000, 8000),
+    )
+    def test_what_is_written_is_read_again(self, score, box, half):
+        # Halves of the last digit that count, and numbers without any.
+        boxes = np.array([box, [half / 8, 0.25, 0.75, half / 4]], np.float32)
+        scores = np.array([score, 0.0625], np.float32)
+        found = written(Detections(boxes=boxes, scores=scores, labels=np.array([1, 2])))
+        for number in range(2):
+            text = line(7, scores.tolist()[number], boxes[number])
+            numbers = [float(part) for part in text.split(" ")[1:]]
+            assert [found.scores[number], *found.boxes[number]] == numbers
+        assert found.labels.tolist() == [1, 2]
+
+    @pytest.mark.parametrize("exact", [True, False])
+    @pytest.mark.parametrize("seed", range(6))
+    def test_a_class_by_the_rule_of_the_evaluator(self, seed, exact):
         objects, found = random_case(seed)
-        images, ours = annotated(objects).images, detections(found)
+        images, found = annotated(objects).images, detections(found)
+        if not exact:
+            found = inexact(found, seed)
+        lines = [written(own) for own in found]
         for label in (1, 2, 3):
             theirs = of_class(objects, found, label)
             for percent in range(50, 100, 5):
-                assert voc_class_ap(images, ours, label, percent / 100) == pytest.approx(
-                    kit_ap(*theirs, percent), abs=1e-12
+                assert voc_class_ap(images, lines, label, percent / 100) == pytest.approx(
+                    evaluated(*theirs, percent), abs=1e-12
                 )
+
+    def test_what_is_not_written_does_not_count(self):
+        """Rounding changes figures here, or the tests above would show nothing."""
+        objects, found = random_case(0)
+        images, found = annotated(objects).images, inexact(detections(found), 0)
+        bare = [replace(own, boxes=own.boxes + np.float32([1, 1, 0, 0])) for own in found]
+        assert any(
+            voc_class_ap(images, [written(own) for own in found], label, 0.5)
+            != voc_class_ap(images, bare, label, 0.5)
+            for label in (1, 2, 3)
+        )
 
     @pytest.mark.parametrize("seed", range(3))
     def test_means_over_classes_and_thresholds(self, seed):
         objects, found = random_case(seed)
+        found = inexact(detections(found), seed)
         expected = np.array(
             [
-                [kit_ap(*of_class(objects, found, label), p) for p in range(50, 100, 5)]
+                [evaluated(*of_class(objects, found, label), p) for p in range(50, 100, 5)]
                 for label in (1, 2, 3)
             ]
         )
         assert 0 < expected.mean() < 1
-        scores = voc_figures(annotated(objects), detections(found))
+        scores = voc_figures(annotated(objects), found)
         assert set(scores) == set(VOC_NAMES)
         assert scores["voc_ap"] == pytest.approx(expected.mean(), abs=1e-12)
         assert scores["voc_ap50"] == pytest.approx(expected[:, 0].mean(), abs=1e-12)
         assert scores["voc_ap75"] == pytest.approx(expected[:, 5].mean(), abs=1e-12)
-        of_each = voc_ap(annotated(objects), detections(found))["voc_classes"]
+        of_each = voc_ap(annotated(objects), found)["voc_classes"]
         assert list(of_each.values()) == pytest.approx(expected[:, 0].tolist(), abs=1e-12)
 
     @pytest.mark.parametrize("percent", range(50, 100, 5))
-    def test_an_overlap_that_just_reaches_the_threshold_is_right(self, percent):
+    def test_an_overlap_that_just_reaches_the_threshold_is_wrong(self, percent):
         images = annotated([[(1, (1, 1, 100, 1), False)]]).images
-        reaches, fails = (
-            detections([[(1, 0.5, (1, 1, width, 1))]]) for width in (percent, percent - 1)
+        exceeds, reaches = (
+            [written(own) for own in detections([[(1, 0.5, (1, 1, width, 1))]])]
+            for width in (percent + 1, percent)
         )
-        assert voc_class_ap(images, reaches, 1, percent / 100) == pytest.approx(1)
-        assert voc_class_ap(images, fails, 1, percent / 100) == 0
+        assert voc_class_ap(images, exceeds, 1, percent / 100) == pytest.approx(1)
+        assert voc_class_ap(images, reaches, 1, percent / 100) == 0
+
+    def test_three_of_ten_do_not_reach_a_recall_of_three_tenths(self):
+        objects = [[(1, (1, 1, 20, 20), False)] for _ in range(10)]
+        found = [[(1, 0.5, (1, 1, 20, 20))] if n < 3 else [] for n in range(10)]
+        lines = [written(own) for own in detections(found)]
+        ap = voc_class_ap(annotated(objects).images, lines, 1, 0.5)
+        assert ap == pytest.approx(3 / 11)
 
     def test_a_class_without_objects_is_left_out_of_the_mean(self):
         objects = [[(1, (1, 1, 10, 10), False), (3, (20, 20, 30, 30), True)]]
