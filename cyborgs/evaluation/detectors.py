@@ -2,8 +2,8 @@
 
 Faster R-CNN (Ren et al., 2015) on layer3's output, with layer4 as its head, and Mask R-CNN (He et
 al., 2017) on a feature pyramid (Lin et al., 2017): as Detectron2's R50-C4 and R50-FPN are, with the
-normalisation that MoCo (He et al., 2020, section 4.2) adds.  The loss of boxes is torchvision's:
-smooth L1 from 1/9, where Detectron2 has L1.
+normalisation that MoCo (He et al., 2020, section 4.2) adds.  Where torchvision's parts are others
+than Detectron2's, `detector_parts` has them; what remains torchvision's is in docs/evaluation.md.
 """
 
 from collections import OrderedDict
@@ -11,14 +11,22 @@ from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, MaskRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
-from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign, roi_align
+from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from cyborgs.config.downstream import Detection
 from cyborgs.data.detection import Example
+from cyborgs.evaluation.detector_parts import (
+    RATIOS,
+    SIDES,
+    Align,
+    Anchors,
+    Resizing,
+    box_head,
+    box_predictor,
+    mask_predictor,
+)
 from cyborgs.memory import give_back
 from cyborgs.models.backbones import LAYERS, Backbone
 from cyborgs.models.normalise import DEVIATION, MEAN
@@ -97,42 +105,45 @@ def faster_rcnn(backbone: Backbone, classes: int, settings: Detection) -> Detect
     width = backbone.channels["layer4"]
     network = FasterRCNN(
         _UpToLayer3(backbone),
-        rpn_anchor_generator=AnchorGenerator(((32, 64, 128, 256, 512),), ((0.5, 1.0, 2.0),)),
-        box_roi_pool=_Align(14, 16),
+        rpn_anchor_generator=Anchors((SIDES,), (RATIOS,)),
+        box_roi_pool=Align(14, [16]),
         box_head=_Layer4Head(backbone.layer4, width),
-        box_predictor=FastRCNNPredictor(width, classes + 1),
+        box_predictor=box_predictor(width, classes),
         rpn_pre_nms_top_n_train=12000,
         rpn_pre_nms_top_n_test=6000,
         rpn_post_nms_top_n_train=2000,
         rpn_post_nms_top_n_test=1000,
-        **_common(settings),
+        box_score_thresh=LEAST,
+        box_detections_per_img=KEPT,
     )
-    return Detector(network)
+    return _detector(network, settings)
 
 
 def mask_rcnn(backbone: Backbone, classes: int, settings: Detection) -> Detector:
     """Mask R-CNN R50-FPN, with BatchNorm in the pyramid; arguments as `faster_rcnn`."""
+    strides, width = [4, 8, 16, 32], 1024
     network = MaskRCNN(
         _Pyramid(backbone),
-        num_classes=classes + 1,
+        rpn_anchor_generator=Anchors([(side,) for side in SIDES], [RATIOS] * len(SIDES)),
+        box_roi_pool=Align(7, strides),
+        box_head=box_head(_Pyramid.out_channels * 7**2, width),
+        box_predictor=box_predictor(width, classes),
+        mask_roi_pool=Align(14, strides),
+        mask_predictor=mask_predictor(256, classes),
         rpn_pre_nms_top_n_train=2000,
         rpn_pre_nms_top_n_test=1000,
         rpn_post_nms_top_n_train=1000,
         rpn_post_nms_top_n_test=1000,
-        **_common(settings),
+        box_score_thresh=LEAST,
+        box_detections_per_img=KEPT,
     )
+    return _detector(network, settings)
+
+
+def _detector(network: GeneralizedRCNN, settings: Detection) -> Detector:
+    mean, deviation = ([value / 255 for value in values] for values in (MEAN, DEVIATION))
+    network.transform = Resizing(settings.sides, settings.longest, mean, deviation)
     return Detector(network)
-
-
-def _common(settings: Detection) -> dict[str, Any]:
-    return {
-        "min_size": tuple(settings.sides),
-        "max_size": settings.longest,
-        "image_mean": [value / 255 for value in MEAN],
-        "image_std": [value / 255 for value in DEVIATION],
-        "box_score_thresh": LEAST,
-        "box_detections_per_img": KEPT,
-    }
 
 
 def use_test_side(detector: Detector, side: int) -> None:
@@ -157,26 +168,6 @@ class _UpToLayer3(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         return {"0": self.layers(self.stem(images))}
-
-
-class _Align(MultiScaleRoIAlign):  # type: ignore[misc]
-    """RoIAlign of one level, its samples aligned to pixels (`ROIAlignV2` of Detectron2)."""
-
-    def __init__(self, side: int, stride: int) -> None:
-        super().__init__(["0"], side, sampling_ratio=0)
-        self.stride = stride
-
-    def forward(
-        self, features: dict[str, Tensor], boxes: list[Tensor], _: list[tuple[int, int]]
-    ) -> Tensor:
-        return roi_align(
-            features["0"],
-            boxes,
-            self.output_size,
-            1 / self.stride,
-            sampling_ratio=self.sampling_ratio,
-            aligned=True,
-        )
 
 
 class _Layer4Head(nn.Module):

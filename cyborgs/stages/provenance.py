@@ -26,7 +26,7 @@ VERSIONS = {
     "evaluate-voc-svm": 3,
     "evaluate-voc-detection": 3,
     "evaluate-imagenet-linear": 4,
-    "evaluate-coco-instances": 2,
+    "evaluate-coco-instances": 3,
     "evaluate-table": 1,
     "report": 3,
 }

@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torchvision.ops import RoIAlign
 
 from cyborgs.config.downstream import CocoInstances, VocDetection
 from cyborgs.evaluation.detectors import (
-    _Align,
     faster_rcnn,
     mask_rcnn,
     parameter_groups,
@@ -131,42 +129,62 @@ class TestParts:
         anchors = detector.network.rpn.anchor_generator
         assert anchors.num_anchors_per_location() == expected
 
-    def test_sizes_and_shapes_of_anchors(self):
-        _, detector = build("faster")
-        (cells,) = detector.network.rpn.anchor_generator.cell_anchors
-        found = (cells[:, 2:] - cells[:, :2]).numpy()
-        expected = [
-            (side / ratio**0.5, side * ratio**0.5)
-            for side in (32, 64, 128, 256, 512)
-            for ratio in (0.5, 1, 2)
+    @both
+    def test_sizes_and_shapes_of_anchors(self, kind):
+        """As wide as their side over the root of the ratio; edges need not be whole pixels."""
+        _, detector = build(kind)
+        levels = [cells.tolist() for cells in detector.network.rpn.anchor_generator.cell_anchors]
+        sides = [[32, 64, 128, 256, 512]] if kind == "faster" else [[32], [64], [128], [256], [512]]
+        for cells, own in zip(levels, sides, strict=True):
+            expected = [
+                (-w / 2, -h / 2, w / 2, h / 2)
+                for side in own
+                for w, h in (
+                    (side * 2**0.5, side / 2**0.5),
+                    (side, side),
+                    (side / 2**0.5, side * 2**0.5),
+                )
+            ]
+            cells, expected = (sorted(np.round(c, 3).tolist()) for c in (cells, expected))
+            assert np.array(cells) == pytest.approx(np.array(expected), abs=0.002)
+
+    def test_where_features_of_boxes_come_from(self):
+        _, faster = build("faster")
+        pool = faster.network.roi_heads.box_roi_pool
+        assert (pool.output_size, pool.strides) == ((14, 14), [16])
+        _, mask = build("mask")
+        heads = mask.network.roi_heads
+        for pool, side in ((heads.box_roi_pool, 7), (heads.mask_roi_pool, 14)):
+            assert (pool.output_size, pool.strides) == ((side, side), [4, 8, 16, 32])
+
+    def test_initial_weights_of_the_heads(self):
+        """As in Detectron2's `fast_rcnn.py`, `box_head.py` and `mask_head.py`."""
+        _, mask = build("mask")
+        _, faster = build("faster")
+        for heads in (mask.network.roi_heads, faster.network.roi_heads):
+            predictor = heads.box_predictor
+            assert predictor.cls_score.weight.shape[0] == CLASSES + 1
+            assert predictor.bbox_pred.weight.shape[0] == 4 * (CLASSES + 1)
+            assert float(predictor.cls_score.weight.detach().std()) == pytest.approx(0.01, rel=0.1)
+            assert float(predictor.bbox_pred.weight.detach().std()) == pytest.approx(0.001, rel=0.1)
+        heads = mask.network.roi_heads
+        head, masks = heads.box_head, heads.mask_predictor
+        assert head.fc6.weight.shape == (1024, 256 * 7 * 7)
+        for layer in (head.fc6, head.fc7):
+            # Uniform: variance 1 / inputs.
+            expected = layer.in_features**-0.5
+            assert float(layer.weight.detach().std()) == pytest.approx(expected, rel=0.02)
+            assert float(layer.weight.detach().abs().max()) <= 3**0.5 * expected
+        assert float(masks.mask_fcn_logits.weight.detach().std()) == pytest.approx(0.001, rel=0.1)
+        assert masks.mask_fcn_logits.weight.shape[0] == CLASSES + 1
+        biases = [
+            m.bias
+            for part in (heads, faster.network.roi_heads)
+            for m in part.modules()
+            if isinstance(m, nn.Linear | nn.ConvTranspose2d | nn.Conv2d) and m.bias is not None
         ]
-        # Their edges are whole pixels.
-        distance = np.abs(found[:, None] - np.array(expected)).max(-1)
-        assert (distance.argmin(1)[distance.argmin(0)] == np.arange(15)).all()
-        assert distance.min(0).max() <= 1
-
-
-class TestAlign:
-    def test_agrees_with_torchvision(self):
-        torch.manual_seed(0)
-        features = torch.randn(2, 5, 4, 6)
-        first = [[3.2, 5.1, 60.7, 44.0], [0.0, 0.0, 95.0, 63.0], [40.5, 40.5, 41.5, 41.5]]
-        boxes = [torch.tensor(first), torch.tensor(first[:1]) + 2]
-        expected = RoIAlign(14, 1 / 16, sampling_ratio=0, aligned=True)(features, boxes)
-        found = _Align(14, 16)({"0": features}, boxes, [(64, 96)] * 2)
-        assert found.shape == (4, 5, 14, 14)
-        assert torch.equal(found, expected)
-        assert not torch.equal(found, RoIAlign(14, 1 / 16, 0, aligned=False)(features, boxes))
-
-    def test_bins_of_a_ramp_are_the_places_of_their_centres(self):
-        """A feature that is its own column: pixel edges ``x`` lie at ``x / 16 - 0.5``."""
-        features = torch.arange(12.0).expand(1, 1, 10, 12)
-        left, right = 24.0, 120.0
-        box = torch.tensor([[left, 20.0, right, 100.0]])
-        _, detector = build("faster")
-        found = detector.network.roi_heads.box_roi_pool({"0": features}, [box], [(160, 192)])
-        centres = left + (right - left) * (torch.arange(14) + 0.5) / 14
-        torch.testing.assert_close(found[0, 0], (centres / 16 - 0.5).expand(14, 14))
+        assert len(biases) == 2 + 2 + 4 + 2 + 2
+        assert not any(bias.detach().any() for bias in biases)
 
 
 class TestLearning:
