@@ -261,7 +261,9 @@ class _Planner:
             assert self.annotations is not None
             options = ("--annotations", self.annotations)
         command = ("seed", "masks", "--config", given, "--images", self.images)
-        return self._shards(config, "seed-masks", given, (*command, *options), (), ())
+        # Segments are computed image by image, by threads.
+        compute = ("threads",) if config.seed_masks.kind == "felzenszwalb" else ()
+        return self._shards(config, "seed-masks", given, (*command, *options), (), compute)
 
     def _bootstrap(self, config: Config, number: int, state: _Made) -> _Made:
         given = config.only("seed", "shards", "bootstrap")

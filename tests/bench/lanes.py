@@ -5,7 +5,7 @@
 Runs what `workflow/experiment.smk` runs, in the same folder below ``results/``, in processes that
 stay: PyTorch and the GPU are loaded once in each, and small networks fill a GPU together.  Jobs
 that would begin after ``--seconds`` are left out; the workflow, or another call, goes on from
-there.  The summary follows.
+there.  `cyborgs experiment summary` tells what it came to.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from cyborgs import cli
 from cyborgs.config import Compute
 from cyborgs.config.experiment import load_experiment
 from cyborgs.experiments.plan import Job, plan
-from cyborgs.stages import experiment as summary
 
 
 def execute(job: Job, words: Sequence[str]) -> int:
@@ -79,8 +78,6 @@ def main() -> int:
                     print(f"{passed:6.1f} s  {job.stage} {job.key} failed: {job.log}", flush=True)
                     print("\n".join(Path(job.log).read_text().splitlines()[-5:]), flush=True)
     print(f"{time.monotonic() - begun:.1f} s; {failed} failed, {len(left)} left", flush=True)
-    page = planned.folder / "experiment.html"
-    print(summary.run(experiment, planned.folder / "rows.jsonl", page))
     return 1 if failed or left else 0
 
 
