@@ -3,7 +3,7 @@
 #   snakemake --snakefile workflow/experiment.smk --configfile experiments/voc2007.yaml --cores all
 #
 # What to compute, and what runs share, is planned by `cyborgs.experiments.plan`: a rule for each
-# job.  Each rule is a command of `cyborgs`, as in a run.
+# stage, of the same name as in a run, whose jobs differ by the key of what they make.
 
 import json
 from pathlib import Path
@@ -21,6 +21,7 @@ from cyborgs.experiments.plan import plan
 from cyborgs.experiments.rows import read_rows
 from cyborgs.files import require_file
 from cyborgs.leaving import leave_with_jobs
+from cyborgs.stages.provenance import VERSIONS
 
 min_version("9.0")
 
@@ -50,7 +51,9 @@ except InputError as error:
 
 PLAN = plan(EXPERIMENT, FINISHED)
 COMPUTE = BASE.compute
-GPU = 1 if COMPUTE.device == "cuda" else 0
+STAGES = {job.stage: {} for job in PLAN.jobs}
+for JOB in PLAN.jobs:
+    STAGES[JOB.stage][JOB.key, JOB.shard] = JOB
 MADE = {path for job in PLAN.jobs for path in job.outputs}
 if workflow.is_main_process:
     leave_with_jobs(logger, lambda: workflow.non_local_exec)
@@ -93,27 +96,45 @@ rule summary:
         " --out {output.page:q} > {log:q} 2>&1"
 
 
-for JOB in PLAN.jobs:
+def job_of(jobs, wildcards):
+    # Data are made once: their files have no wildcards.
+    if not wildcards:
+        return next(iter(jobs.values()))
+    return jobs[wildcards.key, wildcards.get("shard", "")]
+
+
+for STAGE, JOBS in STAGES.items():
+    ONE = next(iter(JOBS.values()))
+    KEYED = "{key}" in ONE.patterns[0]
 
     rule:
         name:
-            f"{JOB.stage}_{JOB.key}".replace("-", "_")
+            STAGE.replace("-", "_")
         input:
-            [path for path in JOB.inputs if not set("{}") & set(path)],
+            # Files with braces in their path cannot be watched.
+            lambda wildcards, jobs=JOBS: [
+                path
+                for path in job_of(jobs, wildcards).inputs
+                if not set("{}") & set(path)
+            ],
         output:
-            JOB.outputs,
+            ONE.patterns,
         log:
-            JOB.log,
+            ONE.log_pattern if KEYED else ONE.log,
         benchmark:
-            JOB.cost
+            ONE.cost_pattern if KEYED else ONE.cost
+        wildcard_constraints:
+            key="|".join({job.key for job in JOBS.values()}),
+            shard=r"\d{4}",
         conda:
             ENVIRONMENT
-        threads: COMPUTE.threads * (COMPUTE.processes if JOB.trains else 1) if JOB.compute else 1
+        threads: COMPUTE.threads * (COMPUTE.processes if ONE.trains else 1) if ONE.compute else 1
         resources:
-            gpu=GPU * (COMPUTE.processes if JOB.trains else 1) if JOB.compute else 0,
+            **(COMPUTE.places if ONE.trains else {"gpu": COMPUTE.gpu * ONE.on_device}),
             # Where and how fast is no param: it reruns nothing.
-            options=" ".join(JOB.options(COMPUTE)),
+            options=" ".join(ONE.options(COMPUTE)),
         params:
-            command=lambda wildcards, words=JOB.command: list(words),
+            command=lambda wildcards, jobs=JOBS: list(job_of(jobs, wildcards).command),
+            version=[VERSIONS.get(STAGE)],
         shell:
             "cyborgs {params.command:q} {resources.options} >> {log:q} 2>&1"

@@ -461,6 +461,25 @@ class Compute(Section):
         "leaves (at most half of the time that it has)",
     )
 
+    @property
+    def gpu(self) -> int:
+        """GPUs of a process, for executors that hand them out."""
+        return 1 if self.device == "cuda" else 0
+
+    @property
+    def places(self) -> dict[str, int | str]:
+        """What a training asks a cluster for, as resources of Snakemake.
+
+        All its GPUs on one node, or as many on each of several, on which the command starts itself
+        by srun.
+        """
+        if self.nodes == 1:
+            return {"nodes": 1, "gpu": self.gpu * self.processes}
+        places: dict[str, int | str] = {"nodes": self.nodes, "tasks": self.nodes, "mpi": "srun"}
+        if self.gpu:
+            places |= {"gres": f"gpu:{self.processes}", "tasks_per_gpu": 0}
+        return places
+
 
 class Config(Section):
     """A run."""

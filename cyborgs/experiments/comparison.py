@@ -11,7 +11,13 @@ from cyborgs.config.experiment import INITIAL, Experiment
 from cyborgs.errors import InputError
 from cyborgs.experiments.plan import Plan
 from cyborgs.experiments.rows import Row
-from cyborgs.experiments.statistics import Interval, bootstrap_over_images, paired_over_seeds
+from cyborgs.experiments.statistics import (
+    Interval,
+    over_images,
+    paired_over_seeds,
+    resampled_map,
+    resamples,
+)
 
 # The figure that an evaluation's differences are given for.
 HEADLINES = {"voc_svm": "map", "objects": "linear", "segmentation": "miou"}
@@ -61,36 +67,32 @@ def differences(experiment: Experiment, plan: Plan, rows: Sequence[Row]) -> list
     _require_same_data(rows)
     found = []
     for evaluation in experiment.base.downstream.evaluations:
+        resampled = _resampled(experiment, plan, evaluation)
         for baseline in experiment.baselines:
             for variant in experiment.variants:
-                if variant != baseline:
-                    own = _difference(experiment, plan, rows, evaluation, variant, baseline)
-                    found += [own] if own is not None else []
+                ours, theirs = (
+                    _last(experiment, rows, evaluation, name) for name in (variant, baseline)
+                )
+                seeds = tuple(seed for seed in experiment.seeds if seed in ours and seed in theirs)
+                if variant == baseline or not seeds:
+                    continue
+                values = [ours[seed] - theirs[seed] for seed in seeds]
+                pairs = [(variant, seed) for seed in seeds], [(baseline, seed) for seed in seeds]
+                scored = all(run in resampled for side in pairs for run in side)
+                found.append(
+                    Difference(
+                        evaluation,
+                        variant,
+                        baseline,
+                        seeds,
+                        mean(values),
+                        paired_over_seeds(values) if len(seeds) > 1 else None,
+                        over_images(*([resampled[run] for run in side] for side in pairs))
+                        if scored
+                        else None,
+                    )
+                )
     return found
-
-
-def _difference(
-    experiment: Experiment,
-    plan: Plan,
-    rows: Sequence[Row],
-    evaluation: str,
-    variant: str,
-    baseline: str,
-) -> Difference | None:
-    ours, theirs = (_last(experiment, rows, evaluation, name) for name in (variant, baseline))
-    seeds = tuple(seed for seed in experiment.seeds if seed in ours and seed in theirs)
-    if not seeds:
-        return None
-    values = [ours[seed] - theirs[seed] for seed in seeds]
-    return Difference(
-        evaluation,
-        variant,
-        baseline,
-        seeds,
-        mean(values),
-        paired_over_seeds(values) if len(seeds) > 1 else None,
-        _over_images(experiment, plan, evaluation, variant, baseline, seeds),
-    )
 
 
 def _last(
@@ -109,32 +111,19 @@ def _last_round(experiment: Experiment, variant: str) -> int:
     return 0 if variant == INITIAL else experiment.base.rounds
 
 
-def _over_images(
-    experiment: Experiment,
-    plan: Plan,
-    evaluation: str,
-    variant: str,
-    baseline: str,
-    seeds: Sequence[int],
-) -> Interval | None:
-    scores: dict[str, list[NDArray[np.float32]]] = {}
-    truth: NDArray[np.int8] | None = None
-    for name in (variant, baseline):
-        number = _last_round(experiment, name)
-        for run in plan.runs:
-            if run.variant != name or run.seed not in seeds:
-                continue
-            for figures in run.figures:
-                if (figures.evaluation, figures.round) != (evaluation, number):
-                    continue
-                if not figures.scores.exists():
-                    return None
+def _resampled(
+    experiment: Experiment, plan: Plan, evaluation: str
+) -> dict[tuple[str, int], NDArray[np.float64]]:
+    """Variant and seed to mAP by resample after the last round, where scores are at hand."""
+    found: dict[tuple[str, int], NDArray[np.float64]] = {}
+    for run in plan.runs:
+        for figures in run.figures:
+            wanted = (evaluation, _last_round(experiment, run.variant))
+            if (figures.evaluation, figures.round) == wanted and figures.scores.exists():
                 with np.load(figures.scores) as content:
-                    truth = content["truth"]
-                    scores.setdefault(name, []).append(content["scores"])
-    if truth is None:
-        return None
-    return bootstrap_over_images(scores[variant], scores[baseline], truth)
+                    truth, scores = content["truth"], content["scores"]
+                found[run.variant, run.seed] = resampled_map(scores, truth, resamples(len(truth)))
+    return found
 
 
 def _require_same_data(rows: Sequence[Row]) -> None:

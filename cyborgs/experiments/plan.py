@@ -28,26 +28,66 @@ class Job:
 
     Attributes:
         stage: what it does.
-        key: of what it makes, or what it makes ("index"); with the stage, its name.
+        key: of what it makes.
+        shard: which of several files it makes; empty where there is one.
         command: words after ``cyborgs``, without where and how fast.
         compute: keys of the section `compute` that the command takes.
-        inputs, outputs: files.
-        log, cost: files for what it says, and for its time (as Snakemake's ``benchmark`` has it).
+        inputs: files.
+        patterns: files that it makes, with ``{key}`` and ``{shard}`` for what differs between jobs
+            of this stage.
+        folder: of the experiment.
     """
 
     stage: str
     key: str
+    shard: str
     command: tuple[str, ...]
     compute: tuple[str, ...]
     inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    log: str
-    cost: str
+    patterns: tuple[str, ...]
+    folder: Path
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Files that it makes."""
+        return tuple(self._filled(pattern) for pattern in self.patterns)
+
+    @property
+    def log_pattern(self) -> str:
+        """File for what it says, as a pattern."""
+        return str(self.folder / f"logs/{self.stage}/{self._name}.log")
+
+    @property
+    def cost_pattern(self) -> str:
+        """File for its time, as Snakemake's ``benchmark`` has it, as a pattern."""
+        return str(self.folder / f"cost/{self.stage}/{self._name}.tsv")
+
+    @property
+    def log(self) -> str:
+        """File for what it says."""
+        return self._filled(self.log_pattern)
+
+    @property
+    def cost(self) -> str:
+        """File for its time."""
+        return self._filled(self.cost_pattern)
+
+    @property
+    def _name(self) -> str:
+        return "{key}-{shard}" if self.shard else "{key}"
+
+    def _filled(self, pattern: str) -> str:
+        return pattern.replace("{key}", self.key).replace("{shard}", self.shard)
 
     @property
     def trains(self) -> bool:
         """Whether it can run in several processes."""
         return "processes" in self.compute
+
+    @property
+    def on_device(self) -> bool:
+        """Whether it computes on a GPU where there is one."""
+        return "device" in self.compute
 
     def options(self, compute: Compute) -> list[str]:
         """Where and how fast, as words of the command line."""
@@ -192,7 +232,7 @@ class _Planner:
                 "scenes",
                 "scenes",
                 ("scenes", "--config", given, "--out", str(layout.scenes)),
-                outputs=(self.annotations,),
+                (self.annotations,),
             )
             needed: tuple[str, ...] = (self.annotations,)
         elif data.short_side is not None:
@@ -213,8 +253,8 @@ class _Planner:
                     *("--short-side", str(data.short_side), "--out", str(small)),
                     *("--on-bad-image", data.on_bad_image),
                 ),
+                tuple(outputs),
                 compute=("threads",),
-                outputs=tuple(outputs),
             )
             needed = (outputs[0],)
         else:
@@ -229,9 +269,9 @@ class _Planner:
                 *("index", "--images", self.images, *listed),
                 *("--on-bad-image", data.on_bad_image, "--out", str(layout.index)),
             ),
+            (str(layout.index),),
             compute=("threads",),
             inputs=needed,
-            outputs=(str(layout.index),),
         )
         # Where the data lie does not matter: a run that was finished elsewhere is finished here.
         kept = data.model_dump(exclude={"images", "list", "annotations"}, exclude_defaults=True)
@@ -246,8 +286,8 @@ class _Planner:
             "seed-state",
             key,
             ("seed", "state", "--config", given, "--out", out),
+            (str(self.folder / "states/{key}.pt"),),
             inputs=(weights,) if weights else (),
-            outputs=(out,),
         )
         return _Made(key, (out,))
 
@@ -286,22 +326,23 @@ class _Planner:
     ) -> _Made:
         assert config.data is not None
         key = _key(stage, [identity, self.data])
-        folder = self.folder / f"masks/{key}"
+        pattern = str(self.folder / f"masks/{{key}}/shard-{{shard}}-of-{config.shards:04d}.h5")
         made, costs = [], []
         for shard in range(config.shards):
-            out = str(folder / f"shard-{shard:04d}-of-{config.shards:04d}.h5")
-            name = f"{key}-{shard:04d}"
+            number = f"{shard:04d}"
+            out = pattern.replace("{key}", key).replace("{shard}", number)
             own = (
                 *("--index", str(self.layout.index), "--shard", str(shard)),
                 *("--on-bad-image", config.data.on_bad_image, "--out", out),
             )
             job = self._job(
                 stage,
-                name,
+                key,
                 (*command, *own),
+                (pattern,),
                 compute=compute,
                 inputs=(str(self.layout.index), *inputs),
-                outputs=(out,),
+                shard=number,
             )
             made.append(out)
             costs.append(Path(job.cost))
@@ -321,9 +362,9 @@ class _Planner:
                 *("--state", state.files[0], "--masks", str(Path(masks.files[0]).parent)),
                 *("--out", out, "--work", str(self.folder / "work"), "--metrics", str(metrics)),
             ),
+            (str(self.folder / "states/{key}.pt"),),
             compute=_TRAINING,
             inputs=(str(self.layout.index), *state.files, *masks.files),
-            outputs=(out,),
         )
         return _Made(
             key,
@@ -341,22 +382,23 @@ class _Planner:
             out = self.folder / f"evaluations/{key}.json"
             command = ["evaluate", name.replace("_", "-"), "--config", given]
             command += ["--backbone", state.files[0], "--out", str(out)]
-            outputs, inputs = [str(out)], list(state.files)
+            patterns, inputs = [str(self.folder / "evaluations/{key}.json")], list(state.files)
             if name in PROBES:
                 assert self.annotations is not None
                 command += ["--images", self.images, "--annotations", self.annotations]
                 command += ["--index", str(self.layout.index)]
                 inputs += [str(self.layout.index), self.annotations]
             else:
-                outputs.append(str(out.with_suffix(".npz")))
-                command += ["--datasets", config.downstream.datasets, "--scores", outputs[1]]
+                scores = str(out.with_suffix(".npz"))
+                patterns.append(str(self.folder / "evaluations/{key}.npz"))
+                command += ["--datasets", config.downstream.datasets, "--scores", scores]
             job = self._job(
                 f"evaluate-{name.replace('_', '-')}",
                 key,
                 tuple(command),
+                tuple(patterns),
                 compute=_PLACE if name in PROBES else _LOADING,
                 inputs=tuple(inputs),
-                outputs=tuple(outputs),
             )
             clustered = tuple(path for made in masks for path in made.clustered)
             yield Figures(
@@ -368,14 +410,13 @@ class _Planner:
         stage: str,
         key: str,
         command: tuple[str, ...],
+        patterns: tuple[str, ...],
         compute: tuple[str, ...] = (),
         inputs: tuple[str, ...] = (),
-        outputs: tuple[str, ...] = (),
+        shard: str = "",
     ) -> Job:
-        name = f"{stage}-{key}"
-        log, cost = self.folder / f"logs/{name}.log", self.folder / f"cost/{name}.tsv"
-        job = Job(stage, key, command, compute, inputs, outputs, str(log), str(cost))
-        return self.jobs.setdefault(name, job)
+        job = Job(stage, key, shard, command, compute, inputs, patterns, self.folder)
+        return self.jobs.setdefault(job.cost, job)
 
 
 def _key(stage: str, identity: object) -> str:

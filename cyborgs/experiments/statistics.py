@@ -40,38 +40,28 @@ def paired_over_seeds(differences: Sequence[float]) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def bootstrap_over_images(
-    ours: Sequence[NDArray[np.float32]],
-    theirs: Sequence[NDArray[np.float32]],
-    truth: NDArray[np.int8],
-    draws: int = DRAWS,
-) -> Interval:
-    """Percentile interval of a difference of mAP, resampling the test images (Efron, 1979).
+def resamples(images: int, draws: int = DRAWS) -> NDArray[np.int32]:
+    """How often each test image is in each resample: int32 ``(draws + 1, images)``.
 
-    Each resample is the same for all scores; the difference is the mean over seeds.
-
-    Args:
-        ours, theirs: scores of each seed, float32 ``(images, classes)``.
-        truth: int8 ``(images, classes)``: 1, -1, and 0 for what is left out.
-        draws: how many resamples.
+    The first row is the images as they are.
     """
-    images = len(truth)
     rng = np.random.default_rng(0)
-    # How often each image is drawn: (draws + 1, images); the first row is the images as they are.
     counts = np.ones((draws + 1, images), np.int32)
     for row in counts[1:]:
         row[:] = np.bincount(rng.integers(images, size=images), minlength=images)
-    mean = np.mean([_mean_ap(scores, truth, counts) for scores in ours], axis=0)
-    mean = mean - np.mean([_mean_ap(scores, truth, counts) for scores in theirs], axis=0)
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(mean[1:], [tail, 100 - tail])
-    return Interval(float(mean[0]), float(low), float(high))
+    return counts
 
 
-def _mean_ap(
+def resampled_map(
     scores: NDArray[np.float32], truth: NDArray[np.int8], counts: NDArray[np.int32]
 ) -> NDArray[np.float64]:
-    """mAP of each row of counts; a class that a resample does not show counts for nothing."""
+    """mAP of each resample, float64 ``(rows,)``; a class that one does not show is left out of it.
+
+    Args:
+        scores: float32 ``(images, classes)``.
+        truth: int8 ``(images, classes)``: 1, -1, and 0 for what is left out.
+        counts: of `resamples`.
+    """
     total = np.zeros(len(counts))
     shown = np.zeros(len(counts))
     for column in range(truth.shape[1]):
@@ -80,6 +70,20 @@ def _mean_ap(
         shown += ~np.isnan(ap)
         total += np.nan_to_num(ap)
     return total / shown
+
+
+def over_images(
+    ours: Sequence[NDArray[np.float64]], theirs: Sequence[NDArray[np.float64]]
+) -> Interval:
+    """Percentile interval of a difference of means over seeds (Efron, 1979).
+
+    Args:
+        ours, theirs: `resampled_map` of each seed, by the same resamples.
+    """
+    difference = np.mean(ours, axis=0) - np.mean(theirs, axis=0)
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(difference[1:], [tail, 100 - tail])
+    return Interval(float(difference[0]), float(low), float(high))
 
 
 def weighted_ap(

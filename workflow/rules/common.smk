@@ -78,16 +78,8 @@ DOWNSTREAM = f"{RUN}/downstream.tsv"
 DOWNSTREAM_JSON = f"{RUN}/downstream.json"
 LABELLED = CONFIG.data.labelled
 COMPUTE = CONFIG.compute
-# GPUs of a process, for executors that hand them out.
-GPU = 1 if COMPUTE.device == "cuda" else 0
-# What a round of training asks a cluster for: all its GPUs on one node, or as many on each of
-# several, on which the command starts itself by srun.
-if COMPUTE.nodes == 1:
-    PLACES = {"nodes": 1, "gpu": GPU * COMPUTE.processes}
-else:
-    PLACES = {"nodes": COMPUTE.nodes, "tasks": COMPUTE.nodes, "mpi": "srun"}
-    if GPU:
-        PLACES |= {"gres": f"gpu:{COMPUTE.processes}", "tasks_per_gpu": 0}
+GPU = COMPUTE.gpu
+PLACES = COMPUTE.places
 # What a run's configuration says, without where it is computed.
 RECORDED = sorted(set(type(CONFIG).model_fields) - {"compute"})
 
@@ -184,7 +176,9 @@ def backbone_option(name):
 
 # A pattern instead of a list: thousands of shards do not fit a command line.
 def shard_pattern(number):
-    return f"{RUN}/masks/round-{masks_round(number):02d}/shard-*-of-{CONFIG.shards:04d}.h5"
+    return (
+        f"{RUN}/masks/round-{masks_round(number):02d}/shard-*-of-{CONFIG.shards:04d}.h5"
+    )
 
 
 # These are also run in each job of a cluster, where others are still at work.

@@ -14,7 +14,8 @@ rule report:
         config=RUN_CONFIG,
         index=INDEX,
         masks=[
-            shards_of(n) for n in sorted({masks_round(n) for n in range(CONFIG.rounds)})
+            shards_of(n)
+            for n in sorted({masks_round(n) for n in range(CONFIG.rounds)})
         ],
         trained=state_of(CONFIG.rounds),
         quality=QUALITY if LABELLED else [],
