@@ -91,7 +91,9 @@ def read_rows(path: Path) -> list[Row]:
         for key, kind in _KEYS.items():
             if not isinstance(row.get(key), kind):
                 raise InputError(f"{path}: line {number} is no row of an experiment (its '{key}')")
-        wanted = FIGURES.get(row["evaluation"], {"": ""})
+        if row["evaluation"] not in FIGURES:
+            raise InputError(f"{path}: line {number} is of no evaluation that there is")
+        wanted = FIGURES[row["evaluation"]]
         if not all(isinstance(row["figures"].get(name), int | float) for name in wanted):
             raise InputError(f"{path}: line {number} lacks figures of {row['evaluation']}")
         rows.append(row)
