@@ -129,6 +129,20 @@ def test_an_unknown_key_is_named_with_its_path_and_what_is_allowed(mapping, mess
             {"pretrain": {"schedule": {"kind": "cosine"}}},
             ["config: pretrain.schedule.horizon_epochs: ", "required"],
         ),
+        ({"pretrain": {"vmf": {"weight": -1}}}, ["config: pretrain.vmf.weight: "]),
+        ({"pretrain": {"vmf": {"weight": 1, "every": 0}}}, ["config: pretrain.vmf.every: "]),
+        (
+            {"pretrain": {"vmf": {"weight": 1, "clusters": [1, 4]}}},
+            ["config: pretrain.vmf: ", "'clusters'", "2 <= low <= high", "[1, 4]"],
+        ),
+        (
+            {"pretrain": {"vmf": {"weight": 1, "clusters": [9, 8]}}},
+            ["config: pretrain.vmf: ", "'clusters'", "[9, 8]"],
+        ),
+        (
+            {"pretrain": {"vmf": {"clusters": [2, 8], "every": 5}}},
+            ["config: pretrain.vmf: 'weight' is 0, so that 'every', 'clusters' would have no ef"],
+        ),
         ({"bootstrap": {"block": "layer5.0"}}, ["config: bootstrap.block: ", "'layer5.0'"]),
         ({"bootstrap": {"clusters": [5, 4]}}, ["config: bootstrap: ", "'clusters'", "[5, 4]"]),
         ({"bootstrap": {"clusters": [0, 4]}}, ["config: bootstrap: ", "'clusters'"]),
@@ -190,6 +204,24 @@ def test_every_mistake_has_a_line():
             "seed_masks.kind: ground-truth needs data.annotations",
         ),
         (
+            IMAGES
+            | {
+                "views": {"crop": 64},
+                "pretrain": {"batch_size": 31, "vmf": {"weight": 1}},
+            },
+            "pretrain.vmf.clusters: up to 256 clusters, but a step has 248 locations: 2 views of "
+            "31 images (pretrain.batch_size) with 2 x 2 cells (views.crop / 32)",
+        ),
+        (
+            IMAGES | {"rounds": 2, "pretrain": {"epochs": 4, "vmf": {"weight": 1, "every": 9}}},
+            "pretrain.vmf.every: 9, but all rounds together have 8 epochs",
+        ),
+        (
+            IMAGES
+            | {"rounds": 2, "pretrain": {"epochs": [4, 3], "vmf": {"weight": 1, "every": 8}}},
+            "pretrain.vmf.every: 8, but all rounds together have 7 epochs",
+        ),
+        (
             IMAGES | {"seed_masks": {"kind": "global"}, "pretrain": {"scramble_masks": True}},
             "pretrain.scramble_masks: seed_masks.kind: global makes one mask an image, so there is "
             "nothing to permute",
@@ -239,6 +271,9 @@ def test_sections_that_do_not_fit_together_are_refused(mapping, message, refused
         },
         {"data": {"scenes": {}}, "seed_masks": {"kind": "ground-truth"}},
         IMAGES | {"seed_masks": {"kind": "global"}},
+        IMAGES
+        | {"views": {"crop": 64}, "pretrain": {"batch_size": 32, "vmf": {"weight": 1, "every": 8}}},
+        IMAGES | {"rounds": 2, "pretrain": {"epochs": 4, "vmf": {"weight": 1, "every": 8}}},
         IMAGES
         | {"rounds": 1, "bootstrap": {"clusters": [1, 1]}}
         | {"pretrain": {"scramble_masks": True}},
@@ -312,6 +347,9 @@ PUBLISHED = {
     "pretrain.temperature": 0.1,
     "pretrain.local_negatives": True,
     "pretrain.scramble_masks": False,
+    "pretrain.vmf.weight": 0,
+    "pretrain.vmf.temperature": 0.1,
+    "pretrain.vmf.iterations": 20,
     "pretrain.base_rate": 0.2,
     "pretrain.schedule.kind": "step",
     "pretrain.schedule.warmup_epochs": 10,
@@ -391,11 +429,19 @@ def test_the_files_that_come_with_the_program_are_accepted(path):
 def test_records_leave_later_keys_out_while_they_are_at_their_defaults():
     """Else a round under way would begin anew with the program's next version."""
     views, pretrain = Config().views.model_dump(), Config().pretrain.model_dump()
-    del views["colour"], pretrain["sgd"], pretrain["schedule"]["warmup_divisor"]
+    del views["colour"], pretrain["schedule"]["warmup_divisor"]
+    for key in ("fixed_masks", "scramble_masks", "sgd", "vmf"):
+        del pretrain[key]
     assert Config().views.recorded() == views
     assert list(Config().views.recorded()) == list(views)
     assert Config().pretrain.recorded() == pretrain
-    later = {"sgd": {}, "schedule": {"kind": "cosine", "horizon_epochs": 30, "warmup_divisor": 1}}
+    later = {
+        "fixed_masks": True,
+        "scramble_masks": True,
+        "sgd": {},
+        "vmf": {"weight": 1},
+        "schedule": {"kind": "cosine", "horizon_epochs": 30, "warmup_divisor": 1},
+    }
     chosen = parse({"views": {"colour": "published"}, "pretrain": later})
     assert chosen.views.recorded() == chosen.views.model_dump()
     assert chosen.pretrain.recorded() == chosen.pretrain.model_dump()
@@ -422,6 +468,7 @@ SECTIONS = (
     {"pretrain": {"sgd": {"momentum": 0.5}, "schedule": {"kind": "step", "warmup_divisor": 2}}},
     {"pretrain": {"ema": {"decay": 0.99, "horizon_epochs": 40}}},
     {"pretrain": {"scramble_masks": True}},
+    {"pretrain": {"vmf": {"weight": 0.5, "every": 2, "clusters": [2, 8]}}},
     {"bootstrap": {"clusters": [3, 3]}, "quality": {"clusters": []}, "compute": {"workers": 0}},
     {"downstream": {"evaluations": ["objects"], "seeds": 5, "objects": {"test": 0.5}}},
     {"downstream": {"voc_detection": {"schedule": "short", "iterations": 24000}}},
@@ -499,13 +546,6 @@ def test_epochs_of_a_round(refused):
     with refused("pretrain.epochs lists 2 rounds; round 3 has no entry"):
         config.for_round(3)
     assert parse({"pretrain": {"epochs": 9}}).for_round(50).pretrain.epochs == 9
-
-
-def test_keys_of_later_versions_are_recorded_where_they_are_set():
-    """A state that was made before there were such keys stays up to date."""
-    assert not {"scramble_masks"} & parse({}).pretrain.recorded().keys()
-    set_ = parse({"pretrain": {"scramble_masks": True}}).pretrain
-    assert set_.recorded() == set_.model_dump()
 
 
 def test_a_later_rounds_epochs_do_not_change_an_earlier_round():

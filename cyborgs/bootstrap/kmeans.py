@@ -59,18 +59,27 @@ def cluster(points: Tensor, clusters: int, *, seed: int, settings: Bootstrap) ->
     order = order[: max(settings.sample * clusters, _LEAST)]
     sample = points[torch.from_numpy(order).to(points.device)]
     centroids = sample[:clusters].float()
-    centroids, _ = _iterate(sample, centroids, settings.iterations, settings.tolerance)
+    centroids, _ = lloyd(sample, centroids, settings.iterations, settings.tolerance)
     more = settings.refinements if len(sample) < len(points) else 0
-    _, labels = _iterate(points, centroids, more, settings.tolerance)
+    _, labels = lloyd(points, centroids, more, settings.tolerance)
     return labels.cpu().numpy()
 
 
-def _iterate(
+def lloyd(
     points: Tensor, centroids: Tensor, iterations: int, tolerance: float
 ) -> tuple[Tensor, Tensor]:
-    """Centroids, float32 ``(K, d)``, after so many iterations, or when one gains too little.
+    """Lloyd's algorithm (1982), in the precision and on the device of the points.
 
-    And the nearest of them to each point.
+    A cluster that becomes empty gets half of one of the largest.
+
+    Args:
+        points: floating point ``(n, d)``, best around the origin.
+        centroids: float32 ``(K, d)``, to begin with.
+        iterations: at most so many.
+        tolerance: stop when an iteration lowers the squared distances by a smaller share.
+
+    Returns:
+        The centroids, float32 ``(K, d)``, and the nearest of them to each point, int64 ``(n,)``.
     """
     size = float(torch.linalg.vector_norm(points, dim=1).float().square().sum())
     before = float("inf")

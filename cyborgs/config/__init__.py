@@ -8,6 +8,7 @@ reads its configuration in a fraction of a second.
 from cyborgs.config.reading import (
     check_batch,
     check_block,
+    check_locations,
     load,
     parse,
     parse_run,
@@ -46,6 +47,7 @@ __all__ = [
     "Views",
     "check_batch",
     "check_block",
+    "check_locations",
     "load",
     "parse",
     "parse_run",

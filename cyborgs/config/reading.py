@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from cyborgs.config.downstream import PROBES, TRAINED
-from cyborgs.config.schema import BLOCKS, CELL, Compute, Config
+from cyborgs.config.schema import BLOCKS, CELL, Compute, Config, Pretrain, Views
 from cyborgs.errors import InputError
 from cyborgs.files import absence
 
@@ -107,6 +107,18 @@ def check_batch(section: str, batch_size: int, compute: Compute) -> None:
         )
 
 
+def check_locations(pretrain: Pretrain, views: Views) -> None:
+    """Raise `InputError` where the vMF term asks for more clusters than a step has locations."""
+    most, grid = pretrain.vmf.clusters[1], views.crop // CELL
+    locations = 2 * pretrain.batch_size * grid * grid
+    if pretrain.vmf.weight > 0 and most > locations:
+        raise InputError(
+            f"pretrain.vmf.clusters: up to {most} clusters, but a step has {locations} locations: "
+            f"2 views of {pretrain.batch_size} images (pretrain.batch_size) with {grid} x {grid} "
+            f"cells (views.crop / {CELL})"
+        )
+
+
 def require_faiss() -> None:
     """Raise `InputError` where FAISS is not installed; does not load it."""
     if importlib.util.find_spec("faiss") is None:
@@ -132,6 +144,16 @@ def _conflicts(config: Config) -> list[str]:
     epochs = config.pretrain.epochs
     if isinstance(epochs, list) and len(epochs) != config.rounds:
         found.append(f"pretrain.epochs: lists {len(epochs)} rounds, rounds is {config.rounds}")
+    last = sum(epochs) if isinstance(epochs, list) else epochs * config.rounds
+    if config.pretrain.vmf.every > last:
+        found.append(
+            f"pretrain.vmf.every: {config.pretrain.vmf.every}, but all rounds together have {last} "
+            "epochs, none of which would have the term"
+        )
+    try:
+        check_locations(config.pretrain, config.views)
+    except InputError as error:
+        found.append(str(error))
     batches = {"pretrain": config.pretrain.batch_size} | {
         f"downstream.{name}": getattr(config.downstream, name).batch_size
         for name in config.downstream.evaluations

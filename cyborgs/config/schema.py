@@ -289,10 +289,46 @@ class Ema(Section):
     )
 
 
+class Vmf(Section):
+    """The vMF clustering term, an optional part of the objective (see docs/objective.md)."""
+
+    weight: NonNegative = Field(
+        0.0, description="of the term, beside the DetCon-B loss; 0: it is left out, at no cost"
+    )
+    every: int = Field(
+        1, ge=1, description="n: in every n-th epoch, counted from 1 over all rounds"
+    )
+    temperature: Positive = Field(0.1, description="1 / the concentration of all clusters")
+    clusters: list[int] = Field(
+        [2, 256], min_length=2, max_length=2, description="range K is drawn from, once a step"
+    )
+    iterations: int = Field(20, ge=1, description="of k-means, at most")
+
+    @model_validator(mode="after")
+    def _clusters(self) -> Self:
+        low, high = self.clusters
+        if not 2 <= low <= high:
+            raise ValueError(
+                f"'clusters' must be [low, high] with 2 <= low <= high; got [{low}, {high}]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _weighted(self) -> Self:
+        fields = type(self).model_fields
+        idle = [name for name, field in fields.items() if getattr(self, name) != field.default]
+        if self.weight == 0 and idle:
+            raise ValueError(
+                f"'weight' is 0, so that {', '.join(map(repr, idle))} would have no effect; give a "
+                "weight, or leave them out"
+            )
+        return self
+
+
 class Pretrain(Section):
     """A pretraining round."""
 
-    later: ClassVar = ("fixed_masks", "scramble_masks", "sgd")
+    later: ClassVar = ("fixed_masks", "scramble_masks", "sgd", "vmf")
 
     epochs: int | list[int] = Field(100, description="epochs of each round, or a list of them")
     batch_size: int = Field(128, ge=2, description="images of a step, over all processes")
@@ -309,6 +345,7 @@ class Pretrain(Section):
         "each epoch, alike in both views; masks keep their number and sizes, and what they group "
         "is chance",
     )
+    vmf: Vmf = Vmf()
     base_rate: Positive = Field(0.2, description="learning rate at a batch of 128; scaled linearly")
     schedule: Annotated[StepSchedule | CosineSchedule, Field(discriminator="kind")] = StepSchedule(
         kind="step"

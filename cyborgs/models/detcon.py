@@ -28,8 +28,10 @@ class Encoder(nn.Module):
         channels = sum(self.backbone.channels[name] for name in ("layer2", "layer3", "layer4"))
         self.projector = head(channels, hidden, projection)
 
-    def forward(self, images: Tensor, cells: Tensor, ids: Tensor) -> Tensor:
-        """Projections ``(batch * masks, projection)``.
+    def forward(self, images: Tensor, cells: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Projections ``(batch * masks, projection)``, and the features that masks pool.
+
+        The features are those of `join_layers`, ``(batch, channels, grid, grid)``.
 
         Args:
             images: normalised float ``(batch, 3, crop, crop)``.
@@ -39,8 +41,7 @@ class Encoder(nn.Module):
         features = join_layers(self.backbone(images))
         pooled = pool_masks(features, mask_weights(cells, ids))
         # BatchNorm sees all vectors of the batch together.
-        out: Tensor = self.projector(pooled.flatten(0, 1))
-        return out
+        return self.projector(pooled.flatten(0, 1)), features
 
 
 class Online(Encoder):
@@ -50,10 +51,10 @@ class Online(Encoder):
         super().__init__(architecture, hidden, projection)
         self.predictor = head(projection, hidden, projection)
 
-    def forward(self, images: Tensor, cells: Tensor, ids: Tensor) -> Tensor:
-        """Predictions ``(batch * masks, projection)``; arguments as `Encoder.forward`."""
-        out: Tensor = self.predictor(super().forward(images, cells, ids))
-        return out
+    def forward(self, images: Tensor, cells: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions ``(batch * masks, projection)``, and the rest as `Encoder.forward`."""
+        projections, features = super().forward(images, cells, ids)
+        return self.predictor(projections), features
 
 
 class DetCon(nn.Module):

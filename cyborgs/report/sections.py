@@ -58,7 +58,6 @@ def training_charts(rounds: Sequence[Round]) -> list[Picture]:
     """Loss, rate, throughput and health by epoch; dotted lines are ends of rounds."""
     epochs = [row for r in rounds for row in r.epochs]
     ends = [r.epochs[-1]["epoch"] + 0.5 for r in rounds[:-1] if r.epochs]
-    x = [row["epoch"] for row in epochs]
     pictures = []
     for key, title in (
         ("loss", "loss"),
@@ -66,10 +65,12 @@ def training_charts(rounds: Sequence[Round]) -> list[Picture]:
         ("images_per_second", "images/s"),
         ("projection_spread", "spread of projections (collapse: 0)"),
         ("positives", "share of masks with a counterpart"),
+        ("vmf", "vMF term, before its weight"),
     ):
-        if not all(key in row for row in epochs):
+        having = [row for row in epochs if key in row]
+        if not having:
             continue
-        y = [row[key] for row in epochs]
+        x, y = [row["epoch"] for row in having], [row[key] for row in having]
         svg = chart(title, "epoch", [Line(title, x, y)], boundaries=ends, markers=len(x) <= 40)
         told = f"{title} by epoch: {y[0]:.4g} at first, {y[-1]:.4g} at last"
         pictures.append(Picture(svg_source(svg), "", told))

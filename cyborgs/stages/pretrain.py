@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from cyborgs import distributed
-from cyborgs.config import Compute, Config
+from cyborgs.config import Compute, Config, check_locations
 from cyborgs.data.dataset import Steps, TwoViews, load_batches
 from cyborgs.data.index import Index, read_index
 from cyborgs.errors import InputError
@@ -70,6 +70,7 @@ def run(
     Raises:
         InputError: input that is missing, damaged or does not fit together, by name.
     """
+    check_locations(config.pretrain, config.views)
     torch.set_num_threads(compute.threads)
     device = choose_device(compute.device)
     if device.type == "cpu":
@@ -130,7 +131,9 @@ def run(
         if continued is None:
             _read_all(masks, np.array_split(masks.as_stored, ranks)[distributed.rank()])
         compiled = _is_compiled(compute, device, last - state.step)
-        trainer = Trainer(continued or state, settings, steps_per_epoch, device, compiled)
+        trainer = Trainer(
+            continued or state, settings, steps_per_epoch, device, compiled, seed=config.seed
+        )
         dataset = TwoViews(
             images,
             index,

@@ -21,7 +21,9 @@ from cyborgs.hardware import autocast, memory_named, set_float32
 from cyborgs.models.detcon import DetCon
 from cyborgs.models.normalise import normalise
 from cyborgs.objectives.detcon import candidates, view_loss
+from cyborgs.objectives.vmf import Clusters, cluster_locations, vmf_loss
 from cyborgs.progress import say, track
+from cyborgs.seeding import derive, generator
 from cyborgs.signals import Stop
 from cyborgs.training.lars import LARS
 from cyborgs.training.metrics import Row
@@ -39,6 +41,7 @@ class Trainer:
         steps_per_epoch: optimiser steps an epoch.
         device: of this process.
         compiled: whether the backbones go through `torch.compile`.
+        seed: of the run; with the step, it decides what the vMF term draws.
 
     Attributes:
         step: steps taken so far, over all rounds.
@@ -56,6 +59,8 @@ class Trainer:
         steps_per_epoch: int,
         device: torch.device,
         compiled: bool = False,
+        *,
+        seed: int,
     ) -> None:
         self.step = state.step
         self._model = state.model
@@ -63,7 +68,9 @@ class Trainer:
         self.steps_per_epoch = steps_per_epoch
         self.batch_size = settings.batch_size
         self.device = device
+        self._seed = seed
         self._health: list[Tensor] = []
+        self._vmf: list[Tensor] = []
         self.pair = DetCon(
             state.model["architecture"], state.model["hidden"], state.model["projection"]
         )
@@ -161,14 +168,23 @@ class Trainer:
         cells, ids = batch["cells"], batch["ids"]  # ids: (batch, view, network, mask)
         views = [normalise(batch["images"][:, v]) for v in range(2)]
         with self._autocast(), torch.no_grad():
-            targets = [self.pair.target(views[v], cells[:, v], ids[:, v, 1]) for v in range(2)]
+            encoded = [self.pair.target(views[v], cells[:, v], ids[:, v, 1]) for v in range(2)]
+        targets = [projections for projections, _ in encoded]
         self._health.append(health((targets[0], targets[1]), ids, cells))
+        clusters = self._cluster([features for _, features in encoded])
+        del encoded  # The features are large, and no longer needed.
         offered = [candidates(t.view(len(ids), s.masks, -1)) for t in targets]
         total = torch.zeros((), device=self.device)
+        terms: list[Tensor] = []
         for own, other in ((0, 1), (1, 0)):
             with self._exchange(now=own == 1):
                 with self._autocast():
-                    pred = self._online(views[own], cells[:, own], ids[:, own, 0])
+                    pred, features = self._online(views[own], cells[:, own], ids[:, own, 0])
+                term = None
+                if clusters is not None:
+                    labels = clusters.labels[own]
+                    term = vmf_loss(features, clusters.centroids, labels, s.vmf.temperature)
+                del features
                 loss = view_loss(
                     pred.view(len(ids), s.masks, -1),
                     across=offered[other],
@@ -179,10 +195,30 @@ class Trainer:
                     temperature=s.temperature,
                     local_negatives=s.local_negatives,
                 )
+                if term is not None:
+                    # Of the mean over both views, this one's half.
+                    loss = loss + s.vmf.weight * term / 2
+                    terms.append(term.detach())
                 # Before the other view begins: its activations take the place of this one's.
                 self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
+        if terms:
+            self._vmf.append(torch.stack(terms).mean())
         return total
+
+    def _cluster(self, features: Sequence[Tensor]) -> Clusters | None:
+        """Clusters of the target network's features, in the epochs of the vMF term."""
+        s = self._settings.vmf
+        epoch = self.step // self.steps_per_epoch + 1
+        if s.weight == 0 or epoch % s.every:
+            return None
+        low, high = s.clusters
+        return cluster_locations(
+            features,
+            int(generator(self._seed, "vmf clusters", self.step).integers(low, high + 1)),
+            seed=derive(self._seed, "vmf k-means", self.step),
+            iterations=s.iterations,
+        )
 
     def _autocast(self) -> torch.autocast:
         return autocast(self.device, self._settings.precision)
@@ -190,12 +226,16 @@ class Trainer:
     def health(self) -> Row:
         """Figures of the steps since this was last asked.
 
-        Means of `cyborgs.training.watch.health`; in float16 ``loss_scale``; on a GPU
+        Means of `cyborgs.training.watch.health`, and as ``vmf`` that of the vMF term, without its
+        weight, over the steps that had it; in float16 ``loss_scale``; on a GPU
         ``gpu_memory``, the most that was allocated, in bytes.
         """
         means = torch.stack(self._health).mean(dim=0).tolist()
         self._health.clear()
         figures = dict(zip(NAMES, means, strict=True))
+        if self._vmf:
+            figures["vmf"] = float(torch.stack(self._vmf).mean())
+            self._vmf.clear()
         if self._scaler.is_enabled():
             figures["loss_scale"] = self._scaler.get_scale()
         if self.device.type == "cuda":

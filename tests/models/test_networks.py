@@ -119,7 +119,11 @@ def test_online_predicts_and_target_projects():
     images = torch.randn(2, 3, 64, 64)
     cells = torch.randint(0, 2, (2, 2, 2))
     ids = cells.flatten(1)[:, :3]
-    predicted, projected = pair.online(images, cells, ids), pair.target(images, cells, ids)
+    predicted, learned = pair.online(images, cells, ids)
+    projected, features = pair.target(images, cells, ids)
+    expected = join_layers(pair.target.backbone(images))
+    torch.testing.assert_close(features, expected)
+    torch.testing.assert_close(learned, expected)
     assert predicted.shape == projected.shape == (6, 8)
     assert predicted.requires_grad
     assert not projected.requires_grad

@@ -56,6 +56,13 @@ def test_training_charts_tell_where_they_begin_and_end():
     assert loss.source.startswith("data:image/svg+xml;base64,")
 
 
+def test_figures_of_some_epochs_are_charted():
+    """Such as the vMF term, which may be part of every other epoch."""
+    some = Round(2, [epoch(3, 1.25), epoch(4, 1.0) | {"vmf": 3.0}, epoch(6, 1.0) | {"vmf": 2.5}])
+    *_, vmf = training_charts([ROUNDS[1], some])
+    assert vmf.description == "vMF term, before its weight by epoch: 3 at first, 2.5 at last"
+
+
 def test_cost_has_a_line_a_round_with_jobs():
     table = cost_table([*ROUNDS, Round(3)])
     assert table.rows == [

@@ -74,6 +74,7 @@ def test_an_interrupted_round_continues_to_the_same_bytes(tiny, trained, tmp_pat
     assert not list((tmp_path / "work").iterdir())
 
 
+@pytest.mark.slow
 def test_scrambled_masks_train_otherwise_and_continue_to_the_same_bytes(
     tiny, trained, tmp_path, monkeypatch
 ):
@@ -95,6 +96,42 @@ def test_a_round_of_sgd_continues_to_the_same_bytes(tiny, trained, tmp_path, mon
     assert whole != trained.read_bytes()
     interrupt(tiny, tmp_path / "s.pt", monkeypatch, config)
     assert train(tiny, tmp_path / "s.pt", config=config) == whole
+
+
+VMF = {"weight": 0.5, "every": 2, "clusters": [2, 8]}
+
+
+@pytest.mark.slow
+def test_the_vmf_term_trains_in_its_epochs_and_continues_to_the_same_bytes(
+    tiny, trained, tmp_path, monkeypatch
+):
+    """From the fourth step on, in this run; the interruption is within its first epoch."""
+    config = with_pretrain(tiny, vmf=VMF)
+    whole = train(
+        tiny, tmp_path / "whole" / "s.pt", config=config, metrics=tmp_path / "metrics.jsonl"
+    )
+    train(tiny, tmp_path / "plain" / "s.pt", metrics=tmp_path / "plain.jsonl")
+    (first, second), plain = (
+        read_metrics(tmp_path / f"{name}.jsonl") for name in ("metrics", "plain")
+    )
+    assert [first["loss"], "vmf" in first] == [plain[0]["loss"], False]
+    assert 0 < second["vmf"] < 20
+    # The weights of its first step are those of the plain run; they drift apart after it.
+    assert second["loss"] == pytest.approx(plain[1]["loss"] + 0.5 * second["vmf"], rel=1e-2)
+    assert whole != trained.read_bytes()
+    moved = [
+        load_state(path).online["backbone.layer4.1.conv2.weight"]
+        for path in (tmp_path / "whole" / "s.pt", trained)
+    ]
+    assert not torch.equal(*moved)
+    interrupt(tiny, tmp_path / "s.pt", monkeypatch, config)
+    assert train(tiny, tmp_path / "s.pt", config=config) == whole
+
+
+def test_more_clusters_than_locations_are_refused_before_anything_is_read(tiny, tmp_path, refused):
+    config = with_pretrain(tiny, vmf=VMF | {"clusters": [2, 33]})
+    with refused("pretrain.vmf.clusters: up to 33 clusters, but a step has 32 locations"):
+        train(tiny, tmp_path / "s.pt", config=config, state=tmp_path / "missing.pt")
 
 
 def test_figures_of_epochs_survive_an_interruption(tiny, trained, tmp_path, monkeypatch):
@@ -284,11 +321,10 @@ def test_compiling_changes_rounding_alone(tiny, trained, tmp_path):
             assert (found.online[name] - weight).norm() < 0.1 * moved.norm()
 
 
-def test_a_loss_that_is_not_finite_stops_the_step(tiny, tmp_path):
-    config = tiny.config(
-        pretrain=tiny.config().pretrain.model_dump()
-        | {"base_rate": 1e30, "schedule": {"kind": "step", "warmup_epochs": 0}}
-    )
+@pytest.mark.parametrize("vmf", [{}, VMF | {"every": 1}])
+def test_a_loss_that_is_not_finite_stops_the_step(tiny, tmp_path, vmf):
+    schedule = {"kind": "step", "warmup_epochs": 0}
+    config = with_pretrain(tiny, base_rate=1e30, schedule=schedule, vmf=vmf)
     with pytest.raises(InputError, match=r"loss is \w+ at step \d, learning rate .*, images \d+, "):
         train(tiny, tmp_path / "s.pt", config=config)
     assert not (tmp_path / "s.pt").exists()

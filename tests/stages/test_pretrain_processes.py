@@ -137,10 +137,13 @@ def test_a_signal_to_two_processes_saves(tiny, tmp_path, name, send):
     assert "continuing from step" in again.stderr
 
 
-def steps_without_normalisation(tiny, rank, ranks):
+def steps_without_normalisation(tiny, vmf, rank, ranks):
     """Losses and online weights after three steps in which BatchNorm keeps its statistics."""
     index, config = read_index(tiny.index), tiny.config()
-    trainer = Trainer(load_state(tiny.state), config.pretrain, 3, torch.device("cpu"))
+    config = tiny.config(pretrain=config.pretrain.model_dump() | {"vmf": vmf})
+    trainer = Trainer(
+        load_state(tiny.state), config.pretrain, 3, torch.device("cpu"), seed=config.seed
+    )
     trainer.pair.eval()
     dataset = TwoViews(
         tiny.images, index, Masks(str(tiny.masks), index), config.views, 4, config.seed
@@ -152,19 +155,21 @@ def steps_without_normalisation(tiny, rank, ranks):
     return losses, {k: p.detach() for k, p in trainer.pair.online.named_parameters()}
 
 
-def on_rank(rank, run, folder):
+def on_rank(rank, run, vmf, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     try:
-        torch.save(steps_without_normalisation(TinyRun(run), rank, 2), folder / f"rank-{rank}.pt")
+        result = steps_without_normalisation(TinyRun(run), vmf, rank, 2)
+        torch.save(result, folder / f"rank-{rank}.pt")
     finally:
         dist.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_steps_of_one(tiny, tmp_path):
-    losses, weights = steps_without_normalisation(tiny, 0, 1)
-    mp.spawn(on_rank, args=(tiny.folder, tmp_path), nprocs=2)
+@pytest.mark.parametrize("vmf", [{}, {"weight": 5.0, "clusters": [4, 8]}], ids=["", "vmf"])
+def test_two_processes_take_the_steps_of_one(tiny, tmp_path, vmf):
+    losses, weights = steps_without_normalisation(tiny, vmf, 0, 1)
+    mp.spawn(on_rank, args=(tiny.folder, vmf, tmp_path), nprocs=2)
     start = load_state(tiny.state).online
     for rank in range(2):
         their_losses, their_weights = torch.load(tmp_path / f"rank-{rank}.pt")
