@@ -1,11 +1,13 @@
 """Files that must agree with one another."""
 
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
+from cyborgs.config import Config
 from cyborgs.config.reference import reference
 from cyborgs.data.public import DATA_SETS
 
@@ -44,3 +46,58 @@ def test_the_table_of_downloads_is_the_programs():
         for part in data_set.parts.values():
             for archive in part.archives:
                 assert f"| {archive.url} | {archive.bytes:,} | {archive.md5} |" in shown
+
+
+# Of the published program: `options.py`, then `subproc_extract_kmeans.py`.
+PUBLISHED_OPTIONS = """
+data_dir num_workers batch_size arch feature_dim num_classes num_masks downsample_masks
+proj_hidden_dim proj_dim ema_decay softmax_temp optimizer base_learning_rate base_lr lr_scheduler
+warmup_epoch warmup_multiplier lr_decay_epochs lr_decay_rate weight_decay momentum start_epoch
+epochs pretrained pretrained_name mask_dir boot_freq num_proc baseline layer_name scramble_masks
+bootstrap_classes imgs_per_batch min_clusters max_clusters vmf_temp vmf_freq vmf_loss_weight
+num_machines num_gpus_per_machine machine_rank dist_url dist_backend output_dir resume print_freq
+seed
+
+num_proc mask_dir layer_name imgs_per_batch ckpt data_dir min_clusters max_clusters
+"""
+
+# Described before they are there.
+COMING = ("pretrain.scramble_masks", "pretrain.vmf")
+
+
+def published_rows():
+    """Cells of the tables of the published program, with their heads, by the table."""
+    text = (REPOSITORY / "docs/published.md").read_text()
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        cells = [[c.strip() for c in line[1:-1].split("|")] for line in table.splitlines()]
+        head, _, *rows = cells
+        if "key" in head:
+            yield head, [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def keys_of(node, definitions, path=""):
+    for name, value in node["properties"].items():
+        key = f"{path}.{name}".lstrip(".")
+        yield key
+        for option in [value, *value.get("anyOf", []), *value.get("oneOf", [])]:
+            if "$ref" in option:
+                yield from keys_of(definitions[option["$ref"].split("/")[-1]], definitions, key)
+
+
+def test_each_option_of_the_published_program_is_accounted_for():
+    tables = [rows for head, rows in published_rows() if "option" in head]
+    assert len(tables) == 2
+    for rows, names in zip(tables, PUBLISHED_OPTIONS.split("\n\n"), strict=True):
+        found = re.findall(r"--(\w+)", " ".join(row["option"] for row in rows))
+        assert sorted(found) == sorted(names.split())
+    for row in tables[0]:
+        assert row["here"] in ("same", "mended", "left out")
+        assert (row["key"] == "") == (row["here"] == "left out")
+
+
+def test_the_keys_that_stand_for_published_options_exist():
+    schema = Config.model_json_schema()
+    known = set(keys_of(schema, schema["$defs"]))
+    for _, rows in published_rows():
+        for key in re.findall(r"`([\w.]+)`", " ".join(row["key"] for row in rows)):
+            assert key in known or key.startswith(COMING), key
