@@ -1,5 +1,5 @@
 # CYBORGS as a workflow: what runs, in which order.  `snakemake --cores all` runs the demo;
-# `--configfile config/coco.yaml` the published recipe; `--config rounds=4` changes a value.
+# `--configfile config/coco.yaml` COCO on GPUs; `--config rounds=4` changes a value.
 
 from snakemake.utils import min_version
 

@@ -30,7 +30,7 @@ def cluster(points: Tensor, clusters: int, *, seed: int, settings: Bootstrap) ->
     The iterations see a sample of the points, and stop when they gain little; a few more see all
     of them.  That is computed in the precision and on the device of the points; sums over points
     are matrix products, since those give the same result every time.  With ``settings.exact``,
-    all points take part in every iteration, by FAISS in float32, as in the published program.
+    all points take part in every iteration, by FAISS in float32: the published program's k-means.
 
     Args:
         points: floating point ``(n, d)``, with ``n >= clusters``.
@@ -52,7 +52,7 @@ def cluster(points: Tensor, clusters: int, *, seed: int, settings: Bootstrap) ->
     if not torch.isfinite(mean).all():
         raise NotFiniteError("features are not finite")
     if settings.exact:
-        return _published(points, clusters, seed, settings.iterations)
+        return _by_faiss(points, clusters, seed, settings.iterations)
     # Around the origin, scores of low precision tell near centroids apart.
     points = points - mean
     order = np.random.default_rng(seed).permutation(len(points))
@@ -126,7 +126,7 @@ def _fill(means: Tensor, counts: Tensor) -> None:
     means[largest] *= 1 - apart
 
 
-def _published(points: Tensor, clusters: int, seed: int, iterations: int) -> NDArray[np.int64]:
+def _by_faiss(points: Tensor, clusters: int, seed: int, iterations: int) -> NDArray[np.int64]:
     kmeans = _faiss().Kmeans(
         points.shape[1],
         clusters,
@@ -155,7 +155,7 @@ def pin_threads(threads: int, exact: bool = False) -> None:
 
 
 def _faiss() -> ModuleType:
-    # Only what clusters as published needs it.
+    # Only `bootstrap.exact` needs it.
     import faiss
 
     return faiss

@@ -5,9 +5,9 @@ by any of four ways to name its weights.  One network is taken; of two, where th
 is the moving average of the other, both.  Programs are told apart for people alone, except the
 published one, whose heads are taken.
 
-Names were looked up in: the published program (`model/detcon.py` of CYBORGS), torchvision and timm,
-MoCo (`moco/builder.py`, versions 1 to 3), BYOL-pytorch, both programs called detcon-pytorch, VISSL,
-Hugging Face's transformers, and Detectron2.
+Names were looked up in: the published program (`model/builder.py` of CYBORGS), torchvision and
+timm, MoCo (`moco/builder.py`, versions 1 to 3), BYOL-pytorch, both programs called detcon-pytorch,
+VISSL, Hugging Face's transformers, and Detectron2.
 """
 
 import re

@@ -4,8 +4,9 @@
 
 All make masks of the same groups with the same K: the published way runs the whole network in
 float32 with a hook, image by image, clusters all points with FAISS, and saves int64 `.npy` of image
-size; ours computes in the precision that is this machine's default, and in the other one beside it.
-They take turns, the published way in a process of its own; the tables have medians over groups.
+size (stretched by OpenCV, which is faster than what the published program uses); ours computes in
+the precision that is this machine's default, and in the other one beside it.  They take turns, the
+published way in a process of its own; the tables have medians over groups.
 How good the clusters are is the mean squared distance of all points, with float32 features, to the
 means of their clusters.
 """

@@ -1,9 +1,10 @@
-"""The published recipe's training step and loader, written from its description as a baseline.
+"""The published program's training step and loader, written from its description as a baseline.
 
-Masks are one-hot maps of 256 slots at image size, average-pooled to cells for each of the four
-passes; projector and predictor run slot by slot; everything is contiguous float32; the target
-and the optimiser go parameter by parameter.  The loader augments the image and its int64 mask of
-full size and hands over float32 pixels.
+The label map of a view becomes one map of each of 81 ids at full size, average-pooled to cells, for
+each of the four passes; 16 ids are drawn without replacement; projector and predictor run mask by
+mask; everything is contiguous float32; the target and the optimiser go parameter by parameter.  The
+loader augments the image and its int64 mask of full size and hands over float32 pixels.  The loss
+is ours, which comes to the same figure.
 """
 
 import copy
@@ -12,18 +13,21 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
+from cyborgs.data.published_jitter import published_jitter
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.detcon import head
 from cyborgs.models.pooling import join_layers
 from cyborgs.objectives.detcon import candidates, view_loss
 
-SLOTS = 256
+SLOTS = 81
 CHANNELS = {"resnet18": 896, "resnet50": 3584}
 SAMPLED = 16
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 DEVIATION = np.array([0.229, 0.224, 0.225], dtype=np.float32)
+SOLARISED = np.where(np.arange(256) < 128, np.arange(256), 255 - np.arange(256)).astype(np.uint8)
 
 
 class Step:
@@ -67,13 +71,14 @@ class Step:
         return float(loss.detach())
 
     def vectors(self, network, images, labels):
-        one_hot = F.one_hot(labels, SLOTS).permute(0, 3, 1, 2).float()
-        cells = F.avg_pool2d(one_hot, 32).flatten(2)  # (B, slots, cells)
-        ids = torch.stack(
-            [torch.multinomial((c.sum(-1) > 0).float(), SAMPLED, replacement=True) for c in cells]
-        )
+        slots = torch.arange(SLOTS, device=labels.device)
+        maps = (labels[:, None] == slots[None, :, None, None]).float()  # (B, slots, S, S)
+        winners = F.avg_pool2d(maps, 32).flatten(2).argmax(1)
+        cells = torch.eye(SLOTS, device=labels.device)[winners].transpose(1, 2)  # (B, slots, cells)
+        # Without replacement, so that ids that are absent fill up where too few are present.
+        ids = torch.multinomial((cells.sum(-1) > 0).float() + 1e-11, SAMPLED)
         chosen = torch.gather(cells, 1, ids[:, :, None].expand(-1, -1, cells.shape[-1]))
-        chosen = chosen / chosen.sum(-1, keepdim=True)
+        chosen = chosen / chosen.sum(-1, keepdim=True).clamp(min=1)
         features = join_layers(network["backbone"](images)).flatten(2).transpose(1, 2)
         pooled = chosen @ features
         out = torch.stack([network["projector"](pooled[:, m]) for m in range(SAMPLED)], 1)
@@ -100,29 +105,29 @@ class Step:
 
 def two_views(path, mask_path, rng, side=224):
     """A sample of the published loader: float32 ``(2, 3, S, S)`` and int64 ``(2, S, S)``."""
-    image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    image = np.array(Image.open(path).convert("RGB"))
     mask = np.load(mask_path)
     images, masks = [], []
     for view in range(2):
         top, left, height, width = crop(rng, *mask.shape)
         x = image[top : top + height, left : left + width]
-        m = mask[top : top + height, left : left + width]
+        m = mask[top : top + height, left : left + width].astype(np.int32)
         x = cv2.resize(x, (side, side), interpolation=cv2.INTER_LINEAR)
-        m = cv2.resize(m.astype(np.float64), (side, side), interpolation=cv2.INTER_NEAREST)
-        m = m.astype(np.int64)
-        if rng.random() < 0.5:
-            x, m = cv2.flip(x, 1), m[:, ::-1]
+        m = cv2.resize(m, (side, side), interpolation=cv2.INTER_NEAREST)
         if rng.random() < 0.8:
-            x = jitter(rng, x)
+            b, c = rng.uniform(0.6, 1.4, 2)
+            x = published_jitter(x, b, c, rng.uniform(0.8, 1.2), rng.uniform(-0.1, 0.1))
         if rng.random() < 0.2:
             x = cv2.cvtColor(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         if rng.random() < (1.0, 0.1)[view]:
             x = cv2.GaussianBlur(x, (23, 23), rng.uniform(0.1, 2.0))
         if rng.random() < (0.0, 0.2)[view]:
-            x = np.where(x < 128, x, 255 - x).astype(np.uint8)
+            x = cv2.LUT(x, SOLARISED)
+        if rng.random() < 0.5:
+            x, m = cv2.flip(x, 1), cv2.flip(m, 1)
         x = (x.astype(np.float32) / 255 - MEAN) / DEVIATION
         images.append(torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1))))
-        masks.append(torch.from_numpy(np.ascontiguousarray(m)))
+        masks.append(torch.from_numpy(m.astype(np.int64)))
     return torch.stack(images), torch.stack(masks)
 
 
@@ -134,24 +139,3 @@ def crop(rng, height, width):
         if w <= width and h <= height:
             return rng.integers(height - h + 1), rng.integers(width - w + 1), h, w
     return 0, 0, height, width
-
-
-def jitter(rng, x):
-    """Brightness, contrast, saturation and hue, each with OpenCV, in a random order."""
-    for which in rng.permutation(4):
-        if which == 0:
-            x = cv2.convertScaleAbs(x, alpha=rng.uniform(0.6, 1.4))
-        elif which == 1:
-            factor = rng.uniform(0.6, 1.4)
-            mean = cv2.cvtColor(x, cv2.COLOR_RGB2GRAY).mean()
-            x = cv2.convertScaleAbs(x, alpha=factor, beta=mean * (1 - factor))
-        elif which == 2:
-            factor = rng.uniform(0.8, 1.2)
-            grey = cv2.cvtColor(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-            x = cv2.addWeighted(x, factor, grey, 1 - factor, 0)
-        else:
-            hsv = cv2.cvtColor(x, cv2.COLOR_RGB2HSV)
-            shift = int(rng.uniform(-0.1, 0.1) * 180)
-            hsv[..., 0] = (hsv[..., 0].astype(np.int16) + shift) % 180
-            x = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-    return x
