@@ -28,6 +28,7 @@ from cyborgs.config.schema import (
     GridSeed,
     GroundTruthSeed,
     Pretrain,
+    SlicSeed,
     Views,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "GridSeed",
     "GroundTruthSeed",
     "Pretrain",
+    "SlicSeed",
     "Views",
     "check_batch",
     "check_block",

@@ -117,6 +117,25 @@ class FelzenszwalbSeed(Section):
     )
 
 
+class SlicSeed(Section):
+    """Superpixels: pixels near in colour and place (SLIC; Achanta et al., 2012)."""
+
+    kind: Literal["slic"]
+    stride: int = Field(8, ge=1, le=32, description="pixels between two stored labels")
+    n_segments: int = Field(
+        100, ge=1, le=MOST_LABELS, description="superpixels an image, about; rarely more"
+    )
+    compactness: Positive = Field(
+        10.0, description="weight of place beside colour: larger gives squarer superpixels"
+    )
+    sigma: NonNegative = Field(0.0, description="blur before segmenting, in pixels")
+    short_side: int | None = Field(
+        None,
+        ge=16,
+        description="shrink images to this short side first, in pixels; null: full size",
+    )
+
+
 class GridSeed(Section):
     """Equal rectangles."""
 
@@ -153,7 +172,7 @@ class FileSeed(Section):
 
 
 SeedMasks = Annotated[
-    FelzenszwalbSeed | GridSeed | FeaturesSeed | GroundTruthSeed | GlobalSeed | FileSeed,
+    FelzenszwalbSeed | SlicSeed | GridSeed | FeaturesSeed | GroundTruthSeed | GlobalSeed | FileSeed,
     Field(discriminator="kind"),
 ]
 

@@ -7,7 +7,7 @@ rule of `cyborgs.masks.alignment`.
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from skimage.segmentation import felzenszwalb as segment
+from skimage import segmentation
 
 from cyborgs.data.annotations import GroundTruth
 from cyborgs.data.decoding import Entry
@@ -15,9 +15,9 @@ from cyborgs.masks.alignment import at_centres, grid_size
 
 Labels = NDArray[np.integer]
 
-# What scikit-image takes for a pixel that it segments (edges of the graph, in 64 bits): 344 to 346
-# bytes, measured on photographs, noise and one colour.
-FELZENSZWALB_BYTES = 350
+# What scikit-image takes at most for a pixel that it segments, in bytes, measured on photographs,
+# noise and one colour: 344 to 346 (edges of a graph, in 64 bits), and 122 to 148.
+_BYTES_A_PIXEL = {"felzenszwalb": 350, "slic": 150}
 
 
 def felzenszwalb(
@@ -37,14 +37,41 @@ def felzenszwalb(
     larger; ``min_size`` and ``sigma`` are in pixels of the shrunk image.
     """
     small = _shrunk(image, short_side)
-    segments: Labels = segment(small, scale=scale, sigma=sigma, min_size=min_size)
+    segments: Labels = segmentation.felzenszwalb(small, scale=scale, sigma=sigma, min_size=min_size)
     return _at_centres(segments, image, stride)
 
 
-def memory_needed(height: int, width: int, bytes_a_pixel: int, short_side: int | None) -> int:
-    """Bytes that segmenting an image of ``height`` x ``width`` pixels takes, about."""
+def slic(
+    image: NDArray[np.uint8],
+    *,
+    n_segments: int,
+    compactness: float,
+    sigma: float,
+    short_side: int | None,
+    stride: int,
+) -> Labels:
+    """Superpixels (SLIC): k-means of colour, in CIELAB, and place (Achanta et al., 2012).
+
+    Each is one piece.  The image, RGB ``(height, width, 3)``, is shrunk to ``short_side`` pixels
+    first, where it is larger; ``sigma`` is in pixels of the shrunk image.
+    """
+    segments: Labels = segmentation.slic(
+        _shrunk(image, short_side),
+        n_segments=n_segments,
+        compactness=compactness,
+        sigma=sigma,
+        start_label=0,
+    )
+    return _at_centres(segments, image, stride)
+
+
+def memory_needed(kind: str, height: int, width: int, short_side: int | None) -> int:
+    """Bytes that it takes to decode and segment an image of ``height`` x ``width`` pixels, about.
+
+    ``kind`` is "felzenszwalb" or "slic".
+    """
     rows, columns = _segmented_size(height, width, short_side)
-    return rows * columns * bytes_a_pixel + height * width * 3
+    return rows * columns * _BYTES_A_PIXEL[kind] + height * width * 3
 
 
 def _segmented_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:

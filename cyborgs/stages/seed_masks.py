@@ -15,6 +15,7 @@ from cyborgs.config import (
     GlobalSeed,
     GridSeed,
     GroundTruthSeed,
+    SlicSeed,
 )
 from cyborgs.data.annotations import GroundTruth
 from cyborgs.data.decoding import Entry, decode
@@ -98,7 +99,7 @@ def run(
                 raise
             return error
 
-    if isinstance(settings, FelzenszwalbSeed):
+    if isinstance(settings, FelzenszwalbSeed | SlicSeed):
         threads = _fitting(threads, [index[p] for p in positions], settings)
     else:
         # Nothing to compute, and HDF5 lets no two threads read.
@@ -116,16 +117,14 @@ def run(
     say(f"seed: masks of {len(writer)} images in {out}")
 
 
-def _fitting(threads: int, entries: list[Entry], settings: FelzenszwalbSeed) -> int:
+def _fitting(threads: int, entries: list[Entry], settings: FelzenszwalbSeed | SlicSeed) -> int:
     """How many images can be segmented at a time, ``threads`` at most.
 
     Raises `InputError` where memory does not hold the largest one.
     """
 
     def needed(entry: Entry) -> int:
-        return seeds.memory_needed(
-            entry.height, entry.width, seeds.FELZENSZWALB_BYTES, settings.short_side
-        )
+        return seeds.memory_needed(settings.kind, entry.height, entry.width, settings.short_side)
 
     largest = max(entries, key=needed)
     need, free = needed(largest), available_memory()
@@ -156,7 +155,7 @@ def _given(annotations: Path | None) -> Path:
 
 
 def _labeller(
-    settings: FelzenszwalbSeed | GridSeed | GlobalSeed | GroundTruthSeed,
+    settings: FelzenszwalbSeed | SlicSeed | GridSeed | GlobalSeed | GroundTruthSeed,
     images: Path,
     annotations: Path | None,
 ) -> Label:
@@ -171,4 +170,6 @@ def _labeller(
         truth = GroundTruth(_given(annotations))
         return lambda _, e: seeds.annotated(truth, e, stride=stride)
     options = settings.model_dump(exclude={"kind"})
+    if isinstance(settings, SlicSeed):
+        return lambda _, e: seeds.slic(decode(images, e), **options)
     return lambda _, e: seeds.felzenszwalb(decode(images, e), **options)

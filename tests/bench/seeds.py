@@ -33,6 +33,7 @@ from cyborgs.stages import seed_masks
 KINDS = {
     "felzenszwalb (default)": {"kind": "felzenszwalb"},
     "felzenszwalb, short_side 224": {"kind": "felzenszwalb", "short_side": 224},
+    "slic": {"kind": "slic"},
 }
 
 

@@ -46,8 +46,9 @@ def test_by_default_images_are_segmented_at_full_size_as_detcon_does(large, tmp_
         np.testing.assert_array_equal(masks.read(position), expected[::8, ::8])
 
 
-def test_threads_change_no_byte(tiny, tmp_path):
-    config = tiny.config(seed_masks=FELZ)
+@pytest.mark.parametrize("settings", [FELZ, {"kind": "slic"}], ids=lambda s: s["kind"])
+def test_threads_change_no_byte(tiny, tmp_path, settings):
+    config = tiny.config(seed_masks=settings)
     for threads in (1, 3):
         out = tmp_path / f"{threads}.h5"
         seed_masks.run(config, tiny.images, tiny.index, out, 0, threads=threads)
@@ -59,6 +60,7 @@ def test_threads_change_no_byte(tiny, tmp_path):
     [
         ({"kind": "grid"}, "seed-masks", 1),
         ({"kind": "global"}, "seed-masks", 1),
+        ({"kind": "slic"}, "seed-masks", 1),
         ({"kind": "felzenszwalb"}, "seed-masks-felzenszwalb", 2),
     ],
 )
@@ -103,21 +105,28 @@ class TestMemory:
         assert len(seed(large, tmp_path / "x.h5", seed_masks=settings).positions) == 2
 
     @pytest.mark.slow
-    def test_it_is_foreseen(self):
+    @pytest.mark.parametrize(
+        "settings",
+        [{"kind": "felzenszwalb", "min_size": 50}, {"kind": "slic"}],
+        ids=lambda settings: settings["kind"],
+    )
+    def test_it_is_foreseen(self, settings):
         """Of one image, in a process of its own: the peak is that of its life."""
-        program = """
+        program = f"""
 import re
 import numpy as np
-from cyborgs.masks.seeds import FELZENSZWALB_BYTES, felzenszwalb, memory_needed
+from cyborgs.config import parse
+from cyborgs.masks import seeds
 def peak():
     # That of `getrusage` begins with the memory of the process that started this one.
     return 1024 * int(re.search("VmHWM: *\t *([0-9]+) kB", open("/proc/self/status").read())[1])
 pixels = np.random.default_rng(0).integers(0, 256, (500, 700, 3), np.uint8)
-given = {"scale": 1000, "min_size": 1000, "sigma": 0.8, "short_side": None, "stride": 8}
-felzenszwalb(pixels[:64, :64], **given)
+settings = parse({{"seed_masks": {settings}}}).seed_masks.model_dump()
+kind = settings.pop("kind")
+getattr(seeds, kind)(pixels[:64, :64], **settings)
 before = peak()
-felzenszwalb(pixels, **given)
-print((peak() - before) / memory_needed(500, 700, FELZENSZWALB_BYTES, None))
+getattr(seeds, kind)(pixels, **settings)
+print((peak() - before) / seeds.memory_needed(kind, 500, 700, None))
 """
         shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
         assert 0.7 < float(shown.stdout) < 1.05, shown

@@ -42,7 +42,7 @@ if CONFIG.seed_masks.kind != "features":
         conda:
             ENVIRONMENT
         # Of the others, a job does little but write.
-        threads: COMPUTE.threads if CONFIG.seed_masks.kind == "felzenszwalb" else 1
+        threads: COMPUTE.threads if CONFIG.seed_masks.kind in ("felzenszwalb", "slic") else 1
         resources:
             bad_image=CONFIG.data.on_bad_image,
         params:
