@@ -72,9 +72,18 @@ def add(commands: o.Commands) -> None:
 
     c = o.command(masks, "import", _import, "masks made elsewhere, as shards that can seed a run")
     c.add_argument(
-        "source", type=Path, help="folder of PNG or .npy label maps, or a COCO instances JSON"
+        "source",
+        type=Path,
+        help="folder of PNG or .npy label maps, or of JSON lists of regions (Segment Anything); a "
+        "COCO instances JSON; or a list of results (detectors)",
     )
     o.add_index(c)
+    c.add_argument(
+        "--annotations", type=Path, help="COCO JSON that lists the images of a list of results"
+    )
+    c.add_argument(
+        "--min-score", type=float, help="leave out regions of a lower score, or predicted_iou"
+    )
     c.add_argument("--stride", type=o.count, default=8, help="pixels between labels (default 8)")
     c.add_argument("--shards", type=o.count, default=1, help="files to write (default 1)")
     o.add_out(c, "folder of the shards", folder=True)
@@ -172,7 +181,15 @@ def _export(options: argparse.Namespace) -> None:
 def _import(options: argparse.Namespace) -> None:
     from cyborgs.stages.masks import imports
 
-    imports.run(options.source, options.index, options.out, options.stride, options.shards)
+    imports.run(
+        options.source,
+        options.index,
+        options.out,
+        options.stride,
+        options.shards,
+        options.annotations,
+        options.min_score,
+    )
 
 
 def _table(options: argparse.Namespace) -> None:

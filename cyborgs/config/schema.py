@@ -165,7 +165,7 @@ class GlobalSeed(Section):
 
 
 class FileSeed(Section):
-    """Mask shards made elsewhere for the same index."""
+    """Mask shards made elsewhere, of the same images, or of them at another size."""
 
     kind: Literal["file"]
     masks: str = Field(description="folder of shards, one shard, or a pattern")

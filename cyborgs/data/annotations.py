@@ -5,7 +5,7 @@ Masks are decoded by pycocotools.
 
 import contextlib
 import io
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,8 @@ class Instances:
         Where instances overlap the one of fewer pixels wins, so that what lies in front of or
         on something larger stays visible; of equal ones the first wins.
         """
-        areas = [np.count_nonzero(mask) for mask in self.masks]
-        labels = np.zeros(self.ignore.shape, dtype=np.int32)
-        # Later ones paint over earlier ones; the stable sort keeps equal areas in order.
-        for number in np.argsort(areas, kind="stable")[::-1]:
-            labels[self.masks[number]] = 1 + number
-        return labels
+        areas = [int(np.count_nonzero(mask)) for mask in self.masks]
+        return paint(areas, self.masks.__getitem__, self.ignore.shape)
 
     def category_map(self) -> NDArray[np.int32]:
         """Category id of every pixel, ``(height, width)``, 0 where there is no instance.
@@ -73,18 +69,41 @@ class Instances:
         return lookup[self.label_map()]
 
 
+def paint(
+    areas: Sequence[int], mask: Callable[[int], NDArray[np.bool_]], shape: tuple[int, ...]
+) -> NDArray[np.int32]:
+    """One region a pixel: int32 of a shape, 1 + its number, 0 where there is none.
+
+    Where regions overlap the one of smaller area wins, of equal ones the first.
+
+    Args:
+        areas: of the regions.
+        mask: gives the mask of a region by its number, bool of that shape; asked for once each.
+        shape: of the masks.
+    """
+    labels = np.zeros(shape, dtype=np.int32)
+    # Later ones paint over earlier ones; the stable sort keeps equal areas in order.
+    for number in np.argsort(areas, kind="stable")[::-1]:
+        labels[mask(number)] = 1 + number
+    return labels
+
+
 class GroundTruth:
     """The annotations of a set of images, from a COCO instances JSON.
 
     An image goes by its ``file_name``: its path below the images folder, with ``/`` between
     folders; with ``\\`` between them, it is found by either.
 
+    Args:
+        path: of the JSON.
+        images: another COCO JSON, which lists the images, where that one is a list of results.
+
     Raises:
         InputError: the file cannot be used, as `read_coco` has it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = read_coco(path)
+    def __init__(self, path: Path, images: Path | None = None) -> None:
+        self._file = read_coco(path, images)
         self._named = dict(self._file.images)
         for name, image in self._file.images.items():
             if "\\" in name:

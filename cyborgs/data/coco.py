@@ -65,8 +65,12 @@ class CocoFile:
         return f"{name} (annotations[{place}])" if identity in self.repeated else name
 
 
-def read_coco(path: Path) -> CocoFile:
+def read_coco(path: Path, images: Path | None = None) -> CocoFile:
     """Read a COCO instances JSON and check the types of its entries.
+
+    With ``images``, the path of another one that lists the images, ``path`` is a list of results as
+    detectors leave it (https://cocodataset.org/#format-results): annotations alone, whose
+    categories count for nothing.
 
     Whole numbers may be written as 1, 1.0 or "1" where they are ids; ids of images may be any
     other text as well.  An annotation's own ``id`` only names it in messages, and may be anything
@@ -79,11 +83,14 @@ def read_coco(path: Path) -> CocoFile:
             categories one id, has annotations but none of its own images, or outlines in
             fractions of the image.
     """
-    dataset = _parse(path)
-    images = _images(path, dataset["images"])
+    if images is None:
+        dataset = _parse(path)
+    else:
+        dataset = _parse(images) | {"annotations": _results(path), "categories": [{"id": 1}]}
+    listed = _images(images or path, dataset["images"])
     categories = _categories(path, dataset["categories"])
     annotations: list[dict[str, Any]] = dataset["annotations"]
-    of_image: dict[int | str, list[int]] = {image["id"]: [] for image in images.values()}
+    of_image: dict[int | str, list[int]] = {image["id"]: [] for image in listed.values()}
     ids, orphaned = _assign(path, annotations, {c["id"] for c in categories}, of_image)
     times = Counter(identity for identity in ids if identity is not None)
     numbered = len(times) == len(ids) and all(isinstance(i, int) and i > 0 for i in times)
@@ -92,7 +99,7 @@ def read_coco(path: Path) -> CocoFile:
         places.sort(key=rank.__getitem__)
     found = CocoFile(
         path=path,
-        images=images,
+        images=listed,
         annotations=annotations,
         categories=categories,
         of_image=of_image,
@@ -104,14 +111,29 @@ def read_coco(path: Path) -> CocoFile:
     return found
 
 
-def _parse(path: Path) -> dict[str, list[Any]]:
+def parse_json(path: Path, give: str) -> Any:
+    """The content of a JSON file of annotations.
+
+    Raises `InputError`, with what to ``give`` instead, where it is missing or no JSON.
+    """
     require_file(path, "annotations")
     try:
-        dataset: dict[str, list[Any]] = json.loads(path.read_bytes(), parse_constant=_refuse)
+        return json.loads(path.read_bytes(), parse_constant=_refuse)
     except OSError as error:
         raise InputError(f"annotations {path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"annotations {path} is not JSON ({error}); {_FORMAT}") from None
+        raise InputError(f"annotations {path} is not JSON ({error}); {give}") from None
+
+
+def _results(path: Path) -> list[dict[str, Any]]:
+    results = parse_json(path, "give a list of results")
+    if not isinstance(results, list):
+        raise InputError(f"annotations {path} is no list; give a list of results")
+    return [{**r, "category_id": 1} if isinstance(r, dict) else r for r in results]
+
+
+def _parse(path: Path) -> dict[str, list[Any]]:
+    dataset: dict[str, list[Any]] = parse_json(path, _FORMAT)
     for key in ("images", "annotations", "categories"):
         entries = dataset.get(key) if isinstance(dataset, dict) else None
         if not isinstance(entries, list):

@@ -1,8 +1,12 @@
 """Images and ground truth at a smaller size, in step."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from cyborgs.data.decoding import SUFFIXES
 
 # Of the JPEGs that are written.
 _QUALITY = 92
@@ -11,6 +15,13 @@ _QUALITY = 92
 def small_name(name: str) -> str:
     """What a shrunk image is called: it is a JPEG, and keeps the rest of its name."""
     return name if name.lower().endswith((".jpg", ".jpeg")) else f"{name}.jpg"
+
+
+def original_name(name: str) -> str | None:
+    """The name of the image that `small_name` gave this name; None where it kept its own."""
+    original, dot, _ = name.rpartition(".")
+    changed = Path(original).suffix.lower() in SUFFIXES and small_name(original) == name
+    return original if dot and changed else None
 
 
 def small_size(height: int, width: int, short_side: int) -> tuple[int, int]:

@@ -24,8 +24,9 @@ from cyborgs.errors import BadImageError, InputError
 from cyborgs.files import require_file, sha256
 from cyborgs.masks import seeds
 from cyborgs.masks.formats import storable
+from cyborgs.masks.given import GivenMasks
 from cyborgs.masks.groups import groups_of, groups_of_shard
-from cyborgs.masks.shards import Header, Masks, write_shard
+from cyborgs.masks.shards import Header, write_shard
 from cyborgs.memory import available_memory
 from cyborgs.progress import say, track
 from cyborgs.stages.provenance import provenance, seed_masks_stage
@@ -71,7 +72,9 @@ def run(
         )
     inputs = {"index": index.digest}
     if isinstance(settings, FileSeed):
-        given = Masks(settings.masks, index)
+        given = GivenMasks(settings.masks, index)
+        if given.resampled:
+            say("seed: the given masks are of the same pictures at another size, and are resampled")
         inputs["masks"] = given.digest
         stride = given.stride
         label: Label = _reader(given)
@@ -139,11 +142,11 @@ def _fitting(threads: int, entries: list[Entry], settings: FelzenszwalbSeed | Sl
     return min(threads, free // need)
 
 
-def _reader(given: Masks) -> Label:
-    def read(position: int, _: Entry) -> Labels:
+def _reader(given: GivenMasks) -> Label:
+    def read(position: int, entry: Entry) -> Labels:
         if position in given.skipped:
             raise BadImageError(given.skipped[position])
-        return given.read(position)
+        return given.read(position, entry)
 
     return read
 

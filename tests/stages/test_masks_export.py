@@ -209,7 +209,7 @@ class TestBadImport:
 
     def test_neither_kind(self, tmp_path, check):
         (tmp_path / "given").mkdir()
-        check(tmp_path / "given", "the folder holds neither .png nor .npy files")
+        check(tmp_path / "given", "the folder holds neither .png, .npy nor .json files")
 
     def test_nothing(self, tmp_path, check):
         check(tmp_path / "given", "given do not exist")

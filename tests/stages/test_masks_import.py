@@ -19,7 +19,7 @@ from cyborgs.data.index import read_index, write_index
 from cyborgs.masks.agreement import adjusted_rand_index
 from cyborgs.masks.alignment import full_size, grid_size
 from cyborgs.masks.shards import Header, Masks, Shard, write_shard
-from cyborgs.stages.masks import export, imports
+from cyborgs.stages.masks import export, foreign, imports
 from cyborgs.stages.masks.sources import resolve
 
 SIDES = st.one_of(st.sampled_from([1, 7, 9, 321, 481]), st.integers(1, 60))
@@ -79,7 +79,10 @@ def test_header_groups_and_clusters(tmp_path):
     source = give(
         tmp_path, [np.arange(h * w).reshape(h, w) // 50 for h, w in ((20, 30), (8, 8), (9, 9))]
     )
-    assert imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", 8, 2) == {"images": 3}
+    assert imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", 8, 2) == {
+        "images": 3,
+        "bare": 0,
+    }
     held = []
     for number, path in enumerate(sorted((tmp_path / "out").iterdir())):
         assert path.name == f"shard-000{number}-of-0002.h5"
@@ -322,7 +325,7 @@ class TestBadMasks:
         def interrupted(labels, what):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(imports, "storable", interrupted)
+        monkeypatch.setattr(foreign, "storable", interrupted)
         with pytest.raises(KeyboardInterrupt):
             imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", 8, 2)
         assert {p.name for p in tmp_path.iterdir()} == {"index.jsonl", "given", "out"}
