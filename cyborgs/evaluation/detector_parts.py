@@ -1,14 +1,12 @@
-"""Parts of detectors that Detectron2 has otherwise than torchvision, as Detectron2 has them."""
+"""Parts of detectors without weights that are Detectron2's where torchvision has others."""
 
 import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 
@@ -42,6 +40,56 @@ class Resizing(GeneralizedRCNNTransform):  # type: ignore[misc]
                 masks = target["masks"][:, None].float()
                 target["masks"] = F.interpolate(masks, size)[:, 0].byte()
         return image, target
+
+    def postprocess(
+        self,
+        result: list[dict[str, Tensor]],
+        image_shapes: list[tuple[int, int]],
+        original_image_sizes: list[tuple[int, int]],
+    ) -> list[dict[str, Tensor]]:
+        """Boxes and masks of detections in the pixels of the pictures as they were."""
+        if self.training:
+            return result
+        for found, seen, own in zip(result, image_shapes, original_image_sizes, strict=True):
+            found["boxes"] = resize_boxes(found["boxes"], seen, own)
+            if "masks" in found:
+                found["masks"] = placed(found["masks"], found["boxes"], *own)
+        return result
+
+
+def placed(masks: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
+    """Masks in their boxes at the centres of a picture's pixels: ``(n, 1, height, width)``.
+
+    Bilinear between the centres of a mask's cells, and between those of the outer ones and zero.
+
+    Args:
+        masks: ``(n, 1, side, side)``, in 0 … 1.
+        boxes: their edges in pixels, ``(n, 4)``.
+        height, width: of the picture.
+    """
+    out = masks.new_zeros(len(masks), 1, height, width)
+    for mask, into, (left, top, right, bottom) in zip(masks, out, boxes.tolist(), strict=True):
+        # Half a cell beyond the box all is zero.
+        near = (right - left) / mask.shape[-1], (bottom - top) / mask.shape[-1]
+        x = _span(left, right, near[0], width)
+        y = _span(top, bottom, near[1], height)
+        if len(x) == 0 or len(y) == 0:
+            continue
+        across = (masks.new_tensor(x) + 0.5 - left) / (right - left) * 2 - 1
+        down = (masks.new_tensor(y) + 0.5 - top) / (bottom - top) * 2 - 1
+        grid = torch.stack(
+            [across.expand(len(y), len(x)), down[:, None].expand(len(y), len(x))], dim=-1
+        )
+        sampled = F.grid_sample(mask[None], grid[None], align_corners=False)
+        into[:, y.start : y.stop, x.start : x.stop] = sampled[0]
+    return out
+
+
+def _span(begin: float, end: float, beyond: float, length: int) -> range:
+    """Numbers of the pixels that a mask between two edges can reach."""
+    if end <= begin:
+        return range(0)
+    return range(max(0, math.floor(begin - beyond)), min(length, math.ceil(end + beyond)))
 
 
 def resized_size(height: int, width: int, side: int, longest: int) -> tuple[int, int]:
@@ -111,27 +159,3 @@ class Align(MultiScaleRoIAlign):  # type: ignore[misc]
         sides = (boxes[:, 2:] - boxes[:, :2]).prod(1).sqrt()
         strides = 16 * 2 ** torch.log2(sides / 224 + torch.finfo(torch.float64).eps).floor()
         return torch.log2(strides / self.strides[0]).clamp(0, len(self.strides) - 1).long()
-
-
-def box_predictor(width: int, classes: int) -> FastRCNNPredictor:
-    predictor = FastRCNNPredictor(width, classes + 1)
-    for layer, deviation in ((predictor.cls_score, 0.01), (predictor.bbox_pred, 0.001)):
-        nn.init.normal_(layer.weight, std=deviation)
-        nn.init.zeros_(layer.bias)
-    return predictor
-
-
-def box_head(inputs: int, width: int) -> TwoMLPHead:
-    head = TwoMLPHead(inputs, width)
-    for layer in (head.fc6, head.fc7):
-        nn.init.kaiming_uniform_(layer.weight, a=1)
-        nn.init.zeros_(layer.bias)
-    return head
-
-
-def mask_predictor(width: int, classes: int) -> MaskRCNNPredictor:
-    predictor = MaskRCNNPredictor(width, width, classes + 1)
-    nn.init.normal_(predictor.mask_fcn_logits.weight, std=0.001)
-    for layer in (predictor.conv5_mask, predictor.mask_fcn_logits):
-        nn.init.zeros_(layer.bias)
-    return predictor

@@ -3,30 +3,30 @@
 Faster R-CNN (Ren et al., 2015) on layer3's output, with layer4 as its head, and Mask R-CNN (He et
 al., 2017) on a feature pyramid (Lin et al., 2017): as Detectron2's R50-C4 and R50-FPN are, with the
 normalisation that MoCo (He et al., 2020, section 4.2) adds.  Where torchvision's parts are others
-than Detectron2's, `detector_parts` has them; what remains torchvision's is in docs/evaluation.md.
+than Detectron2's, `detector_parts` and `detector_heads` have them; docs/evaluation.md says what
+remains torchvision's.
 """
 
 from collections import OrderedDict
 from typing import Any
 
 from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
+from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from cyborgs.config.downstream import Detection
 from cyborgs.data.detection import Example
-from cyborgs.evaluation.detector_parts import (
-    RATIOS,
-    SIDES,
-    Align,
-    Anchors,
-    Resizing,
+from cyborgs.evaluation.detector_heads import (
+    Heads,
+    Proposals,
     box_head,
     box_predictor,
     mask_predictor,
 )
+from cyborgs.evaluation.detector_parts import RATIOS, SIDES, Align, Anchors, Resizing
 from cyborgs.memory import give_back
 from cyborgs.models.backbones import LAYERS, Backbone
 from cyborgs.models.normalise import DEVIATION, MEAN
@@ -103,47 +103,79 @@ def faster_rcnn(backbone: Backbone, classes: int, settings: Detection) -> Detect
         settings: sizes of images.
     """
     width = backbone.channels["layer4"]
-    network = FasterRCNN(
+    return _detector(
         _UpToLayer3(backbone),
-        rpn_anchor_generator=Anchors((SIDES,), (RATIOS,)),
-        box_roi_pool=Align(14, [16]),
-        box_head=_Layer4Head(backbone.layer4, width),
-        box_predictor=box_predictor(width, classes),
-        rpn_pre_nms_top_n_train=12000,
-        rpn_pre_nms_top_n_test=6000,
-        rpn_post_nms_top_n_train=2000,
-        rpn_post_nms_top_n_test=1000,
-        box_score_thresh=LEAST,
-        box_detections_per_img=KEPT,
+        Anchors((SIDES,), (RATIOS,)),
+        proposed={"training": 12000, "testing": 6000},
+        kept={"training": 2000, "testing": 1000},
+        parts={
+            "box_roi_pool": Align(14, [16]),
+            "box_head": _Layer4Head(backbone.layer4, width),
+            "box_predictor": box_predictor(width, classes),
+        },
+        settings=settings,
     )
-    return _detector(network, settings)
 
 
 def mask_rcnn(backbone: Backbone, classes: int, settings: Detection) -> Detector:
     """Mask R-CNN R50-FPN, with BatchNorm in the pyramid; arguments as `faster_rcnn`."""
-    strides, width = [4, 8, 16, 32], 1024
-    network = MaskRCNN(
+    strides, width, channels = [4, 8, 16, 32], 1024, _Pyramid.out_channels
+    return _detector(
         _Pyramid(backbone),
-        rpn_anchor_generator=Anchors([(side,) for side in SIDES], [RATIOS] * len(SIDES)),
-        box_roi_pool=Align(7, strides),
-        box_head=box_head(_Pyramid.out_channels * 7**2, width),
-        box_predictor=box_predictor(width, classes),
-        mask_roi_pool=Align(14, strides),
-        mask_predictor=mask_predictor(256, classes),
-        rpn_pre_nms_top_n_train=2000,
-        rpn_pre_nms_top_n_test=1000,
-        rpn_post_nms_top_n_train=1000,
-        rpn_post_nms_top_n_test=1000,
-        box_score_thresh=LEAST,
-        box_detections_per_img=KEPT,
+        Anchors([(side,) for side in SIDES], [RATIOS] * len(SIDES)),
+        # Of each level.
+        proposed={"training": 2000, "testing": 1000},
+        kept={"training": 1000, "testing": 1000},
+        parts={
+            "box_roi_pool": Align(7, strides),
+            "box_head": box_head(channels * 7**2, width),
+            "box_predictor": box_predictor(width, classes),
+            "mask_roi_pool": Align(14, strides),
+            "mask_head": MaskRCNNHeads(channels, [channels] * 4, dilation=1),
+            "mask_predictor": mask_predictor(channels, classes),
+        },
+        settings=settings,
     )
-    return _detector(network, settings)
 
 
-def _detector(network: GeneralizedRCNN, settings: Detection) -> Detector:
+def _detector(
+    body: nn.Module,
+    anchors: Anchors,
+    proposed: dict[str, int],
+    kept: dict[str, int],
+    parts: dict[str, nn.Module],
+    settings: Detection,
+) -> Detector:
+    """A detector of a body and heads; numbers that are not given are Detectron2's defaults.
+
+    ``proposed`` and ``kept`` are numbers of proposals, in training and testing, before and after
+    those that overlap are dropped.
+    """
+    proposals = Proposals(
+        anchors,
+        RPNHead(body.out_channels, anchors.num_anchors_per_location()[0]),
+        fg_iou_thresh=0.7,
+        bg_iou_thresh=0.3,
+        batch_size_per_image=256,
+        positive_fraction=0.5,
+        pre_nms_top_n=proposed,
+        post_nms_top_n=kept,
+        nms_thresh=0.7,
+    )
+    heads = Heads(
+        fg_iou_thresh=0.5,
+        bg_iou_thresh=0.5,
+        batch_size_per_image=512,
+        positive_fraction=0.25,
+        bbox_reg_weights=(10.0, 10.0, 5.0, 5.0),
+        score_thresh=LEAST,
+        nms_thresh=0.5,
+        detections_per_img=KEPT,
+        **parts,
+    )
     mean, deviation = ([value / 255 for value in values] for values in (MEAN, DEVIATION))
-    network.transform = Resizing(settings.sides, settings.longest, mean, deviation)
-    return Detector(network)
+    resizing = Resizing(settings.sides, settings.longest, mean, deviation)
+    return Detector(GeneralizedRCNN(body, proposals, heads, resizing))
 
 
 def use_test_side(detector: Detector, side: int) -> None:

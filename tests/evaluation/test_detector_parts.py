@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision.ops import RoIAlign
 
-from cyborgs.evaluation.detector_parts import Align, Resizing, resized_size
+from cyborgs.evaluation.detector_parts import Align, Resizing, placed, resized_size
 
 BOXES = [[8, 8, 48, 56], [50, 4, 90, 40]]
 
@@ -61,6 +61,61 @@ class TestResizing:
         assert found["masks"].dtype == torch.uint8
         # The example itself is left as it was.
         assert target["masks"].shape == (2, 64, 96)
+
+
+def put_back(mask, box, height, width):
+    """A mask at the centres of pixels, by loops: linear between cells, with zeros around it."""
+    side = len(mask)
+    padded = np.pad(mask, 1)
+    out = np.zeros((height, width))
+    left, top, right, bottom = box
+    for y in range(height):
+        for x in range(width):
+            # In cells of the padded mask, from the centre of its first one.
+            v = (y + 0.5 - top) / (bottom - top) * side + 0.5
+            u = (x + 0.5 - left) / (right - left) * side + 0.5
+            if not (0 <= v < side + 1 and 0 <= u < side + 1):
+                continue
+            row, col = int(v), int(u)
+            b, a = v - row, u - col
+            four = padded[row : row + 2, col : col + 2]
+            out[y, x] = (1 - b) * ((1 - a) * four[0, 0] + a * four[0, 1]) + b * (
+                (1 - a) * four[1, 0] + a * four[1, 1]
+            )
+    return out
+
+
+class TestPlaced:
+    @pytest.mark.parametrize(
+        "box",
+        [
+            (3.2, 5.7, 22.9, 17.1),
+            (0.0, 0.0, 30.0, 24.0),
+            # Larger cells than pixels, and smaller ones; a part of the first is outside.
+            (-4.0, -3.5, 60.0, 11.0),
+            (10.2, 10.4, 12.1, 12.9),
+        ],
+    )
+    def test_by_loops(self, box):
+        mask = np.random.default_rng(0).random((6, 6))
+        found = placed(torch.tensor(mask)[None, None], torch.tensor([box]), 24, 30)
+        assert found.shape == (1, 1, 24, 30)
+        np.testing.assert_allclose(found[0, 0], put_back(mask, box, 24, 30), atol=1e-5)
+
+    def test_each_in_its_box(self):
+        masks = torch.ones(3, 1, 4, 4)
+        boxes = torch.tensor([[2.0, 2, 10, 10], [12, 4, 20, 8], [40, 4, 50, 9]])
+        found = placed(masks, boxes, 12, 24) >= 0.5
+        assert [int(mask.sum()) for mask in found] == [64, 32, 0]
+        assert found[0, 0, 2:10, 2:10].all()
+        assert found[1, 0, 4:8, 12:20].all()
+
+    def test_boxes_without_area_hold_nothing(self):
+        boxes = torch.tensor([[5.0, 5, 5, 9], [5, 5, 9, 5]])
+        assert not placed(torch.ones(2, 1, 4, 4), boxes, 12, 12).any()
+
+    def test_none(self):
+        assert placed(torch.ones(0, 1, 4, 4), torch.zeros(0, 4), 12, 14).shape == (0, 1, 12, 14)
 
 
 class TestAlign:
