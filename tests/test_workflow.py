@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from playwright.sync_api import sync_playwright
+from pycocotools import mask as run_lengths
 
 from cyborgs.data.index import read_index
 from cyborgs.data.scenes import write_scenes
@@ -220,6 +222,35 @@ def test_every_kind_of_seed_masks_begins_a_run(finished, tmp_path, kind):
         seed["masks"] = str(finished / "results/tiny/masks/round-01")
     config = changed() | {"seed_masks": seed}
     snakemake(tmp_path, "results/tiny/states/round-01.pt", config=config)
+
+
+@pytest.mark.slow
+def test_masks_of_the_originals_seed_a_run_on_smaller_copies(tmp_path, write_image):
+    """By the commands of `docs/seed-masks.md`, with regions as Segment Anything leaves them."""
+    upper = np.zeros((64, 96), bool)
+    upper[:20] = True
+    code = run_lengths.encode(np.asfortranarray(upper, np.uint8))
+    region = {"size": code["size"], "counts": code["counts"].decode()}
+    (tmp_path / "sam").mkdir()
+    for number in range(6):
+        write_image(tmp_path / f"photos/{number}.png", (64, 96))
+        (tmp_path / f"sam/{number}.json").write_text(json.dumps([{"segmentation": region}]))
+    for command in (
+        "cyborgs index --images photos --out photos.jsonl",
+        "cyborgs masks import sam --index photos.jsonl --out given",
+    ):
+        subprocess.run([sys.executable, "-m", *command.split()], cwd=tmp_path, check=True)
+    config = changed(rounds=1) | {
+        "data": {"images": "photos", "short_side": 32},
+        "seed_masks": {"kind": "file", "masks": "given"},
+    }
+    snakemake(tmp_path, "results/tiny/states/round-01.pt", config=config)
+    index = read_index(tmp_path / "results/tiny/index.jsonl")
+    masks = Masks(str(tmp_path / "results/tiny/masks/round-00"), index)
+    for position, entry in enumerate(index.entries):
+        assert (entry.height, entry.width) == (32, 48)
+        # 20 rows are 10 of the copy: locations at its rows 0 and 8.
+        assert masks.read(position).tolist() == [[1] * 6] * 2 + [[0] * 6] * 2
 
 
 @pytest.mark.slow
