@@ -187,7 +187,8 @@ def _nothing_to_scramble(config: Config) -> list[str]:
         found.append("seed_masks.kind: global makes one mask an image")
     if seed.kind == "grid" and seed.cells == 1:
         found.append("seed_masks.cells: 1 makes one mask an image")
-    if config.bootstrap.clusters[1] == 1 and (config.rounds > 1 or seed.kind == "features"):
+    from_features = config.rounds > 1 and not config.pretrain.fixed_masks
+    if config.bootstrap.clusters[1] == 1 and (from_features or seed.kind == "features"):
         found.append("bootstrap.clusters: [1, 1] makes one mask an image")
     return [
         f"pretrain.scramble_masks: {reason}, so there is nothing to permute" for reason in found

@@ -11,16 +11,19 @@ there.  `cyborgs experiment summary` tells what it came to.
 import argparse
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
+from types import FrameType
 
 from cyborgs import cli
 from cyborgs.config import Compute
 from cyborgs.config.experiment import load_experiment
 from cyborgs.experiments.plan import Job, plan
+from cyborgs.experiments.rows import read_rows
 
 
 def execute(job: Job, words: Sequence[str]) -> int:
@@ -38,6 +41,11 @@ def execute(job: Job, words: Sequence[str]) -> int:
     return status
 
 
+def _end_all(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    os.killpg(0, number)
+
+
 def main() -> int:
     """Run the jobs; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -46,11 +54,17 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=480, help="no job begins after these")
     parser.add_argument("--device", default="cuda")
     options = parser.parse_args()
+    # Whoever ends this process ends those of its jobs.
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, _end_all)
     # All jobs share the first GPU, and none waits for it.
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
     experiment = load_experiment(options.experiment)
     planned = plan(experiment)
     compute = Compute(**experiment.base.compute.model_dump() | {"device": options.device})
+    if experiment.finished is not None:
+        keys = frozenset(row["key"] for row in read_rows(Path(experiment.finished)))
+        planned = plan(experiment, keys)
     left = [job for job in planned.jobs if not all(Path(path).exists() for path in job.outputs)]
     made_later = {path for job in left for path in job.outputs}
     running: dict[Future[int], Job] = {}
