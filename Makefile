@@ -33,11 +33,8 @@ demo: $(INSTALLED)
 	@echo "               .venv/bin/cyborgs masks show results/demo 17 --out image-17.png"
 	@echo "Logs:          results/demo/logs/"
 	@echo "Mask quality:  results/demo/quality.tsv"
-	@echo "Downstream:    results/demo/downstream.tsv"
 	@echo
 	@cat results/demo/logs/quality/table.log
-	@echo
-	@cat results/demo/logs/downstream/table.log
 
 # Lint, types, format, workflow, then all tests; `test-fast` leaves the slow ones out.
 test: check
