@@ -113,7 +113,7 @@ class FelzenszwalbSeed(Section):
         ge=16,
         description="shrink images to this short side first, in pixels; null: full size, for which "
         "`scale` and `min_size` are DetCon's on COCO; photographs of several megapixels take "
-        "minutes each at full size: 480 is COCO's",
+        "long so: 480 is COCO's",
     )
 
 

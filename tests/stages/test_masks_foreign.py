@@ -388,6 +388,10 @@ class TestBadInput:
         np.save(maps / "x.npy", np.zeros((2, 2), int))
         check(case, maps, "--min-score: label maps", min_score=0.5)
 
+    @pytest.mark.parametrize("score", [float("nan"), float("inf")])
+    def test_a_least_score_that_is_no_number(self, case, sam, check, score):
+        check(case, sam, f"--min-score: {score} is no score", min_score=score)
+
     def test_a_list_and_label_maps_in_one_folder(self, case, sam, check):
         np.save(sam / "x.npy", np.zeros((2, 2), int))
         check(case, sam, "the folder holds both .npy and .json files")

@@ -3,6 +3,8 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,8 @@ def open_foreign(
     Raises `InputError` where the source is none, lacks masks of images, or does not go with the
     other arguments.
     """
+    if min_score is not None and not isfinite(min_score):
+        raise InputError(f"--min-score: {min_score} is no score; give a number")
     if source.is_dir():
         _refuse_images(source, images)
         suffix = _suffix(source)
@@ -93,8 +97,10 @@ def _refuse_images(source: Path, images: Path | None) -> None:
 def _is_list(path: Path) -> bool:
     """Whether a JSON file is a list."""
     require_file(path, "masks")
-    with open(path, "rb") as stream:
-        return stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    # What cannot be read is told when it is parsed.
+    with suppress(OSError), open(path, "rb") as stream:
+        return stream.read(64).lstrip(b" \t\r\n").startswith(b"[")
+    return False
 
 
 def _suffix(source: Path) -> str:
