@@ -112,6 +112,26 @@ def stacked_bars(
         return _svg(figure)
 
 
+def dots(title: str, rows: Sequence[tuple[str, Sequence[float]]]) -> str:
+    """Named rows of values, a point each, and a bar at each mean, as SVG text.
+
+    Args:
+        title: what the values are, with their unit.
+        rows: names and values, from top to bottom.
+    """
+    with mpl.rc_context(_STYLE):
+        height = max(_SIZE[1], 0.6 + 0.22 * len(rows))
+        figure = Figure(figsize=(_SIZE[0], height), layout="constrained")
+        axes = figure.subplots()
+        for place, (_, values) in enumerate(rows):
+            axes.plot(values, [place] * len(values), "o", color=COLOURS[0], alpha=0.6)
+            axes.plot(sum(values) / len(values), place, "|", color="#000000", markersize=12)
+        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_title(title)
+        return _svg(figure)
+
+
 def _svg(figure: Figure) -> str:
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})

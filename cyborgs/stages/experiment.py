@@ -18,7 +18,7 @@ from cyborgs.experiments.rows import Row, read_rows, row_of, write_rows
 from cyborgs.experiments.statistics import Interval
 from cyborgs.files import atomic_write
 from cyborgs.progress import say
-from cyborgs.report.figures import Line, chart
+from cyborgs.report.figures import Line, chart, dots
 from cyborgs.report.page import Picture, Table, render, svg_source
 from cyborgs.report.sections import duration
 from cyborgs.tables import aligned
@@ -154,22 +154,36 @@ def _costs(experiment: Experiment, rows: list[Row]) -> Table:
 
 
 def _charts(experiment: Experiment, rows: list[Row]) -> list[Picture]:
+    """Of each evaluation: the figures after the last round, and the curves by round."""
     pictures = []
     for evaluation in experiment.base.downstream.evaluations:
         name = HEADLINES[evaluation]
-        lines = []
-        for style, variant in enumerate(experiment.variants):
-            found = figures_by_round(rows, evaluation, variant, name)
-            values = [100 * mean(own) for own in found.values()]
-            lines.append(Line(variant, list(found), values, style))
         title = f"{FIGURES[evaluation][name]} (percent)"
-        pictures.append(
-            Picture(
-                svg_source(chart(title, "round", lines)),
-                title,
-                f"{TITLES[evaluation]}: {title} by round, a line for each variant",
+        curves = {v: figures_by_round(rows, evaluation, v, name) for v in experiment.variants}
+        initial = figures_by_round(rows, evaluation, INITIAL, name)
+        last = {INITIAL: initial.get(0, [])}
+        last |= {v: found.get(experiment.base.rounds, []) for v, found in curves.items()}
+        shown = [(v, [100 * one for one in own]) for v, own in last.items() if own]
+        if shown:
+            pictures.append(
+                Picture(
+                    svg_source(dots(title, shown)),
+                    title,
+                    f"{TITLES[evaluation]}: {title} after the last round, a point for each seed",
+                )
             )
-        )
+        if experiment.every_round and any(len(found) > 1 for found in curves.values()):
+            lines = [
+                Line(v, list(found), [100 * mean(own) for own in found.values()], style)
+                for style, (v, found) in enumerate(curves.items())
+            ]
+            pictures.append(
+                Picture(
+                    svg_source(chart(title, "round", lines)),
+                    title,
+                    f"{TITLES[evaluation]}: {title} by round, a line for each variant",
+                )
+            )
     return pictures
 
 
@@ -188,7 +202,7 @@ def _write_page(
         f"{len(experiment.seeds)} seeds",
         lead=f"{runs} of {len(planned.runs)} runs are finished. Everything but what a variant "
         "changes is the same: images, splits, steps, seeds.",
-        charts_by_round=_charts(experiment, rows),
+        pictures=_charts(experiment, rows),
         tables=tables,
         changes=Table(
             ["variant", "changes"],
