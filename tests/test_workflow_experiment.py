@@ -1,36 +1,14 @@
 """Experiments under Snakemake: what runs, what does not run again, and what they leave."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import yaml
 
 from cyborgs.experiments.rows import read_rows
-from tests.experiments.experiments import tiny
-from tests.runs import REPOSITORY, TARGETS
+from tests.experiments.experiments import snakemake, tiny
+from tests.runs import TARGETS
 
 pytestmark = pytest.mark.slow
-
-
-def snakemake(folder, experiment, *arguments):
-    (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False))
-    here = Path(sys.executable).parent
-    return subprocess.run(
-        [
-            here / "snakemake", "--snakefile", REPOSITORY / "workflow/experiment.smk",
-            "--directory", folder, "--cores", "2", *arguments,
-            "--configfile", folder / "experiment.yaml",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"PATH": f"{here}:{os.environ['PATH']}"},
-        check=False,
-    )  # fmt: skip
 
 
 def planned(folder, experiment):

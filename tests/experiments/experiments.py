@@ -1,6 +1,14 @@
 """An experiment for tests: two variants and two seeds on a few embedded scenes."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
 from cyborgs.config.experiment import merged
+from tests.runs import REPOSITORY
 
 TINY = {
     "experiment": "tiny",
@@ -25,3 +33,21 @@ TINY = {
 def tiny(**changes):
     """The mapping of the experiment, with changes."""
     return merged(TINY, changes)
+
+
+def snakemake(folder, experiment, *arguments):
+    """Run an experiment in a folder; returns the finished process with its output as text."""
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False))
+    here = Path(sys.executable).parent
+    return subprocess.run(
+        [
+            here / "snakemake", "--snakefile", REPOSITORY / "workflow/experiment.smk",
+            "--directory", folder, "--cores", "2", *arguments,
+            "--configfile", folder / "experiment.yaml",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"PATH": f"{here}:{os.environ['PATH']}"},
+        check=False,
+    )  # fmt: skip

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from cyborgs.experiments.rows import read_rows
+from tests.experiments import experiments
 from tests.runs import REPOSITORY, TINY, commands, snakemake, start
 
 CLUSTER = REPOSITORY / "tests/slurm/cluster.sh"
@@ -161,6 +163,14 @@ def test_jobs_are_given_the_gpus_that_they_ask_for(folder, undisturbed):
     assert "TresPerJob=gres:gpu:2" in slurm("scontrol", "show", "job", number)
     workflow.finish()
     assert bytes_of(folder) == undisturbed
+
+
+def test_an_experiment_runs(cluster, tmp_path):
+    run = experiments.snakemake(tmp_path, experiments.tiny(), *SLURM)
+    assert run.returncode == 0, run.stdout
+    rows = read_rows(tmp_path / "results/tiny/rows.jsonl")
+    assert len(rows) == 10
+    assert "sbatch" in run.stdout or "SLURM" in run.stdout
 
 
 def test_two_nodes_train_together(folder, undisturbed_by_two):
