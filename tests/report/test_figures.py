@@ -6,7 +6,7 @@ import matplotlib as mpl
 import pytest
 
 from cyborgs.report import figures
-from cyborgs.report.figures import COLOURS, Line, chart, stacked_bars
+from cyborgs.report.figures import COLOURS, Line, chart, dots, stacked_bars
 
 
 @pytest.fixture
@@ -40,6 +40,17 @@ def test_a_series_keeps_its_colour_and_marker_from_chart_to_chart(drawn):
     first, second = (figure.axes[0].get_lines()[0] for figure in drawn)
     assert first.get_color() == second.get_color() == COLOURS[3]
     assert first.get_marker() == second.get_marker() == figures.MARKERS[3]
+
+
+def test_dots_show_each_value_and_the_mean_of_each_row(drawn):
+    svg = dots("mAP (percent)", [("initial", [15.0, 16.0, 14.0]), ("grid", [25.0])])
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    (axes,) = drawn[0].axes
+    points = [line.get_xydata().tolist() for line in axes.get_lines()]
+    assert points == [[[15, 0], [16, 0], [14, 0]], [[15, 0]], [[25, 1]], [[25, 1]]]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["initial", "grid"]
+    # The first row is on top.
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]
 
 
 def test_bars_stand_on_one_another(drawn):
