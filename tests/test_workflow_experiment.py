@@ -87,6 +87,11 @@ def test_runs_that_were_finished_elsewhere_are_taken_from_their_rows(finished, t
     [
         ({"seeds": [0]}, "one seed has no spread"),
         ({"finished": "nowhere.jsonl"}, "nowhere.jsonl"),
+        (
+            {"variants": {"given": {"seed_masks": {"kind": "file", "masks": "nowhere"}}}},
+            "nowhere",
+        ),
+        ({"variants": {"given": {"model": {"weights": "nowhere.pth"}}}}, "nowhere.pth"),
         ({"variants": {"fixed": {"rounds": 3}}}, "variants.fixed: changes rounds"),
     ],
 )

@@ -14,13 +14,11 @@ from snakemake.utils import min_version
 
 from cyborgs.config import read_scalars
 from cyborgs.config.experiment import parse_experiment
-from cyborgs.data.datasets import require_datasets
-from cyborgs.data.listing import require_images
 from cyborgs.errors import InputError
 from cyborgs.experiments.plan import plan
 from cyborgs.experiments.rows import read_rows
-from cyborgs.files import require_file
 from cyborgs.leaving import leave_with_jobs
+from cyborgs.stages.inputs import require_inputs, require_weights
 from cyborgs.stages.provenance import VERSIONS
 
 min_version("9.0")
@@ -29,15 +27,10 @@ try:
     GIVEN = read_scalars(dict(config))
     EXPERIMENT = parse_experiment(GIVEN)
     BASE = EXPERIMENT.base
-    if BASE.data.images is not None:
-        require_images(
-            Path(BASE.data.images),
-            BASE.pretrain.batch_size,
-            None if BASE.data.list is None else Path(BASE.data.list),
-        )
-    if BASE.data.annotations is not None:
-        require_file(Path(BASE.data.annotations), "base.data.annotations:")
-    require_datasets(Path(BASE.downstream.datasets), BASE.downstream.evaluations)
+    for ONE in (BASE, *EXPERIMENT.variants.values()):
+        require_inputs(ONE)
+        if workflow.is_main_process:
+            require_weights(ONE)
     FINISHED = frozenset(
         row["key"]
         for row in (

@@ -5,11 +5,14 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyborgs.errors import InputError
-from cyborgs.evaluation.sources import Source
 from cyborgs.files import atomic_write, require_file
+
+# Loads torch, for which who only reads results does not wait.
+if TYPE_CHECKING:
+    from cyborgs.evaluation.sources import Source
 
 Result = dict[str, Any]
 
@@ -56,7 +59,7 @@ FIGURES = {
 def write_result(
     out: Path,
     evaluation: str,
-    source: Source,
+    source: "Source",
     seeds: Sequence[Mapping[str, Any]],
     command: str,
     provenance: Mapping[str, Any],

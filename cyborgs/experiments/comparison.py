@@ -130,10 +130,10 @@ def _require_same_data(rows: Sequence[Row]) -> None:
     first: dict[str, Row] = {}
     for row in rows:
         known = first.setdefault(row["evaluation"], row)
-        if row["data"] != known["data"]:
-            raise InputError(
-                f"experiment: {row['evaluation']} of {row['variant']}, seed {row['seed']}, was "
-                f"measured on other data than that of {known['variant']}, seed {known['seed']}; "
-                "leave the one out that does not belong (finished: names a file of rows), or run "
-                "it again"
-            )
+        for key, what in (("data", "measured on other data"), ("index", "trained on other images")):
+            if row[key] != known[key]:
+                raise InputError(
+                    f"experiment: {row['evaluation']} of {row['variant']}, seed {row['seed']}, was "
+                    f"{what} than that of {known['variant']}, seed {known['seed']}; leave the one "
+                    "out that does not belong (finished: names a file of rows), or run it again"
+                )

@@ -14,6 +14,7 @@ from cyborgs.config import Compute, Config
 from cyborgs.config.downstream import PROBES
 from cyborgs.config.experiment import INITIAL, Experiment
 from cyborgs.layout import Run
+from cyborgs.masks.shards import find_shards
 from cyborgs.stages.provenance import VERSIONS
 
 # What commands take of the section `compute`.
@@ -301,9 +302,12 @@ class _Planner:
             assert self.annotations is not None
             options = ("--annotations", self.annotations)
         command = ("seed", "masks", "--config", given, "--images", self.images)
+        given_masks: tuple[str, ...] = ()
+        if config.seed_masks.kind == "file":
+            given_masks = tuple(map(str, find_shards(config.seed_masks.masks)))
         # Segments are computed image by image, by threads.
         compute = ("threads",) if config.seed_masks.kind == "felzenszwalb" else ()
-        return self._shards(config, "seed-masks", given, (*command, *options), (), compute)
+        return self._shards(config, "seed-masks", given, (*command, *options), given_masks, compute)
 
     def _bootstrap(self, config: Config, number: int, state: _Made) -> _Made:
         given = config.only("seed", "shards", "bootstrap")

@@ -30,17 +30,21 @@ _KEYS: dict[str, type | tuple[type, ...]] = {
     "commit": str,
     "changes": dict,
     "data": dict,
+    "index": str,
     "key": str,
 }
 
 
-def row_of(experiment: Experiment, run: PlannedRun, figures: Figures, commit: str) -> Row:
+def row_of(
+    experiment: Experiment, run: PlannedRun, figures: Figures, index: str, commit: str
+) -> Row:
     """The row of figures whose file is there.
 
     It has the run (`experiment`, `variant`, `seed`), what was measured when (`evaluation`,
     `round`, `steps` of training until then), the `figures` (shares in 0 ... 1), how many images or
     objects were `tested`, `seconds` of training, masks and evaluation, the `device`, the `commit`
-    of the program, what the variant `changes`, hashes of the `data`, and the `key` of it all.
+    of the program, what the variant `changes`, hashes of the `data` that it was measured on and of
+    the `index` of the images that it was trained on, and the `key` of its settings.
 
     Raises `InputError` where the file is damaged.
     """
@@ -67,6 +71,7 @@ def row_of(experiment: Experiment, run: PlannedRun, figures: Figures, commit: st
         "commit": commit,
         "changes": experiment.overrides.get(run.variant, {}),
         "data": {k: v for k, v in record["inputs"].items() if k != "backbone"},
+        "index": index,
         "key": figures.key,
     }
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from statistics import mean
 
 from cyborgs.config.experiment import INITIAL, Experiment
+from cyborgs.data.index import read_index
+from cyborgs.errors import InputError
 from cyborgs.evaluation.results import FIGURES, TITLES
 from cyborgs.experiments.comparison import (
     HEADLINES,
@@ -29,30 +31,41 @@ def run(experiment: Experiment, rows_file: Path, page: Path | None) -> str:
 
     Args:
         experiment: which.
-        rows_file: file of rows to write (JSON lines).  Rows that it has stay as they are.
+        rows_file: file of rows to write (JSON lines).  Rows that it has stay as they are, those of
+            variants that are no longer asked for too; but figures of the same settings on other
+            images take their place.
         page: HTML page to write, or None.
 
     Raises:
         InputError: figures or rows that are damaged or do not compare.
     """
-    known = {} if experiment.finished is None else _by_key(Path(experiment.finished))
-    if rows_file.exists():
-        known |= _by_key(rows_file)
     planned = plan(experiment)
+    path = planned.folder / "index.jsonl"
+    index = read_index(path).digest if path.exists() else None
+    given = _by_key(Path(experiment.finished)) if experiment.finished is not None else {}
+    for row in given.values():
+        if index is not None and row["index"] != index:
+            raise InputError(
+                f"{experiment.finished}: {row['variant']}, seed {row['seed']}, was trained on "
+                f"other images than those of {path}; leave 'finished' out to run everything"
+            )
+    kept = _by_key(rows_file) if rows_file.exists() else {}
+    known = given | {k: row for k, row in kept.items() if index in (None, row["index"])}
     commit = _commit()
     rows: list[Row] = []
     missing = 0
     for own in planned.runs:
         for figures in own.figures:
-            row = known.get(figures.key)
-            if row is not None:
+            if figures.key in known:
                 # Of a variant that had another name.
-                rows.append(row | {"variant": own.variant, "seed": own.seed})
+                rows.append(known[figures.key] | {"variant": own.variant, "seed": own.seed})
             elif figures.path.exists():
-                rows.append(row_of(experiment, own, figures, commit))
+                made_from = index or read_index(path).digest
+                rows.append(row_of(experiment, own, figures, made_from, commit))
             else:
                 missing += 1
-    write_rows(rows_file, rows)
+    used = {row["key"] for row in rows}
+    write_rows(rows_file, [*rows, *(row for key, row in kept.items() if key not in used)])
     if missing:
         say(f"experiment: {missing} of {missing + len(rows)} evaluations are not there yet")
     found = differences(experiment, planned, rows)

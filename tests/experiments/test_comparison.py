@@ -53,6 +53,12 @@ def test_figures_of_other_data_are_refused():
         compared([*ROWS, other])
 
 
+def test_figures_of_other_training_images_are_refused():
+    other = row("bootstrapped", 0, 2, 0.3, index="another")
+    with pytest.raises(InputError, match="bootstrapped, seed 0, was trained on other images"):
+        compared([*ROWS, other])
+
+
 def test_scores_of_the_test_images_give_an_interval_over_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     downstream = {"evaluations": ["voc_svm"], "datasets": "sets"}

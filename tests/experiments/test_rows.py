@@ -20,7 +20,8 @@ ROW = {
     "device": "CPU with AVX2",
     "commit": "0123456789ab",
     "changes": {},
-    "data": {"index": "abc"},
+    "data": {"annotations": "abc"},
+    "index": "def",
     "key": "000000000000",
 }
 

@@ -24,7 +24,7 @@ mkdir -p "$work/datasets/VOC2007" && tar -C "$work/datasets/VOC2007" -xf "$archi
 ln -s "$here/docs" "$work/docs"
 cd "$work"
 # Whatever ends this script, what is finished comes back.
-trap 'tar -czf "$out/figures.tar.gz" results/*/{evaluations,metrics,cost,logs} 2> /dev/null' EXIT
+trap 'tar -czf "$out/figures.tar.gz" results/*/{index.jsonl,evaluations,metrics,cost,logs} 2> /dev/null' EXIT
 left=$((limit - $(date +%s) + begun))
 timeout $((left - 15)) python3 "$here/tests/bench/lanes.py" "$experiment" --lanes "${LANES:-11}" \
     --seconds $((left - 75)) --device "${DEVICE:-cuda}" > "$out/lanes.log" 2>&1

@@ -10,13 +10,11 @@ from snakemake.utils import update_config
 
 from cyborgs.config import parse_run, read_scalars
 from cyborgs.errors import InputError
-from cyborgs.files import absence, require_file, require_outputs
+from cyborgs.files import absence, require_outputs
 from cyborgs.leaving import leave_with_jobs
-from cyborgs.masks.shards import find_shards
 from cyborgs.data.changes import changed_images
-from cyborgs.data.datasets import require_datasets
-from cyborgs.data.listing import require_images
 from cyborgs.layout import Run
+from cyborgs.stages.inputs import require_inputs, require_weights
 from cyborgs.stages.provenance import VERSIONS, seed_masks_stage
 
 update_config(config, read_scalars(dict(workflow.config_settings.config)))
@@ -30,12 +28,10 @@ try:
     SMALL = f"{RUN}/small-{CONFIG.data.short_side}"
     # Which of the images, where not all.
     LIST = CONFIG.data.list
+    GIVEN_MASKS = require_inputs(CONFIG)
+    if workflow.is_main_process:
+        require_weights(CONFIG)
     if CONFIG.data.images is not None:
-        require_images(
-            Path(CONFIG.data.images),
-            CONFIG.pretrain.batch_size,
-            None if LIST is None else Path(LIST),
-        )
         # Nothing reruns because of them, but nobody should believe that they take part.
         if workflow.is_main_process and Path(INDEX).is_file():
             changed = changed_images(
@@ -46,25 +42,6 @@ try:
             )
             if changed:
                 logger.warning(changed)
-    if CONFIG.data.annotations is not None:
-        require_file(Path(CONFIG.data.annotations), "data.annotations:")
-    require_datasets(Path(CONFIG.downstream.datasets), CONFIG.downstream.evaluations)
-    if workflow.is_main_process and any(
-        "imagenet" in getattr(CONFIG.downstream, name).backbones
-        for name in CONFIG.downstream.evaluations
-    ):
-        # Loads torch, and seldom asked for: once, and not in each job of a cluster.
-        from cyborgs.evaluation.sources import imagenet_weights
-
-        imagenet_weights(CONFIG.model.architecture)
-    if workflow.is_main_process and CONFIG.model.weights is not None:
-        # The same: what does not fit is told before any images are indexed.
-        from cyborgs.stages.seed_state import read_weights
-
-        read_weights(Path(CONFIG.model.weights), CONFIG.model.architecture)
-    GIVEN_MASKS = (
-        find_shards(CONFIG.seed_masks.masks) if CONFIG.seed_masks.kind == "file" else []
-    )
 except InputError as error:
     raise WorkflowError(str(error)) from None
 

@@ -1,0 +1,47 @@
+"""What a run needs before any of it begins: the checks that both workflows make at their start."""
+
+from pathlib import Path
+
+from cyborgs.config import Config
+from cyborgs.data.datasets import require_datasets
+from cyborgs.data.listing import require_images
+from cyborgs.files import require_file
+from cyborgs.masks.shards import find_shards
+
+
+def require_inputs(config: Config) -> list[Path]:
+    """Check that what a configuration names is there; loads no torch.
+
+    Returns:
+        The shards of seed masks that are given, if any.
+
+    Raises:
+        InputError: images, annotations, data sets of evaluations or masks that are missing.
+    """
+    assert config.data is not None  # checked with the configuration
+    if config.data.images is not None:
+        listed = None if config.data.list is None else Path(config.data.list)
+        require_images(Path(config.data.images), config.pretrain.batch_size, listed)
+    if config.data.annotations is not None:
+        require_file(Path(config.data.annotations), "data.annotations:")
+    require_datasets(Path(config.downstream.datasets), config.downstream.evaluations)
+    return find_shards(config.seed_masks.masks) if config.seed_masks.kind == "file" else []
+
+
+def require_weights(config: Config) -> None:
+    """Check that weights that a configuration asks for are there and fit.
+
+    Loads torch: for the main process of a workflow, not for each job of a cluster.
+
+    Raises:
+        InputError: ImageNet's weights that evaluations ask for, or `model.weights`.
+    """
+    evaluated = (getattr(config.downstream, name) for name in config.downstream.evaluations)
+    if any("imagenet" in section.backbones for section in evaluated):
+        from cyborgs.evaluation.sources import imagenet_weights
+
+        imagenet_weights(config.model.architecture)
+    if config.model.weights is not None:
+        from cyborgs.stages.seed_state import read_weights
+
+        read_weights(Path(config.model.weights), config.model.architecture)
