@@ -151,8 +151,8 @@ def plan(experiment: Experiment, finished: frozenset[str] = frozenset()) -> Plan
 
     Args:
         experiment: which.
-        finished: keys of figures that are at hand; a run whose figures all are is left out of the
-            jobs.
+        finished: keys of figures that are at hand; a run whose last round is among them is left out
+            of the jobs.
     """
     planner = _Planner(experiment)
     runs = []
@@ -216,7 +216,8 @@ class _Planner:
     def _unless_finished(
         self, run: PlannedRun, finished: frozenset[str], before: dict[str, Job]
     ) -> PlannedRun:
-        if {figures.key for figures in run.figures} <= finished:
+        last = run.figures[-1].round
+        if {figures.key for figures in run.figures if figures.round == last} <= finished:
             self.jobs = before
         return run
 

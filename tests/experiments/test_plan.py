@@ -100,6 +100,16 @@ def test_a_run_that_is_finished_is_not_planned_again():
     assert stages(plan(experiment, keys)) == {"scenes": 1, "index": 1}
 
 
+def test_figures_of_the_last_round_finish_a_run():
+    experiment = parse_experiment(tiny())
+    runs = plan(experiment).runs
+    last = frozenset(figures.key for run in runs for figures in run.figures if figures.round != 1)
+    assert stages(plan(experiment, last)) == {"scenes": 1, "index": 1}
+    first = frozenset(figures.key for run in runs for figures in run.figures if figures.round < 2)
+    # Only the initial weights, whose last round is 0, are left out.
+    assert stages(plan(experiment, first))["pretrain"] == stages(plan(experiment))["pretrain"]
+
+
 def test_where_the_images_lie_does_not_matter(tmp_path):
     def keys(images):
         data = {"images": images, "annotations": f"{images}.json"}
