@@ -18,19 +18,13 @@ from cyborgs.config.reading import (
 from cyborgs.config.schema import (
     BLOCKS,
     CELL,
-    MOST_LABELS,
     Bootstrap,
     Compute,
     Config,
-    FelzenszwalbSeed,
-    FileSeed,
-    GlobalSeed,
-    GridSeed,
-    GroundTruthSeed,
     Pretrain,
-    SlicSeed,
     Views,
 )
+from cyborgs.config.section import MOST_LABELS
 
 __all__ = [
     "BLOCKS",
@@ -39,13 +33,7 @@ __all__ = [
     "Bootstrap",
     "Compute",
     "Config",
-    "FelzenszwalbSeed",
-    "FileSeed",
-    "GlobalSeed",
-    "GridSeed",
-    "GroundTruthSeed",
     "Pretrain",
-    "SlicSeed",
     "Views",
     "check_batch",
     "check_block",

@@ -165,8 +165,8 @@ def _conflicts(config: Config) -> list[str]:
         except InputError as error:
             found.append(str(error))
     found += _nothing_to_scramble(config)
-    if config.seed_masks.kind == "ground-truth" and not config.data.labelled:
-        found.append("seed_masks.kind: ground-truth needs data.annotations")
+    if config.seed_masks.annotated and not config.data.labelled:
+        found.append(f"seed_masks.kind: {config.seed_masks.kind} needs data.annotations")
     if not config.data.labelled:
         for name in config.downstream.evaluations:
             if name in PROBES:
@@ -180,15 +180,14 @@ def _nothing_to_scramble(config: Config) -> list[str]:
     """Settings that leave a view with one mask or one cell, where masks are to be scrambled."""
     if not config.pretrain.scramble_masks:
         return []
-    seed, found = config.seed_masks, []
+    found = []
     if config.views.crop == CELL:
         found.append(f"views.crop ({CELL} pixels) makes one cell a view")
-    if seed.kind == "global":
-        found.append("seed_masks.kind: global makes one mask an image")
-    if seed.kind == "grid" and seed.cells == 1:
-        found.append("seed_masks.cells: 1 makes one mask an image")
+    single = config.seed_masks.single_mask()
+    if single is not None:
+        found.append(f"{single} makes one mask an image")
     from_features = config.rounds > 1 and not config.pretrain.fixed_masks
-    if config.bootstrap.clusters[1] == 1 and (from_features or seed.kind == "features"):
+    if config.bootstrap.clusters[1] == 1 and (from_features or config.seed_masks.from_state):
         found.append("bootstrap.clusters: [1, 1] makes one mask an image")
     return [
         f"pretrain.scramble_masks: {reason}, so there is nothing to permute" for reason in found

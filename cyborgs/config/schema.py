@@ -1,13 +1,25 @@
 """The schema: every section, its keys, their types, bounds and defaults."""
 
 import json
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, Union
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from cyborgs.config.downstream import Downstream
-from cyborgs.config.section import PRECISION, Precision, Section, number
+from cyborgs.config.section import (
+    MOST_LABELS,
+    PRECISION,
+    Fraction,
+    NonNegative,
+    Positive,
+    Precision,
+    Section,
+    number,
+)
 from cyborgs.errors import InputError
+from cyborgs.mask_methods import METHODS
+from cyborgs.mask_methods.felzenszwalb import Felzenszwalb
+from cyborgs.mask_methods.method import MaskMethod
 
 Architecture = Literal[
     "resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2"
@@ -25,14 +37,6 @@ BLOCKS: dict[str, tuple[int, int, int, int]] = {
 
 # A training cell is one location of layer4's grid, this many pixels a side.
 CELL = 32
-
-# Labels are stored in at most 16 bits.
-MOST_LABELS = 2**16
-
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(number)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(number)]
-Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(number)]
 
 
 class Scenes(Section):
@@ -98,83 +102,11 @@ class Model(Section):
     )
 
 
-class FelzenszwalbSeed(Section):
-    """Graph-based segments of each image (Felzenszwalb and Huttenlocher, 2004), as in DetCon."""
-
-    kind: Literal["felzenszwalb"]
-    stride: int = Field(8, ge=1, le=32, description="pixels between two stored labels")
-    scale: Positive = Field(1000.0, description="larger gives larger segments")
-    min_size: int = Field(
-        1000, ge=1, description="smallest segment, in pixels of the image that is segmented"
-    )
-    sigma: NonNegative = Field(0.8, description="blur before segmenting, in pixels")
-    short_side: int | None = Field(
-        None,
-        ge=16,
-        description="shrink images to this short side first, in pixels; null: full size, for which "
-        "`scale` and `min_size` are DetCon's on COCO; photographs of several megapixels take "
-        "long so: 480 is COCO's",
-    )
-
-
-class SlicSeed(Section):
-    """Superpixels: pixels near in colour and place (SLIC; Achanta et al., 2012)."""
-
-    kind: Literal["slic"]
-    stride: int = Field(8, ge=1, le=32, description="pixels between two stored labels")
-    n_segments: int = Field(
-        100, ge=1, le=MOST_LABELS, description="superpixels an image, about; rarely more"
-    )
-    compactness: Positive = Field(
-        10.0, description="weight of place beside colour: larger gives squarer superpixels"
-    )
-    sigma: NonNegative = Field(0.0, description="blur before segmenting, in pixels")
-    short_side: int | None = Field(
-        None,
-        ge=16,
-        description="shrink images to this short side first, in pixels; null: full size",
-    )
-
-
-class GridSeed(Section):
-    """Equal rectangles."""
-
-    kind: Literal["grid"]
-    stride: int = Field(8, ge=1, le=32, description="pixels between two stored labels")
-    cells: int = Field(5, ge=1, le=256, description="rectangles a side")
-
-
-class FeaturesSeed(Section):
-    """Bootstrapping with the initial weights, by the settings of `bootstrap`."""
-
-    kind: Literal["features"]
-
-
-class GroundTruthSeed(Section):
-    """Annotated instances; an oracle, for comparison."""
-
-    kind: Literal["ground-truth"]
-    stride: int = Field(8, ge=1, le=32, description="pixels between two stored labels")
-
-
-class GlobalSeed(Section):
-    """One mask an image, as BYOL has it."""
-
-    kind: Literal["global"]
-    stride: int = Field(8, ge=1, le=32, description="pixels between two stored labels")
-
-
-class FileSeed(Section):
-    """Mask shards made elsewhere, of the same images, or of them at another size."""
-
-    kind: Literal["file"]
-    masks: str = Field(description="folder of shards, one shard, or a pattern")
-
-
-SeedMasks = Annotated[
-    FelzenszwalbSeed | SlicSeed | GridSeed | FeaturesSeed | GroundTruthSeed | GlobalSeed | FileSeed,
-    Field(discriminator="kind"),
-]
+# One of the methods, by its `kind`.
+if TYPE_CHECKING:
+    SeedMasks: TypeAlias = MaskMethod
+else:
+    SeedMasks = Annotated[Union[METHODS], Field(discriminator="kind")]  # noqa: UP007
 
 
 class Views(Section):
@@ -550,7 +482,7 @@ class Config(Section):
     shards: int = Field(8, ge=1, le=9999, description="mask files, and jobs, a round")
     data: Data | None = None
     model: Model = Model()
-    seed_masks: SeedMasks = FelzenszwalbSeed(kind="felzenszwalb")
+    seed_masks: SeedMasks = Felzenszwalb(kind="felzenszwalb")
     views: Views = Views()
     pretrain: Pretrain = Pretrain()
     bootstrap: Bootstrap = Bootstrap()

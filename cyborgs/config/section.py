@@ -1,9 +1,12 @@
 """What all sections of the schema share."""
 
 import re
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+# Labels are stored in at most 16 bits.
+MOST_LABELS = 2**16
 
 # Of training: `cyborgs.hardware.choose_precision` says what `auto` comes to.
 Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
@@ -44,3 +47,8 @@ def number(value: Any) -> Any:
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
         return float(value)
     return value
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(number)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(number)]
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(number)]

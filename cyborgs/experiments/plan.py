@@ -14,7 +14,6 @@ from cyborgs.config import Compute, Config
 from cyborgs.config.downstream import PROBES
 from cyborgs.config.experiment import INITIAL, Experiment
 from cyborgs.layout import Run
-from cyborgs.masks.shards import find_shards
 from cyborgs.stages.provenance import VERSIONS
 
 # What commands take of the section `compute`.
@@ -294,20 +293,17 @@ class _Planner:
         return _Made(key, (out,))
 
     def _seed_masks(self, config: Config, state: _Made) -> _Made:
-        if config.seed_masks.kind == "features":
+        method = config.seed_masks
+        if method.from_state:
             return self._bootstrap(config, 0, state)
         given = config.only("seed", "shards", "seed_masks", "bootstrap.group")
-        oracle = config.seed_masks.kind == "ground-truth"
         options: tuple[str, ...] = ()
-        if oracle:
+        if method.annotated:
             assert self.annotations is not None
             options = ("--annotations", self.annotations)
         command = ("seed", "masks", "--config", given, "--images", self.images)
-        given_masks: tuple[str, ...] = ()
-        if config.seed_masks.kind == "file":
-            given_masks = tuple(map(str, find_shards(config.seed_masks.masks)))
-        # Segments are computed image by image, by threads.
-        compute = ("threads",) if config.seed_masks.kind == "felzenszwalb" else ()
+        given_masks = tuple(map(str, method.shards()))
+        compute = ("threads",) if method.threaded else ()
         return self._shards(config, "seed-masks", given, (*command, *options), given_masks, compute)
 
     def _bootstrap(self, config: Config, number: int, state: _Made) -> _Made:

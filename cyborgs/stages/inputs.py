@@ -6,7 +6,6 @@ from cyborgs.config import Config
 from cyborgs.data.datasets import require_datasets
 from cyborgs.data.listing import require_images
 from cyborgs.files import require_file
-from cyborgs.masks.shards import find_shards
 
 
 def require_inputs(config: Config) -> list[Path]:
@@ -25,7 +24,7 @@ def require_inputs(config: Config) -> list[Path]:
     if config.data.annotations is not None:
         require_file(Path(config.data.annotations), "data.annotations:")
     require_datasets(Path(config.downstream.datasets), config.downstream.evaluations)
-    return find_shards(config.seed_masks.masks) if config.seed_masks.kind == "file" else []
+    return config.seed_masks.shards()
 
 
 def require_weights(config: Config) -> None:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cyborgs.mask_methods import METHODS
+
 # Raised when a stage's results change for the same inputs, so that runs are made again from
 # there on: editing code reruns nothing by itself.
 VERSIONS = {
@@ -13,9 +15,6 @@ VERSIONS = {
     "shrink": 1,
     "index": 3,
     "seed-state": 2,
-    "seed-masks": 1,
-    # Of one kind, whose default changed; the masks of the others are what they were.
-    "seed-masks-felzenszwalb": 2,
     "pretrain": 3,
     "bootstrap": 4,
     "export": 1,
@@ -29,7 +28,7 @@ VERSIONS = {
     "evaluate-coco-instances": 3,
     "evaluate-table": 1,
     "report": 3,
-}
+} | {method.STAGE: method.VERSION for method in METHODS}
 
 # Libraries whose version can change a result.
 _LIBRARIES = ("cyborgs", "torch", "torchvision", "numpy", "pillow", "opencv-python-headless")
@@ -56,12 +55,6 @@ def provenance(
         "libraries": {name: _version(name) for name in (*_LIBRARIES, *_faiss(), *libraries)},
     }
     return record if hardware is None else record | {"hardware": dict(hardware)}
-
-
-def seed_masks_stage(kind: str) -> str:
-    """The stage in `VERSIONS` that makes seed masks of a kind."""
-    own = f"seed-masks-{kind}"
-    return own if own in VERSIONS else "seed-masks"
 
 
 def key_of(record: Mapping[str, Any]) -> str:

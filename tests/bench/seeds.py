@@ -25,7 +25,6 @@ from cyborgs.config import parse
 from cyborgs.data.decoding import decode
 from cyborgs.data.index import read_index, write_index
 from cyborgs.hardware import describe
-from cyborgs.masks import seeds
 from cyborgs.masks.alignment import at_centres
 from cyborgs.stages import index as index_stage
 from cyborgs.stages import seed_masks
@@ -61,10 +60,9 @@ def seconds(kind, images, folder, pool, jobs, threads):
 
 def count(kind, pixels):
     """Segments of an image: at its full size, and where labels are stored."""
-    settings = parse({"seed_masks": KINDS[kind]}).seed_masks.model_dump()
-    make = getattr(seeds, settings.pop("kind"))
-    labels = make(pixels, **settings | {"stride": 1})
-    return len(np.unique(labels)), len(np.unique(at_centres(labels, settings["stride"])))
+    method = parse({"seed_masks": KINDS[kind]}).seed_masks
+    labels = method.model_copy(update={"stride": 1}).labels(pixels)
+    return len(np.unique(labels)), len(np.unique(at_centres(labels, method.stride)))
 
 
 def main():

@@ -46,7 +46,7 @@ def test_by_default_images_are_segmented_at_full_size_as_detcon_does(large, tmp_
         np.testing.assert_array_equal(masks.read(position), expected[::8, ::8])
 
 
-@pytest.mark.parametrize("settings", [FELZ, {"kind": "slic"}], ids=lambda s: s["kind"])
+@pytest.mark.parametrize("settings", [FELZ], ids=lambda s: s["kind"])
 def test_threads_change_no_byte(tiny, tmp_path, settings):
     config = tiny.config(seed_masks=settings)
     for threads in (1, 3):
@@ -60,7 +60,6 @@ def test_threads_change_no_byte(tiny, tmp_path, settings):
     [
         ({"kind": "grid"}, "seed-masks", 1),
         ({"kind": "global"}, "seed-masks", 1),
-        ({"kind": "slic"}, "seed-masks", 1),
         ({"kind": "felzenszwalb"}, "seed-masks-felzenszwalb", 2),
     ],
 )
@@ -107,7 +106,7 @@ class TestMemory:
     @pytest.mark.slow
     @pytest.mark.parametrize(
         "settings",
-        [{"kind": "felzenszwalb", "min_size": 50}, {"kind": "slic"}],
+        [{"kind": "felzenszwalb", "min_size": 50}],
         ids=lambda settings: settings["kind"],
     )
     def test_it_is_foreseen(self, settings):
@@ -116,17 +115,15 @@ class TestMemory:
 import re
 import numpy as np
 from cyborgs.config import parse
-from cyborgs.masks import seeds
 def peak():
     # That of `getrusage` begins with the memory of the process that started this one.
     return 1024 * int(re.search("VmHWM: *\t *([0-9]+) kB", open("/proc/self/status").read())[1])
 pixels = np.random.default_rng(0).integers(0, 256, (500, 700, 3), np.uint8)
-settings = parse({{"seed_masks": {settings}}}).seed_masks.model_dump()
-kind = settings.pop("kind")
-getattr(seeds, kind)(pixels[:64, :64], **settings)
+method = parse({{"seed_masks": {settings}}}).seed_masks
+method.labels(pixels[:64, :64])
 before = peak()
-getattr(seeds, kind)(pixels, **settings)
-print((peak() - before) / seeds.memory_needed(kind, 500, 700, None))
+method.labels(pixels)
+print((peak() - before) / method.memory_needed(500, 700))
 """
         shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
         assert 0.7 < float(shown.stdout) < 1.05, shown

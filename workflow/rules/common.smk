@@ -15,7 +15,7 @@ from cyborgs.leaving import leave_with_jobs
 from cyborgs.data.changes import changed_images
 from cyborgs.layout import Run
 from cyborgs.stages.inputs import require_inputs, require_weights
-from cyborgs.stages.provenance import VERSIONS, seed_masks_stage
+from cyborgs.stages.provenance import VERSIONS
 
 update_config(config, read_scalars(dict(workflow.config_settings.config)))
 try:

@@ -22,16 +22,12 @@ rule seed_state:
         "cyborgs seed state --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
-if CONFIG.seed_masks.kind != "features":
+if not CONFIG.seed_masks.from_state:
 
     rule seed_masks:
         input:
             index=INDEX,
-            annotations=(
-                watched(ANNOTATIONS)
-                if CONFIG.seed_masks.kind == "ground-truth"
-                else []
-            ),
+            annotations=(watched(ANNOTATIONS) if CONFIG.seed_masks.annotated else []),
             given=watched(*GIVEN_MASKS),
         output:
             f"{RUN}/masks/round-00/shard-{{shard}}-of-{CONFIG.shards:04d}.h5",
@@ -42,17 +38,15 @@ if CONFIG.seed_masks.kind != "features":
         conda:
             ENVIRONMENT
         # Of the others, a job does little but write.
-        threads: COMPUTE.threads if CONFIG.seed_masks.kind in ("felzenszwalb", "slic") else 1
+        threads: COMPUTE.threads if CONFIG.seed_masks.threaded else 1
         resources:
             bad_image=CONFIG.data.on_bad_image,
         params:
             config=given(CONFIG.only("seed", "shards", "seed_masks", "bootstrap.group")),
-            version=VERSIONS[seed_masks_stage(CONFIG.seed_masks.kind)],
+            version=VERSIONS[CONFIG.seed_masks.STAGE],
             images=given(IMAGES),
             annotations=given(
-                ["--annotations", ANNOTATIONS]
-                if CONFIG.seed_masks.kind == "ground-truth"
-                else []
+                ["--annotations", ANNOTATIONS] if CONFIG.seed_masks.annotated else []
             ),
         shell:
             "cyborgs seed masks --config {params.config:q} --images {params.images:q}"
@@ -116,7 +110,7 @@ rule bootstrap:
     benchmark:
         f"{RUN}/cost/masks/round-{{round}}/shard-{{shard}}.tsv"
     wildcard_constraints:
-        round=r"\d\d" if CONFIG.seed_masks.kind == "features" else r"(?!00)\d\d",
+        round=r"\d\d" if CONFIG.seed_masks.from_state else r"(?!00)\d\d",
     conda:
         ENVIRONMENT
     threads: COMPUTE.threads

@@ -4,35 +4,34 @@ import json
 
 import numpy as np
 import pytest
-from skimage import data, segmentation
-from skimage.measure import label as connected
+from skimage import segmentation
 
 from cyborgs.data.annotations import GroundTruth
 from cyborgs.data.decoding import Entry
+from cyborgs.mask_methods.annotated import Annotated
+from cyborgs.mask_methods.felzenszwalb import Felzenszwalb
+from cyborgs.mask_methods.grid import Grid
+from cyborgs.mask_methods.whole import Whole
 from cyborgs.masks.alignment import full_size
-from cyborgs.masks.seeds import annotated, felzenszwalb, grid, one, slic
+from tests.mask_methods.conftest import SIZES, STRIDES, halves, noise
 
-SIZES = [(1, 1), (1, 50), (9, 8), (64, 65), (37, 120)]
-STRIDES = [1, 8, 16]
 SETTINGS = {"scale": 100.0, "min_size": 20, "sigma": 0.8}
-SLIC = {"n_segments": 30, "compactness": 10.0, "sigma": 0.0}
 
 
-def noise(height, width):
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+def felzenszwalb(image, **settings):
+    return Felzenszwalb(kind="felzenszwalb", **settings).labels(image)
 
 
-def halves(height, width, edge):
-    """Dark to the left of a column, bright from there on."""
-    image = np.full((height, width, 3), 20, dtype=np.uint8)
-    image[:, edge:] = 220
-    return image
+def grid(height, width, **settings):
+    return Grid(kind="grid", **settings).labels(height, width)
 
 
-@pytest.fixture(scope="module")
-def photograph():
-    """A photograph's middle, 64 x 90."""
-    return np.ascontiguousarray(data.astronaut()[100:164, 180:270])
+def one(height, width, stride):
+    return Whole(kind="global", stride=stride).labels(height, width)
+
+
+def annotated(truth, entry, stride):
+    return Annotated(kind="ground-truth", stride=stride).labels(truth, entry)
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +67,6 @@ def test_there_is_a_label_for_every_centre(size, stride, truth):
         annotated(truth, Entry("unknown.jpg", height, width, 1, 0), stride=stride),
         felzenszwalb(noise(height, width), **SETTINGS, short_side=None, stride=stride),
         felzenszwalb(noise(height, width), **SETTINGS, short_side=16, stride=stride),
-        slic(noise(height, width), **SLIC, short_side=None, stride=stride),
-        slic(noise(height, width), **SLIC, short_side=16, stride=stride),
     ):
         assert labels.shape == expected
         assert np.issubdtype(labels.dtype, np.integer)
@@ -91,47 +88,6 @@ def test_every_setting_of_the_segmentation_counts(photograph, setting):
     found = felzenszwalb(photograph, **given, short_side=None, stride=1)
     np.testing.assert_array_equal(found, segmentation.felzenszwalb(photograph, **given))
     assert not np.array_equal(found, segmentation.felzenszwalb(photograph, **SETTINGS))
-
-
-@pytest.mark.parametrize("stride", STRIDES)
-@pytest.mark.parametrize("short_side", [None, 64, 1000])
-def test_superpixels_at_full_size_are_those_of_scikit_image(photograph, stride, short_side):
-    expected = segmentation.slic(photograph, n_segments=30, compactness=10.0, start_label=0)
-    assert len(np.unique(expected)) > 10
-    found = slic(photograph, **SLIC, short_side=short_side, stride=stride)
-    np.testing.assert_array_equal(found, expected[::stride, ::stride])
-
-
-@pytest.mark.parametrize("setting", [{"n_segments": 60}, {"compactness": 0.5}, {"sigma": 3.0}])
-def test_every_setting_of_superpixels_counts(photograph, setting):
-    given = SLIC | setting
-    found = slic(photograph, **given, short_side=None, stride=1)
-    expected = segmentation.slic(photograph, **given, start_label=0)
-    np.testing.assert_array_equal(found, expected)
-    usual = slic(photograph, **SLIC, short_side=None, stride=1)
-    assert found.shape == usual.shape
-    assert not np.array_equal(found, usual)
-
-
-def test_superpixels_are_as_many_as_asked_for_each_in_one_piece_and_keep_to_edges():
-    image = halves(120, 160, edge=71)
-    labels = slic(image, **SLIC | {"n_segments": 48}, short_side=None, stride=1)
-    ids = np.unique(labels)
-    assert 36 <= len(ids) <= 60
-    assert connected(labels, background=-1, connectivity=1).max() == len(ids)
-    assert not set(labels[:, :71].ravel()) & set(labels[:, 71:].ravel())
-
-
-@pytest.mark.parametrize(("size", "short_side"), [((120, 200), 40), ((200, 121), 33)])
-def test_superpixels_of_a_shrunk_image_keep_their_place(size, short_side):
-    image = halves(*size, edge=96)
-    labels = slic(image, **SLIC, short_side=short_side, stride=8)
-    shrink = min(size) / short_side
-    centres = 8 * np.arange(labels.shape[1])
-    left, right = centres < 96 - shrink, centres > 96 + shrink
-    assert left.any()
-    assert right.any()
-    assert not set(labels[:, left].ravel()) & set(labels[:, right].ravel())
 
 
 @pytest.mark.parametrize(("size", "short_side"), [((120, 200), 40), ((200, 121), 33)])
