@@ -214,7 +214,7 @@ def test_equal_names_in_nested_folders_are_different_images(tmp_path, write_imag
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["grid", "global", "ground-truth", "file"])
+@pytest.mark.parametrize("kind", ["grid", "slic", "global", "ground-truth", "file"])
 def test_every_kind_of_seed_masks_begins_a_run(finished, tmp_path, kind):
     """Up to the first trained state."""
     seed = {"kind": kind}

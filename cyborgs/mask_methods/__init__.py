@@ -10,10 +10,12 @@ from cyborgs.mask_methods.felzenszwalb import Felzenszwalb
 from cyborgs.mask_methods.given import Given
 from cyborgs.mask_methods.grid import Grid
 from cyborgs.mask_methods.method import MaskMethod
+from cyborgs.mask_methods.slic import Slic
 from cyborgs.mask_methods.whole import Whole
 
 METHODS: tuple[type[MaskMethod], ...] = (
     Felzenszwalb,
+    Slic,
     Grid,
     Features,
     Annotated,

@@ -46,7 +46,7 @@ def test_by_default_images_are_segmented_at_full_size_as_detcon_does(large, tmp_
         np.testing.assert_array_equal(masks.read(position), expected[::8, ::8])
 
 
-@pytest.mark.parametrize("settings", [FELZ], ids=lambda s: s["kind"])
+@pytest.mark.parametrize("settings", [FELZ, {"kind": "slic"}], ids=lambda s: s["kind"])
 def test_threads_change_no_byte(tiny, tmp_path, settings):
     config = tiny.config(seed_masks=settings)
     for threads in (1, 3):
@@ -60,6 +60,7 @@ def test_threads_change_no_byte(tiny, tmp_path, settings):
     [
         ({"kind": "grid"}, "seed-masks", 1),
         ({"kind": "global"}, "seed-masks", 1),
+        ({"kind": "slic"}, "seed-masks", 1),
         ({"kind": "felzenszwalb"}, "seed-masks-felzenszwalb", 2),
     ],
 )
@@ -106,7 +107,7 @@ class TestMemory:
     @pytest.mark.slow
     @pytest.mark.parametrize(
         "settings",
-        [{"kind": "felzenszwalb", "min_size": 50}],
+        [{"kind": "felzenszwalb", "min_size": 50}, {"kind": "slic"}],
         ids=lambda settings: settings["kind"],
     )
     def test_it_is_foreseen(self, settings):
