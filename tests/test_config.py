@@ -102,7 +102,11 @@ def test_an_unknown_key_is_named_with_its_path_and_what_is_allowed(mapping, mess
         ({"views": {"blur": [1.0]}}, ["config: views.blur: "]),
         ({"pretrain": {"base_rate": "fast"}}, ["config: pretrain.base_rate: ", "'fast'"]),
         ({"pretrain": {"base_rate": float("inf")}}, ["config: pretrain.base_rate: "]),
-        ({"pretrain": {"temperature": 0}}, ["config: pretrain.temperature: ", "greater than 0"]),
+        (
+            {"pretrain": {"objective": {"kind": "detcon-b", "temperature": 0}}},
+            ["config: pretrain.objective.temperature: ", "greater than 0"],
+        ),
+        ({"pretrain": {"objective": {"kind": "simclr"}}}, ["config: pretrain.objective: "]),
         ({"pretrain": {"batch_size": 1}}, ["config: pretrain.batch_size: "]),
         ({"pretrain": {"sgd": {"trust": 1}}}, ["config: pretrain.sgd.trust: ", "unknown key"]),
         (
@@ -351,8 +355,8 @@ PUBLISHED = {
     "pretrain.epochs": 100,
     "pretrain.batch_size": 128,
     "pretrain.masks": 16,
-    "pretrain.temperature": 0.1,
-    "pretrain.local_negatives": True,
+    "pretrain.objective.temperature": 0.1,
+    "pretrain.objective.local_negatives": True,
     "pretrain.scramble_masks": False,
     "pretrain.vmf.weight": 0,
     "pretrain.vmf.temperature": 0.1,
@@ -437,11 +441,16 @@ def test_records_leave_later_keys_out_while_they_are_at_their_defaults():
     """Else a round under way would begin anew with the program's next version."""
     views, pretrain = Config().views.model_dump(), Config().pretrain.model_dump()
     del views["colour"], pretrain["schedule"]["warmup_divisor"]
-    for key in ("fixed_masks", "scramble_masks", "sgd", "vmf"):
+    for key in ("fixed_masks", "scramble_masks", "sgd", "vmf", "objective"):
         del pretrain[key]
+    pretrain |= {"temperature": 0.1, "local_negatives": True}
     assert Config().views.recorded() == views
     assert list(Config().views.recorded()) == list(views)
     assert Config().pretrain.recorded() == pretrain
+    assert list(Config().pretrain.recorded()) == [
+        *("epochs", "batch_size", "masks", "temperature", "local_negatives"),
+        *("base_rate", "schedule", "lars", "ema", "precision"),
+    ]
     later = {
         "fixed_masks": True,
         "scramble_masks": True,
@@ -451,7 +460,9 @@ def test_records_leave_later_keys_out_while_they_are_at_their_defaults():
     }
     chosen = parse({"views": {"colour": "published"}, "pretrain": later})
     assert chosen.views.recorded() == chosen.views.model_dump()
-    assert chosen.pretrain.recorded() == chosen.pretrain.model_dump()
+    whole = chosen.pretrain.model_dump() | {"temperature": 0.1, "local_negatives": True}
+    del whole["objective"]
+    assert chosen.pretrain.recorded() == whole
 
 
 SECTIONS = (
@@ -473,6 +484,7 @@ SECTIONS = (
     {"views": {"colour": "published"}},
     {"pretrain": {"schedule": {"kind": "cosine", "horizon_epochs": 30}, "lars": {"trust": 1}}},
     {"pretrain": {"schedule": {"kind": "step", "milestones": []}, "epochs": [1, 2, 3]}},
+    {"pretrain": {"objective": {"kind": "detcon-b", "temperature": 0.2}}},
     {"pretrain": {"sgd": {}}},
     {"pretrain": {"sgd": {"momentum": 0.5}, "schedule": {"kind": "step", "warmup_divisor": 2}}},
     {"pretrain": {"ema": {"decay": 0.99, "horizon_epochs": 40}}},
@@ -611,3 +623,43 @@ def test_an_unknown_key_may_be_named_like_a_kind():
     ]:
         with pytest.raises(InputError, match=where):
             parse(mapping)
+
+
+class TestKeysThatChangedTheirName:
+    def test_they_are_read_by_the_old_name_and_the_new_one_is_said(self, capsys):
+        found = parse({"pretrain": {"temperature": 0.2, "local_negatives": False}})
+        new = {"kind": "detcon-b", "temperature": 0.2, "local_negatives": False}
+        assert found == parse({"pretrain": {"objective": new}})
+        assert "pretrain.temperature is called pretrain.objective.temperature" in (
+            capsys.readouterr().err
+        )
+
+    def test_new_names_say_nothing(self, capsys):
+        parse({"pretrain": {"objective": {"kind": "detcon-b", "temperature": 0.2}}})
+        assert capsys.readouterr().err == ""
+
+    def test_the_mapping_that_was_given_stays_as_it_is(self):
+        given = {"pretrain": {"temperature": 0.2}}
+        parse(given)
+        assert given == {"pretrain": {"temperature": 0.2}}
+
+    @pytest.mark.parametrize(
+        ("objective", "said"),
+        [
+            ({"kind": "detcon-b", "temperature": 0.3}, "which is set too; leave out"),
+            ("detcon-b", "objective is set to 'detcon-b'"),
+        ],
+    )
+    def test_both_names_are_refused(self, objective, said):
+        with pytest.raises(InputError, match=said):
+            parse({"pretrain": {"temperature": 0.2, "objective": objective}})
+
+    def test_a_wrong_value_is_told_by_the_new_name(self):
+        with pytest.raises(InputError, match=r"config: pretrain\.objective\.temperature: "):
+            parse({"pretrain": {"temperature": 0}})
+
+
+def test_the_record_of_a_training_is_as_it_was_before_there_were_objectives():
+    record = parse({"pretrain": {"temperature": 0.2}}).pretrain.recorded()
+    assert (record["temperature"], record["local_negatives"]) == (0.2, True)
+    assert "objective" not in record

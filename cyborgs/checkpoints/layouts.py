@@ -112,7 +112,7 @@ class Checkpoint:
     Attributes:
         layout: what wrote it, for people.
         architecture: torchvision's name of the backbone.
-        online: of `cyborgs.models.detcon.Online`: ``backbone.*``, and ``projector.*`` and
+        online: of `cyborgs.models.pair.Online`: ``backbone.*``, and ``projector.*`` and
             ``predictor.*`` where the file has such.
         target: of `Encoder`, likewise; empty where the file has one network.
     """

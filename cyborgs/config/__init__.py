@@ -5,6 +5,7 @@ anything runs, with the key's path and what is allowed.  Imports no torch: the w
 reads its configuration in a fraction of a second.
 """
 
+from cyborgs.common.section import MOST_LABELS
 from cyborgs.config.reading import (
     check_batch,
     check_block,
@@ -24,7 +25,6 @@ from cyborgs.config.schema import (
     Pretrain,
     Views,
 )
-from cyborgs.config.section import MOST_LABELS
 
 __all__ = [
     "BLOCKS",

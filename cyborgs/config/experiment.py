@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from cyborgs.common.section import Section
 from cyborgs.config.downstream import TRAINED
 from cyborgs.config.reading import load_mapping, parse_run
 from cyborgs.config.schema import Config
-from cyborgs.config.section import Section
 from cyborgs.errors import InputError
 
 # The weights that training begins with: in every experiment, without being listed.

@@ -14,19 +14,65 @@ from cyborgs.config.downstream import PROBES, TRAINED
 from cyborgs.config.schema import BLOCKS, CELL, Compute, Config, Pretrain, Views
 from cyborgs.errors import InputError
 from cyborgs.files import absence
+from cyborgs.progress import say
+
+# Keys by the names that earlier versions had, and what must stand beside the new ones.
+RENAMED: dict[str, tuple[str, dict[str, str]]] = {
+    "pretrain.temperature": ("pretrain.objective.temperature", {"kind": "detcon-b"}),
+    "pretrain.local_negatives": ("pretrain.objective.local_negatives", {"kind": "detcon-b"}),
+}
 
 
 def parse(mapping: Any) -> Config:
     """Check a mapping, or a part of one, against the schema.
+
+    Keys that have a new name are read by their old one too, and said.
 
     Raises `InputError`, a line for each mistake: the key's path, what is wrong, what is allowed.
     """
     if not isinstance(mapping, Mapping):
         raise InputError("config: must be a mapping of keys to values")
     try:
-        return Config.model_validate(dict(mapping))
+        return Config.model_validate(_with_new_names(mapping))
     except ValidationError as error:
         raise InputError("\n".join(_explain(item) for item in error.errors())) from None
+
+
+def _with_new_names(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy in which the keys of `RENAMED` stand under their new names."""
+    found = _copied(mapping)
+    for old, (new, beside) in RENAMED.items():
+        *sections, key = old.split(".")
+        section = _section(found, sections)
+        if section is None or key not in section:
+            continue
+        *new_sections, new_key = new.split(".")
+        target = found
+        for name in new_sections:
+            target = target.setdefault(name, {})
+            if not isinstance(target, dict):
+                raise InputError(f"config: {old}: is {new} now, and {name} is set to {target!r}")
+        if new_key in target:
+            raise InputError(f"config: {old}: is {new} now, which is set too; leave out {old}")
+        target[new_key] = section.pop(key)
+        for name, value in beside.items():
+            target.setdefault(name, value)
+        say(f"config: {old} is called {new} now; the next version will not read the old name")
+    return found
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copied(inner) for key, inner in value.items()}
+    return value
+
+
+def _section(mapping: dict[str, Any], keys: list[str]) -> dict[str, Any] | None:
+    """What stands at a path of keys, if that is a section."""
+    section: Any = mapping
+    for key in keys:
+        section = section.get(key) if isinstance(section, dict) else None
+    return section if isinstance(section, dict) else None
 
 
 def parse_run(mapping: Any) -> Config:
@@ -227,7 +273,7 @@ def _explain(item: Any) -> str:
     return f"config: {where}: {message}, got {shown!r}"
 
 
-_OF_SEVERAL_KINDS = {"seed_masks", "schedule"}
+_OF_SEVERAL_KINDS = {"seed_masks", "schedule", "objective"}
 
 
 def _fields_at(path: list[str]) -> list[str]:

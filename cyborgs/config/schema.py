@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeA
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from cyborgs.config.downstream import Downstream
-from cyborgs.config.section import (
+from cyborgs.common.section import (
     MOST_LABELS,
     PRECISION,
     Fraction,
@@ -16,10 +15,15 @@ from cyborgs.config.section import (
     Section,
     number,
 )
+from cyborgs.config.downstream import Downstream
 from cyborgs.errors import InputError
 from cyborgs.mask_methods import METHODS
 from cyborgs.mask_methods.felzenszwalb import Felzenszwalb
 from cyborgs.mask_methods.method import MaskMethod
+from cyborgs.objectives import OBJECTIVES
+from cyborgs.objectives.detcon import DetConB
+from cyborgs.objectives.objective import Objective
+from cyborgs.objectives.vmf import Vmf
 
 Architecture = Literal[
     "resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2"
@@ -102,11 +106,13 @@ class Model(Section):
     )
 
 
-# One of the methods, by its `kind`.
+# One of the methods and of the objectives, by its `kind`.
 if TYPE_CHECKING:
     SeedMasks: TypeAlias = MaskMethod
+    AnyObjective: TypeAlias = Objective
 else:
     SeedMasks = Annotated[Union[METHODS], Field(discriminator="kind")]  # noqa: UP007
+    AnyObjective = Annotated[Union[OBJECTIVES], Field(discriminator="kind")]  # noqa: UP007
 
 
 class Views(Section):
@@ -240,42 +246,6 @@ class Ema(Section):
     )
 
 
-class Vmf(Section):
-    """The vMF clustering term, an optional part of the objective (see docs/objective.md)."""
-
-    weight: NonNegative = Field(
-        0.0, description="of the term, beside the DetCon-B loss; 0: it is left out, at no cost"
-    )
-    every: int = Field(
-        1, ge=1, description="n: in every n-th epoch, counted from 1 over all rounds"
-    )
-    temperature: Positive = Field(0.1, description="1 / the concentration of all clusters")
-    clusters: list[int] = Field(
-        [2, 256], min_length=2, max_length=2, description="range K is drawn from, once a step"
-    )
-    iterations: int = Field(20, ge=1, description="of k-means, at most")
-
-    @model_validator(mode="after")
-    def _clusters(self) -> Self:
-        low, high = self.clusters
-        if not 2 <= low <= high:
-            raise ValueError(
-                f"'clusters' must be [low, high] with 2 <= low <= high; got [{low}, {high}]"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _weighted(self) -> Self:
-        fields = type(self).model_fields
-        idle = [name for name, field in fields.items() if getattr(self, name) != field.default]
-        if self.weight == 0 and idle:
-            raise ValueError(
-                f"'weight' is 0, so that {', '.join(map(repr, idle))} would have no effect; give a "
-                "weight, or leave them out"
-            )
-        return self
-
-
 class Pretrain(Section):
     """A pretraining round."""
 
@@ -288,8 +258,7 @@ class Pretrain(Section):
         False,
         description="train every round on the seed masks and make no others (a control)",
     )
-    temperature: Positive = 0.1
-    local_negatives: bool = Field(True, description="other masks of the same image as negatives")
+    objective: AnyObjective = DetConB(kind="detcon-b")
     scramble_masks: bool = Field(
         False,
         description="control: permute the labels of an image's cells over their locations, anew "
@@ -322,6 +291,18 @@ class Pretrain(Section):
                 "'sgd' and 'lars' are both set; leave out the optimiser that is not to be used"
             )
         return self
+
+    def recorded(self) -> dict[str, Any]:
+        """As `Section.recorded`; DetCon-B's keys stand where they were before it had a section."""
+        found = super().recorded()
+        if not isinstance(self.objective, DetConB):
+            return found
+        own = {name: value for name, value in found["objective"].items() if name != "kind"}
+        return {
+            name: value
+            for key, whole in found.items()
+            for name, value in (own if key == "objective" else {key: whole}).items()
+        }
 
     def for_round(self, number: int) -> Self:
         """This section with what holds for round ``number`` (from 1) alone.

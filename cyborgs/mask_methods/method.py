@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from pydantic import Field
 
-from cyborgs.config.section import Section
+from cyborgs.common.section import Section
 
 # The workflow reads its configuration, of which methods are a part, without NumPy and OpenCV.
 if TYPE_CHECKING:

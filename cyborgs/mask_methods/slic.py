@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from cyborgs.config.section import MOST_LABELS, NonNegative, Positive
+from cyborgs.common.section import MOST_LABELS, NonNegative, Positive
 from cyborgs.mask_methods.method import Labels
 from cyborgs.mask_methods.segmenter import Segmenter
 

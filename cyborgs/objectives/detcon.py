@@ -1,38 +1,71 @@
-"""The DetCon-B loss (Hénaff et al., 2021, equation 3), over sampled masks.
+"""The DetCon-B loss (Hénaff et al., 2021, equation 3), over sampled masks."""
 
-One view at a time: the loss of a view needs the predictions of that view alone, so training can
-go back through one view before it begins with the other, and hold half of the activations.
-"""
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from pydantic import Field
 
-from cyborgs import distributed
+from cyborgs.common.section import Positive
+from cyborgs.objectives.objective import Objective
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Added to a logit that must not count; exp of it is exactly 0 in float32.
 _REMOVED = -1e9
 
 
-def candidates(target: Tensor) -> Tensor:
+class DetConB(Objective):
+    """Masks of one image that are alike attract each other, all others repel (DetCon-B)."""
+
+    kind: Literal["detcon-b"]
+    temperature: Positive = Field(0.1, description="divides the cosine similarities")
+    local_negatives: bool = Field(True, description="other masks of the same image as negatives")
+
+    def offer(self, projections: "Tensor") -> "Tensor":
+        """See `Objective`, and `candidates`."""
+        return candidates(projections)
+
+    def view_loss(
+        self, view: int, predictions: "Tensor", offered: "Sequence[Tensor]", ids: "Tensor"
+    ) -> "Tensor":
+        """See `Objective`, and the function `view_loss`."""
+        other = 1 - view
+        return view_loss(
+            predictions,
+            across=offered[other],
+            within=offered[view],
+            ids=ids[:, view, 0],
+            ids_across=ids[:, other, 1],
+            ids_within=ids[:, view, 1],
+            temperature=self.temperature,
+            local_negatives=self.local_negatives,
+        )
+
+
+def candidates(target: "Tensor") -> "Tensor":
     """What a view's masks offer to be compared with, from all images of all ranks.
 
     ``target``: float ``(batch, masks, dim)``, projections of the target network; need not be
     normalised.  Returns l2-normalised float32 ``(ranks * batch * masks, dim)``, without gradient.
     """
+    import torch.nn.functional as F
+
+    from cyborgs import distributed
+
     return distributed.gather(F.normalize(target.float(), dim=-1)).flatten(0, 2)
 
 
 def view_loss(
-    pred: Tensor,
-    across: Tensor,
-    within: Tensor,
-    ids: Tensor,
-    ids_across: Tensor,
-    ids_within: Tensor,
+    pred: "Tensor",
+    across: "Tensor",
+    within: "Tensor",
+    ids: "Tensor",
+    ids_across: "Tensor",
+    ids_within: "Tensor",
     temperature: float = 0.1,
     local_negatives: bool = True,
-) -> Tensor:
+) -> "Tensor":
     """The loss of one view's masks; DetCon-B's is the sum over both views.
 
     Predictions are drawn to targets of the other view of the same image and mask id, and pushed
@@ -53,6 +86,11 @@ def view_loss(
     Returns:
         The mean over this rank's images and masks, a float32 scalar.
     """
+    import torch
+    import torch.nn.functional as F
+
+    from cyborgs import distributed
+
     pred = F.normalize(pred.float(), dim=-1)
     batch = len(pred)
     logits_across = _similarity(pred, across, temperature)  # (B, M, R * B, M)
@@ -82,14 +120,14 @@ def view_loss(
     return (weight * row_loss).mean()
 
 
-def _similarity(pred: Tensor, candidates: Tensor, temperature: float) -> Tensor:
+def _similarity(pred: "Tensor", candidates: "Tensor", temperature: float) -> "Tensor":
     batch, masks, dim = pred.shape
     logits = pred.reshape(-1, dim) @ candidates.T / temperature
     return logits.view(batch, masks, -1, masks)
 
 
-def _remove(logits: Tensor, rows: Tensor, columns: Tensor, removed: Tensor) -> Tensor:
+def _remove(logits: "Tensor", rows: "Tensor", columns: "Tensor", removed: "Tensor") -> "Tensor":
     """Push logits of the rows' own images towards minus infinity where ``removed`` is true."""
-    shift = torch.zeros_like(logits)
+    shift = logits.new_zeros(logits.shape)
     shift[rows, :, columns, :] = removed.to(logits.dtype) * _REMOVED
     return logits + shift

@@ -10,18 +10,55 @@ As with the DetCon-B loss, one view at a time needs its activations.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from pydantic import Field, model_validator
 
-from cyborgs import distributed
-from cyborgs.bootstrap.kmeans import lloyd
+from cyborgs.common.section import NonNegative, Positive, Section
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 # k-means stops early where an iteration lowers the squared distances by a smaller share; as
 # bootstrapping does unless told otherwise.
 _TOLERANCE = 1e-3
+
+
+class Vmf(Section):
+    """The vMF clustering term, an optional part of the objective (see docs/objective.md)."""
+
+    weight: NonNegative = Field(
+        0.0, description="of the term, beside the DetCon-B loss; 0: it is left out, at no cost"
+    )
+    every: int = Field(
+        1, ge=1, description="n: in every n-th epoch, counted from 1 over all rounds"
+    )
+    temperature: Positive = Field(0.1, description="1 / the concentration of all clusters")
+    clusters: list[int] = Field(
+        [2, 256], min_length=2, max_length=2, description="range K is drawn from, once a step"
+    )
+    iterations: int = Field(20, ge=1, description="of k-means, at most")
+
+    @model_validator(mode="after")
+    def _clusters(self) -> Self:
+        low, high = self.clusters
+        if not 2 <= low <= high:
+            raise ValueError(
+                f"'clusters' must be [low, high] with 2 <= low <= high; got [{low}, {high}]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _weighted(self) -> Self:
+        fields = type(self).model_fields
+        idle = [name for name, field in fields.items() if getattr(self, name) != field.default]
+        if self.weight == 0 and idle:
+            raise ValueError(
+                f"'weight' is 0, so that {', '.join(map(repr, idle))} would have no effect; give a "
+                "weight, or leave them out"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -34,13 +71,73 @@ class Clusters:
             of this rank's images.
     """
 
-    centroids: Tensor
-    labels: Tensor
+    centroids: "Tensor"
+    labels: "Tensor"
 
 
-@torch.no_grad()
+class VmfTerm:
+    """The term in the steps of a training.
+
+    Args:
+        settings: of the term.
+        steps_per_epoch: optimiser steps an epoch.
+        seed: of the run; with the step, it decides what is drawn.
+    """
+
+    def __init__(self, settings: Vmf, steps_per_epoch: int, seed: int) -> None:
+        self._settings = settings
+        self._steps_per_epoch = steps_per_epoch
+        self._seed = seed
+        self._clusters: Clusters | None = None
+        self._values: list[Tensor] = []
+
+    def begin(self, step: int, features: "Sequence[Tensor]") -> None:
+        """Cluster the target network's features of both views, in the epochs of the term.
+
+        Args:
+            step: steps taken so far, over all rounds.
+            features: as `cluster_locations` takes them.
+        """
+        from cyborgs.seeding import derive, generator
+
+        s = self._settings
+        epoch = step // self._steps_per_epoch + 1
+        self._clusters = None
+        if s.weight > 0 and epoch % s.every == 0:
+            low, high = s.clusters
+            self._clusters = cluster_locations(
+                features,
+                int(generator(self._seed, "vmf clusters", step).integers(low, high + 1)),
+                seed=derive(self._seed, "vmf k-means", step),
+                iterations=s.iterations,
+            )
+
+    def loss(self, view: int, features: "Tensor") -> "Tensor | None":
+        """What a view, 0 or 1, adds to the loss; None in a step without the term.
+
+        ``features`` are those of the online network, as `vmf_loss` takes them.
+        """
+        if self._clusters is None:
+            return None
+        labels = self._clusters.labels[view]
+        value = vmf_loss(features, self._clusters.centroids, labels, self._settings.temperature)
+        self._values.append(value.detach())
+        # Of the mean over both views, this one's half.
+        return self._settings.weight * value / 2
+
+    def metrics(self) -> dict[str, float]:
+        """``vmf``: the mean without its weight since this was last asked, if there was the term."""
+        import torch
+
+        if not self._values:
+            return {}
+        mean = torch.stack(self._values).view(-1, 2).mean(1).mean()
+        self._values.clear()
+        return {"vmf": float(mean)}
+
+
 def cluster_locations(
-    features: Sequence[Tensor], clusters: int, *, seed: int, iterations: int
+    features: "Sequence[Tensor]", clusters: int, *, seed: int, iterations: int
 ) -> Clusters:
     """k-means of the l2-normalised locations of all views of all images of all ranks.
 
@@ -56,6 +153,14 @@ def cluster_locations(
         seed: chooses the points that are the first centroids; the same in all ranks.
         iterations: of k-means, at most.
     """
+    import numpy as np
+    import torch
+    import torch.nn.functional as F
+
+    from cyborgs import distributed
+    from cyborgs.bootstrap.kmeans import lloyd
+
+    features = [view.detach() for view in features]
     precision = torch.bfloat16 if features[0].dtype == torch.bfloat16 else torch.float32
     own = torch.stack([_locations(view, precision) for view in features], dim=1)
     gathered = distributed.gather(own)  # (ranks, batch, views, grid * grid, channels)
@@ -74,8 +179,8 @@ def cluster_locations(
 
 
 def vmf_loss(
-    features: Tensor, centroids: Tensor, labels: Tensor, temperature: float = 0.1
-) -> Tensor:
+    features: "Tensor", centroids: "Tensor", labels: "Tensor", temperature: float = 0.1
+) -> "Tensor":
     """Cross entropy of a view's locations over the clusters, a float32 scalar.
 
     The logits of a location are its cosines with the centroids, divided by the temperature; its
@@ -92,6 +197,9 @@ def vmf_loss(
     Returns:
         The mean over locations.
     """
+    import torch
+    import torch.nn.functional as F
+
     located = features.float().permute(0, 2, 3, 1).flatten(0, 2)  # (batch * grid * grid, channels)
     # The norm divides the products: normalised locations would be kept for the way back as well.
     lengths = torch.linalg.vector_norm(located, dim=1, keepdim=True).clamp(min=1e-12)
@@ -99,7 +207,9 @@ def vmf_loss(
     return F.cross_entropy(cosines / temperature, labels.flatten())
 
 
-def _locations(features: Tensor, precision: torch.dtype) -> Tensor:
+def _locations(features: "Tensor", precision: "torch.dtype") -> "Tensor":
     """``(batch, channels, grid, grid)`` to l2-normalised ``(batch, grid * grid, channels)``."""
+    import torch.nn.functional as F
+
     located = features.permute(0, 2, 3, 1).flatten(1, 2)
     return F.normalize(located.float(), dim=-1).to(precision)

@@ -22,10 +22,10 @@ from cyborgs.files import keep, sha256
 from cyborgs.hardware import choose_device
 from cyborgs.masks.shards import Masks
 from cyborgs.memory import keep_freed_memory
-from cyborgs.models.detcon import DetCon
+from cyborgs.models.pair import Pair
+from cyborgs.pretraining.trainer import Trainer
 from cyborgs.progress import say, track
 from cyborgs.stages.provenance import key_of, provenance
-from cyborgs.training.loop import Trainer
 from cyborgs.training.metrics import Row
 from cyborgs.training.rolling import Rolling
 from cyborgs.training.session import leads, run_steps, shared_precision, sole_job
@@ -214,7 +214,7 @@ def _read_all(masks: Masks, positions: NDArray[np.int64]) -> None:
     masks.close()
 
 
-def _require_finite(pair: DetCon) -> None:
+def _require_finite(pair: Pair) -> None:
     """Each loss was finite, but the last step may have been the one too many."""
     name = first_not_finite(pair.state_dict())
     if name is not None:

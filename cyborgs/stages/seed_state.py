@@ -10,7 +10,7 @@ from cyborgs.config.schema import Model
 from cyborgs.errors import InputError
 from cyborgs.files import sha256
 from cyborgs.models.backbones import describe_mismatch
-from cyborgs.models.detcon import DetCon
+from cyborgs.models.pair import Pair
 from cyborgs.progress import say
 from cyborgs.seeding import derive
 from cyborgs.stages.provenance import provenance
@@ -69,7 +69,7 @@ def import_checkpoint(path: Path, out: Path, config: Config | None) -> None:
 def _write(config: Config, given: Checkpoint | None, source: Path, out: Path) -> None:
     model = config.model
     torch.manual_seed(derive(config.seed, "weights"))
-    pair = DetCon(model.architecture, model.hidden, model.projection)
+    pair = Pair(model.architecture, model.hidden, model.projection)
     inputs = {}
     told = "random weights"
     if given is not None:
@@ -93,7 +93,7 @@ def _write(config: Config, given: Checkpoint | None, source: Path, out: Path) ->
     say(f"state of round 0: {model.architecture} in {out}, {told}")
 
 
-def _load(pair: DetCon, given: Checkpoint) -> str:
+def _load(pair: Pair, given: Checkpoint) -> str:
     """Put a checkpoint's weights into the networks; returns which, for people.
 
     Heads are taken where all of them fit; a target where the file has one, else it is a copy.

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from cyborgs import distributed
-from cyborgs.hardware import autocast, memory_named, set_float32
+from cyborgs.hardware import memory_named, set_float32
 from cyborgs.seeding import derive
 from cyborgs.training.containers import read_container, write_container
 from cyborgs.training.loop import Outcome, enumerate_first
 from cyborgs.training.metrics import Row
+from cyborgs.training.stepper import Stepper, synchronised
 
 FORMAT = "cyborgs-finetuning"
 VERSION = 1
@@ -120,26 +120,15 @@ class Finetuner:
         if state is not None:
             network.load_state_dict(state.weights)
         network.to(device).to(memory_format=torch.channels_last)
-        several = distributed.size() > 1
-        if several and device.type == "cuda":
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-        self.network = network.train()
-        self._distributed: nn.Module = network
-        if several:
-            self._distributed = DistributedDataParallel(
-                network, forward_sync_buffers=False, gradient_as_bucket_view=True
-            )
-        self._optimiser = torch.optim.SGD(groups(network), lr=0.0, momentum=recipe.momentum)
-        self._scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
-        self._parameters = {k: p for k, p in network.named_parameters() if p.requires_grad}
-        if state is not None:
-            if state.scaler:
-                self._scaler.load_state_dict(state.scaler)
-            for name, velocity in state.velocities.items():
-                parameter = self._parameters[name]
-                self._optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(
-                    parameter
-                ).copy_(velocity)
+        self.network = synchronised(network, device).train()
+        self._stepper = Stepper(
+            self.network,
+            torch.optim.SGD(groups(self.network), lr=0.0, momentum=recipe.momentum),
+            precision=recipe.precision,
+            device=device,
+            momentum={} if state is None else state.velocities,
+            scaler={} if state is None else state.scaler,
+        )
 
     def rate(self) -> float:
         """Learning rate of the next step."""
@@ -166,16 +155,13 @@ class Finetuner:
     def _take_step(self, batch: Any, leave: bool, images: str) -> Outcome:
         torch.manual_seed(derive(self._seed, "step", self.step, distributed.rank()))
         rate = self.rate()
-        self._optimiser.zero_grad(set_to_none=True)
-        with autocast(self.device, self._recipe.precision):
-            losses: dict[str, Tensor] = self._distributed(moved(batch, self.device))
+        self._stepper.optimiser.zero_grad(set_to_none=True)
+        with self._stepper.autocast():
+            losses: dict[str, Tensor] = self._stepper.network(moved(batch, self.device))
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
-        self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        self._stepper.backward(total)
         outcome = Outcome.of(total.detach(), leave, self.step, rate, images, self._recipe.remedy)
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
-        self._scaler.step(self._optimiser)
-        self._scaler.update()
+        self._stepper.step(rate)
         self._losses.append({name: loss.detach().float() for name, loss in losses.items()})
         self.step += 1
         return outcome
@@ -198,7 +184,7 @@ class Finetuner:
         self.network.train()
         for number, batch in enumerate(batches):
             torch.manual_seed(derive(self._seed, "batchnorm", number, distributed.rank()))
-            with autocast(self.device, self._recipe.precision):
+            with self._stepper.autocast():
                 self.network(moved(batch, self.device))
         for statistic in self._statistics():
             statistic.copy_(distributed.gather(statistic).mean(0))
@@ -228,14 +214,10 @@ class Finetuner:
         """The state after the steps taken so far."""
         return FinetuningState(
             step=self.step,
-            scaler=self._scaler.state_dict(),
+            scaler=self._stepper.scaler(),
             provenance=provenance,
             weights=self.network.state_dict(),
-            velocities={
-                name: self._optimiser.state[parameter]["momentum_buffer"]
-                for name, parameter in self._parameters.items()
-                if "momentum_buffer" in self._optimiser.state[parameter]
-            },
+            velocities=self._stepper.momentum(),
         )
 
 

@@ -25,8 +25,8 @@ from cyborgs.data.views import cell_labels, draw_view, render, sample_ids
 from cyborgs.evaluation.sources import find_source
 from cyborgs.hardware import describe
 from cyborgs.masks.alignment import full_size
-from cyborgs.models.detcon import head
 from cyborgs.models.normalise import normalise
+from cyborgs.models.pair import head
 from cyborgs.models.pooling import join_layers, mask_weights, pool_masks
 
 CPU = torch.device("cpu")

@@ -31,12 +31,13 @@ from cyborgs.hardware import describe, native_precisions, set_float32
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.shards import Header, Masks, write_shard
 from cyborgs.models.backbones import Backbone
-from cyborgs.models.detcon import DetCon
+from cyborgs.models.pair import Pair
+from cyborgs.pretraining.trainer import Trainer
 from cyborgs.progress import say
 from cyborgs.signals import Stop
 from cyborgs.stages import bootstrap
 from cyborgs.stages import index as index_stage
-from cyborgs.training.loop import Trainer, Waiting
+from cyborgs.training.loop import Waiting
 from cyborgs.training.state import TrainingState, save_state
 
 # Precision, batch, compiled, with the vMF term; the most telling first.
@@ -107,7 +108,7 @@ class Bench:
 
 def trainer_of(bench, precision, batch, compiled=False, vmf=False):
     torch.manual_seed(0)
-    pair = DetCon(**bench.model)
+    pair = Pair(**bench.model)
     state = TrainingState(
         bench.model, 0, 0, pair.online.state_dict(), pair.target.state_dict(), {}, {}, {}
     )
@@ -268,7 +269,7 @@ def masks(bench, folder, images, index):
     if bench.late():
         return
     torch.manual_seed(0)
-    pair = DetCon(**bench.model)
+    pair = Pair(**bench.model)
     architecture = bench.model["architecture"]
     block = "layer2.1" if bench.small else "layer2.2"
     backbone = Backbone(architecture)

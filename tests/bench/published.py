@@ -18,7 +18,7 @@ from torch import nn
 
 from cyborgs.data.published_jitter import published_jitter
 from cyborgs.models.backbones import Backbone
-from cyborgs.models.detcon import head
+from cyborgs.models.pair import head
 from cyborgs.models.pooling import join_layers
 from cyborgs.objectives.detcon import candidates, view_loss
 

@@ -71,12 +71,12 @@ def our_step(batch, side, precision, extra):
 
     from cyborgs.config import parse
     from cyborgs.memory import keep_freed_memory
-    from cyborgs.models.detcon import DetCon
-    from cyborgs.training.loop import Trainer
+    from cyborgs.models.pair import Pair
+    from cyborgs.pretraining.trainer import Trainer
     from cyborgs.training.state import TrainingState
 
     model = {"architecture": "resnet50", "hidden": 4096, "projection": 256}
-    pair = DetCon(**model)
+    pair = Pair(**model)
     state = TrainingState(
         model, 0, 0, pair.online.state_dict(), pair.target.state_dict(), {}, {}, {}
     )

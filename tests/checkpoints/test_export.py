@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from cyborgs.checkpoints.detectron2 import detectron2_name
 from cyborgs.cli import main
 from cyborgs.models.backbones import Backbone
-from cyborgs.models.detcon import DetCon
+from cyborgs.models.pair import Pair
 from cyborgs.training.state import TrainingState, save_state
 
 ARCHITECTURE = "resnet18"
@@ -22,7 +22,7 @@ ARCHITECTURE = "resnet18"
 def pair():
     """Two networks that differ, with running statistics that are not those of the start."""
     torch.manual_seed(0)
-    made = DetCon(ARCHITECTURE, 8, 4)
+    made = Pair(ARCHITECTURE, 8, 4)
     with torch.no_grad():
         for module in made.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
@@ -145,7 +145,7 @@ class TestDetectron2:
 
     def test_a_network_that_it_does_not_build_is_refused(self, tmp_path, capsys):
         torch.manual_seed(0)
-        made = DetCon("wide_resnet50_2", 8, 4)
+        made = Pair("wide_resnet50_2", 8, 4)
         model = {"architecture": "wide_resnet50_2", "hidden": 8, "projection": 4}
         path = tmp_path / "state.pt"
         online, target = made.online.state_dict(), made.target.state_dict()

@@ -15,7 +15,7 @@ from cyborgs.checkpoints.detectron2 import detectron2_name
 from cyborgs.checkpoints.layouts import read_checkpoint
 from cyborgs.cli import main
 from cyborgs.models.backbones import Backbone
-from cyborgs.models.detcon import DetCon
+from cyborgs.models.pair import Pair
 from cyborgs.training.state import TrainingState, load_state, save_state
 
 ARCHITECTURE = "resnet18"
@@ -206,7 +206,7 @@ def test_there_and_back(tmp_path):
 @pytest.mark.parametrize("form", ["torchvision", "timm", "safetensors", "detectron2", "published"])
 def test_all_that_is_exported_is_imported(form, tmp_path):
     torch.manual_seed(0)
-    pair = DetCon(**MODEL)
+    pair = Pair(**MODEL)
     state = tmp_path / "state.pt"
     online, target = pair.online.state_dict(), pair.target.state_dict()
     save_state(state, TrainingState(MODEL, 2, 9, online, target, {}, {}, {"inputs": {}}))

@@ -9,11 +9,11 @@ from cyborgs.bootstrap.kmeans import cluster
 from cyborgs.config import Bootstrap, parse
 from cyborgs.hardware import native_precisions, set_float32
 from cyborgs.models.backbones import Backbone
-from cyborgs.models.detcon import DetCon
+from cyborgs.models.pair import Pair
 from cyborgs.models.pooling import mask_weights, pool_masks
 from cyborgs.objectives.detcon import candidates, view_loss
 from cyborgs.objectives.vmf import cluster_locations, vmf_loss
-from cyborgs.training.loop import Trainer
+from cyborgs.pretraining.trainer import Trainer
 from cyborgs.training.state import TrainingState
 
 CPU = torch.device("cpu")
@@ -90,7 +90,7 @@ MODEL = {"architecture": "resnet18", "hidden": 256, "projection": 64}
 def a_step(device, precision, compiled=False):
     """Loss, and by how much each weight moved, of one step with the same images and weights."""
     torch.manual_seed(0)
-    pair = DetCon(**MODEL)
+    pair = Pair(**MODEL)
     before = {k: v.clone() for k, v in pair.online.state_dict().items()}
     state = TrainingState(MODEL, 0, 9, before, pair.target.state_dict(), {}, {}, {})
     section = {"batch_size": 16, "precision": precision, "masks": 8, "base_rate": 8.0}

@@ -8,8 +8,8 @@ import torchvision
 
 from cyborgs.config import BLOCKS
 from cyborgs.models.backbones import LAYERS, Backbone, block_stride
-from cyborgs.models.detcon import DetCon
 from cyborgs.models.normalise import normalise
+from cyborgs.models.pair import Pair
 from cyborgs.models.pooling import join_layers, mask_weights, pool_masks
 
 SMALL = ("resnet18", 32, 8)
@@ -89,7 +89,7 @@ def test_pooling_is_the_mean_over_a_masks_cells():
 
 def test_heads_have_the_published_shape():
     with torch.device("meta"):
-        pair = DetCon("resnet50", 4096, 256)
+        pair = Pair("resnet50", 4096, 256)
     shapes = {k: tuple(v.shape) for k, v in pair.online.state_dict().items()}
     assert shapes["projector.0.weight"] == (4096, 3584)
     assert shapes["projector.3.weight"] == (256, 4096)
@@ -99,7 +99,7 @@ def test_heads_have_the_published_shape():
 
 def test_target_begins_as_a_copy_and_moves_by_the_decay():
     torch.manual_seed(0)
-    pair = DetCon(*SMALL)
+    pair = Pair(*SMALL)
     before = copy.deepcopy(pair.target.state_dict())
     online = dict(pair.online.named_parameters())
     for name, p in pair.target.named_parameters():
@@ -115,7 +115,7 @@ def test_target_begins_as_a_copy_and_moves_by_the_decay():
 
 def test_online_predicts_and_target_projects():
     torch.manual_seed(0)
-    pair = DetCon(*SMALL)
+    pair = Pair(*SMALL)
     images = torch.randn(2, 3, 64, 64)
     cells = torch.randint(0, 2, (2, 2, 2))
     ids = cells.flatten(1)[:, :3]

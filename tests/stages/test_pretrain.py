@@ -13,8 +13,8 @@ import torch
 from cyborgs import hardware
 from cyborgs.data.index import read_index
 from cyborgs.errors import InputError
+from cyborgs.pretraining.trainer import Trainer
 from cyborgs.stages import bootstrap, index, pretrain, seed_masks
-from cyborgs.training.loop import Trainer
 from cyborgs.training.metrics import read_metrics
 from cyborgs.training.state import load_state
 from tests.stages.conftest import COMPUTE, command, train

@@ -17,7 +17,7 @@ import torch.multiprocessing as mp
 from cyborgs.data.dataset import Steps, TwoViews, arrived, load_batches
 from cyborgs.data.index import read_index
 from cyborgs.masks.shards import Masks
-from cyborgs.training.loop import Trainer
+from cyborgs.pretraining.trainer import Trainer
 from cyborgs.training.state import load_state
 from tests.stages.conftest import TinyRun, command, wait_for
 

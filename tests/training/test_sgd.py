@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from cyborgs.config import parse
-from cyborgs.models.detcon import DetCon
-from cyborgs.training.loop import Trainer
+from cyborgs.models.pair import Pair
+from cyborgs.pretraining.trainer import Trainer
 from cyborgs.training.state import TrainingState
 
 MODEL = {"architecture": "resnet18", "hidden": 8, "projection": 4}
@@ -14,7 +14,7 @@ MOMENTUM, DECAY = 0.8, 0.03
 
 def trainer(velocities=None, **sgd):
     torch.manual_seed(0)
-    pair = DetCon(*MODEL.values())
+    pair = Pair(*MODEL.values())
     state = TrainingState(
         model=MODEL,
         round=0,

@@ -1,4 +1,4 @@
-"""The online and target pair that DetCon-B trains."""
+"""An online network and its moving average, the target."""
 
 import copy
 
@@ -57,8 +57,8 @@ class Online(Encoder):
         return self.predictor(projections), features
 
 
-class DetCon(nn.Module):
-    """Online network and its moving average, the target (BYOL's pair, as DetCon-B has it).
+class Pair(nn.Module):
+    """Online network and its moving average, the target (BYOL; Grill et al., 2020).
 
     The target has no predictor, gets no gradient, and starts as a copy of the online encoder.
     """

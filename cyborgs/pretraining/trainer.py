@@ -1,0 +1,195 @@
+"""Steps of pretraining: an online network, its moving average, and an objective over masks."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+
+from cyborgs.config import Pretrain
+from cyborgs.data.dataset import Batch
+from cyborgs.hardware import memory_named, set_float32
+from cyborgs.models.normalise import normalise
+from cyborgs.models.pair import Pair
+from cyborgs.objectives.vmf import VmfTerm
+from cyborgs.training.lars import LARS
+from cyborgs.training.loop import Outcome, enumerate_first
+from cyborgs.training.metrics import Row
+from cyborgs.training.schedule import learning_rate, target_decay
+from cyborgs.training.state import TrainingState
+from cyborgs.training.stepper import Stepper, synchronised
+from cyborgs.training.watch import NAMES, health
+
+
+class Trainer:
+    """Networks, optimiser and step counter on a device.
+
+    Args:
+        state: where to begin.
+        settings: the `pretrain` section, with the precision that was chosen.
+        steps_per_epoch: optimiser steps an epoch.
+        device: of this process.
+        compiled: whether the backbones go through `torch.compile`.
+        seed: of the run; with the step, it decides what is drawn.
+
+    Attributes:
+        step: steps taken so far, over all rounds.
+        steps_per_epoch: as given.
+        batch_size: images of a step, over all processes.
+        device: of this process.
+        pair: the networks.
+        optimiser: of the online network.
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        settings: Pretrain,
+        steps_per_epoch: int,
+        device: torch.device,
+        compiled: bool = False,
+        *,
+        seed: int,
+    ) -> None:
+        self.step = state.step
+        self._model = state.model
+        self._settings = settings
+        self.steps_per_epoch = steps_per_epoch
+        self.batch_size = settings.batch_size
+        self.device = device
+        self._health: list[Tensor] = []
+        self._term = VmfTerm(settings.vmf, steps_per_epoch, seed)
+        pair = Pair(state.model["architecture"], state.model["hidden"], state.model["projection"])
+        pair.online.load_state_dict(state.online)
+        pair.target.load_state_dict(state.target)
+        pair.to(device).train()
+        pair.to(memory_format=torch.channels_last)
+        set_float32(settings.precision)
+        if compiled:
+            for network in (pair.online, pair.target):
+                network.backbone.compile()
+        self.pair = synchronised(pair, device)
+        self.optimiser = _optimiser(self.pair.online.parameters(), settings)
+        self._stepper = Stepper(
+            self.pair.online,
+            self.optimiser,
+            precision=settings.precision,
+            device=device,
+            momentum=state.velocities,
+            scaler=state.scaler,
+        )
+
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        s = self._settings
+        return learning_rate(
+            self.step,
+            base_rate=s.base_rate * s.batch_size / 128,
+            steps_per_epoch=self.steps_per_epoch,
+            **s.schedule.model_dump(exclude={"kind"}),
+        )
+
+    def train_step(self, batch: Batch, leave: bool = False) -> Outcome:
+        """Take one step; a GPU may still be at it when this returns.
+
+        Args:
+            batch: as `cyborgs.data.dataset.TwoViews` has it, with a leading axis of images.
+            leave: whether this process was asked to leave.
+
+        Raises:
+            InputError: the GPU's memory is full.
+        """
+        s = self._settings
+        images = f"{enumerate_first(batch['positions'].tolist())} of the index"
+        with memory_named(
+            f"pretrain.batch_size: {len(batch['positions'])} of {s.batch_size} images in this "
+            f"process, in {s.precision}",
+            "lower pretrain.batch_size or views.crop, or share the batch among more GPUs "
+            "(compute.processes)",
+        ):
+            return self._take_step(batch, leave, images)
+
+    def _take_step(self, batch: Batch, leave: bool, images: str) -> Outcome:
+        batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
+        rate = self.rate()
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = self._backward(batch)
+        remedy = "lower pretrain.base_rate or lengthen the warm-up"
+        outcome = Outcome.of(loss, leave, self.step, rate, images, remedy)
+        self._stepper.step(rate)
+        self.pair.update_target(
+            target_decay(
+                self.step,
+                decay=self._settings.ema.decay,
+                steps_per_epoch=self.steps_per_epoch,
+                horizon_epochs=self._settings.ema.horizon_epochs,
+            )
+        )
+        self.step += 1
+        return outcome
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """Leave the gradients of a step in the online network; returns this rank's loss."""
+        s, objective = self._settings, self._settings.objective
+        cells, ids = batch["cells"], batch["ids"]  # ids: (batch, view, network, mask)
+        views = [normalise(batch["images"][:, v]) for v in range(2)]
+        with self._stepper.autocast(), torch.no_grad():
+            encoded = [self.pair.target(views[v], cells[:, v], ids[:, v, 1]) for v in range(2)]
+        targets = [projections for projections, _ in encoded]
+        self._health.append(health((targets[0], targets[1]), ids, cells))
+        self._term.begin(self.step, [features for _, features in encoded])
+        del encoded  # The features are large, and no longer needed.
+        offered = [objective.offer(t.view(len(ids), s.masks, -1)) for t in targets]
+        total = torch.zeros((), device=self.device)
+        for view in range(2):
+            with self._stepper.exchange(now=view == 1):
+                with self._stepper.autocast():
+                    pred, features = self._stepper.network(
+                        views[view], cells[:, view], ids[:, view, 0]
+                    )
+                more = self._term.loss(view, features)
+                del features
+                loss = objective.view_loss(view, pred.view(len(ids), s.masks, -1), offered, ids)
+                if more is not None:
+                    loss = loss + more
+                # Before the other view begins: its activations take the place of this one's.
+                self._stepper.backward(loss)
+            total += loss.detach()
+        return total
+
+    def health(self) -> Row:
+        """Figures of the steps since this was last asked.
+
+        Means of `cyborgs.training.watch.health`, and those of the vMF term; in float16
+        ``loss_scale``; on a GPU ``gpu_memory``, the most that was allocated, in bytes.
+        """
+        means = torch.stack(self._health).mean(dim=0).tolist()
+        self._health.clear()
+        figures = dict(zip(NAMES, means, strict=True)) | self._term.metrics()
+        if self._stepper.loss_scale is not None:
+            figures["loss_scale"] = self._stepper.loss_scale
+        if self.device.type == "cuda":
+            figures["gpu_memory"] = float(torch.cuda.max_memory_allocated(self.device))
+            torch.cuda.reset_peak_memory_stats(self.device)
+        return figures
+
+    def state(self, number: int, provenance: dict[str, Any]) -> TrainingState:
+        """The state after the steps taken so far, as one of round ``number``."""
+        return TrainingState(
+            model=self._model,
+            round=number,
+            step=self.step,
+            online=self.pair.online.state_dict(),
+            target=self.pair.target.state_dict(),
+            velocities=self._stepper.momentum(),
+            scaler=self._stepper.scaler(),
+            provenance=provenance,
+        )
+
+
+def _optimiser(parameters: Iterable[nn.Parameter], settings: Pretrain) -> Optimizer:
+    """LARS or SGD; each step sets its learning rate.  Both keep a `momentum_buffer` a parameter."""
+    if settings.sgd is not None:
+        return SGD(parameters, lr=0.0, **settings.sgd.model_dump())
+    return LARS(parameters, lr=0.0, **settings.lars.model_dump())
