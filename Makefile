@@ -1,4 +1,5 @@
 # `make demo` and `make test`: all that a fresh machine with Python 3.11 and make needs.
+# `make docs` builds the documentation.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # With an NVIDIA GPU, FAISS for GPUs is installed instead of FAISS for CPUs (for `bootstrap.exact`).
@@ -9,7 +10,7 @@ INSTALLED := $(VENV)/installed-$(EXTRA)
 PARALLEL := --numprocesses 2 --dist loadfile
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: demo test test-fast test-gpu test-slurm check install clean
+.PHONY: demo docs test test-fast test-gpu test-slurm check install clean
 
 install: $(INSTALLED)
 
@@ -36,7 +37,12 @@ demo: $(INSTALLED)
 	@echo
 	@cat results/demo/logs/quality/table.log
 
-# Lint, types, format, workflow, then all tests; `test-fast` leaves the slow ones out.
+# The site.  A link that leads nowhere ends the build (not with --quiet, which hides warnings from it).
+docs: $(INSTALLED)
+	$(RUN) NO_MKDOCS_2_WARNING=1 mkdocs build
+	@echo "Documentation: site/index.html (its search needs a server: .venv/bin/mkdocs serve)"
+
+# Lint, types, format, workflow, documentation, then all tests; `test-fast` leaves the slow ones out.
 test: check
 	$(RUN) python -m pytest $(PARALLEL)
 
@@ -52,7 +58,7 @@ test-gpu: $(INSTALLED)
 test-slurm: $(INSTALLED)
 	$(RUN) python -m pytest tests/slurm -m slurm $(if $(ONLY),-k "$(ONLY)") --durations=0
 
-check: $(INSTALLED)
+check: $(INSTALLED) docs
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) snakefmt --check Snakefile workflow
@@ -61,4 +67,4 @@ check: $(INSTALLED)
 	$(RUN) snakemake --dry-run --quiet all --cores 1
 
 clean:
-	rm -rf $(VENV) results .snakemake
+	rm -rf $(VENV) results site .snakemake

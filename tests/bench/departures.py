@@ -72,7 +72,7 @@ def main():
             "all points, 20 iterations (FAISS)",
             "a sample of 64 points a cluster, then 3 iterations over all; `bootstrap.exact` as "
             "published",
-            "8 to 19 times as fast (README, Speed)",
+            "8 to 19 times as fast ([Speed](speed.md#masks))",
             "mean squared distances 1.005 to 1.009 times as large (`tests/bench/bootstrap.py`)",
             "`bootstrap/kmeans.py`",
         ),
