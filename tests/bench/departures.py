@@ -70,7 +70,7 @@ def main():
         (
             "k-means",
             "all points, 20 iterations (FAISS)",
-            "a sample of 64 points a cluster, then 3 iterations over all; `bootstrap.exact` as "
+            "a sample of 64 points per cluster, then 3 iterations over all; `bootstrap.exact` as "
             "published",
             "8 to 19 times as fast ([Speed](speed.md#masks))",
             "mean squared distances 1.005 to 1.009 times as large (`tests/bench/bootstrap.py`)",
@@ -150,7 +150,7 @@ def shrinking(photos):
     return (
         "shrinking of views",
         "OpenCV bilinear",
-        "means of 2 x 2 first, where more than twice as large",
+        "means of 2 x 2 first, if the crop is more than twice as large",
         "bilinear alone skips pixels",
         f"{np.mean(parts):.2f} grey levels on crops, {np.mean(whole):.2f} on whole photographs",
         "`data/views.py`",
@@ -175,8 +175,9 @@ def jitter(crops):
     return (
         "colour jitter",
         "brightness added, contrast about 0, hue of 8 bits; 204 … 306 *added* to the saturation",
-        "torchvision's (DetCon's differs in brightness, which it adds)",
-        "theirs saturates almost every pixel: a mistake, which the released weights saw",
+        "torchvision's (DetCon's adds brightness instead)",
+        "theirs saturates almost every pixel: a mistake that the released weights were trained "
+        "with",
         f"{np.mean(ours):.0f} grey levels from the crop, theirs {np.mean(theirs):.0f}; "
         f"{np.mean(saturated):.0%} of their pixels saturated",
         "`data/views.py`",
@@ -231,7 +232,7 @@ def slots(cells):
     lost = np.mean([(c >= SLOTS).mean() for c in cells])
     return (
         "label slots",
-        f"{SLOTS}: ids from {SLOTS} on become 0",
+        f"{SLOTS}; ids from {SLOTS} on become 0",
         "any id",
         f"K reaches {HIGH}",
         f"{lost:.0%} of the cells would become 0",
@@ -247,11 +248,11 @@ def sampling(cells):
     present = np.mean([len(np.unique(c)) for c in cells])
     return (
         "drawing of masks",
-        "without replacement, so that absent ids are zero vectors, which count as positives",
-        "with replacement, among the ids that are there, as in DetCon",
+        "without replacement, so absent ids enter as zero vectors and count as positives",
+        "with replacement among the ids present, as in DetCon",
         "an absent mask has nothing to learn from",
-        f"{absent:.0%} of their rows would be absent, at least; ours has {others:.1f} different "
-        f"masks in {MASKS} rows, of {present:.1f} that are there",
+        f"at least {absent:.0%} of their rows would be absent; ours have {others:.1f} different "
+        f"masks in {MASKS} rows, out of {present:.1f} present",
         "`data/views.py`",
     )
 
@@ -285,10 +286,10 @@ def majority(photos, masks, backbone):
         cosines += F.cosine_similarity(one, other, dim=-1)[0].tolist()
     return (
         "cells of a mask",
-        "(no departure: beside each cell's exact share of pixels)",
-        "the cells whose majority it is",
-        "49 labels a view instead of a map for every slot; masks do not overlap",
-        f"{np.mean(outside):.0%} of the pixels are of another mask than their cell; cosine of "
+        "(not a departure; compared with the exact share of pixels in each cell)",
+        "the cells in which it has the majority",
+        "49 labels per view instead of a map for every slot; masks do not overlap",
+        f"{np.mean(outside):.0%} of the pixels belong to another mask than their cell; cosine of "
         f"pooled features {median(cosines):.3f}",
         "`data/views.py`, `models/pooling.py`",
     )
@@ -318,10 +319,10 @@ def norms(photos, masks, backbone):
     others = others[~torch.eye(len(others), dtype=bool)]
     return (
         "BatchNorm of the heads",
-        f"{MASKS} times over B vectors, a slot of sampled masks each",
+        f"{MASKS} times over B vectors, one slot of sampled masks each",
         f"once over all B·{MASKS}, as in DetCon",
-        "slots mean nothing; more vectors, steadier statistics",
-        f"cosine of a projection with its other self {median(same.tolist()):.2f}, with another "
+        "slots have no meaning; more vectors give steadier statistics",
+        f"cosine of a projection with its counterpart {median(same.tolist()):.2f}, with another "
         f"mask's {median(others.tolist()):.2f} (B = {GROUP}, random head)",
         "`models/detcon.py`",
     )
@@ -333,7 +334,7 @@ def off_by_one():
         "K",
         f"{LOW} … {HIGH + 1}",
         f"{LOW} … {HIGH}",
-        "an off-by-one of theirs",
+        "an off-by-one error in theirs",
         f"one group in {count} has a K that ours never has",
         "`stages/bootstrap.py`",
     )
