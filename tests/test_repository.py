@@ -88,7 +88,7 @@ def test_each_option_of_the_published_program_is_accounted_for():
         found = re.findall(r"--(\w+)", " ".join(row["option"] for row in rows))
         assert sorted(found) == sorted(names.split())
     for row in tables[0]:
-        assert row["here"] in ("same", "mended", "left out")
+        assert row["here"] in ("same", "corrected", "left out")
         assert (row["key"] == "") == (row["here"] == "left out")
 
 
