@@ -5,7 +5,8 @@ takes what the configuration says.  `vmf` is a term beside any of them.  Importi
 PyTorch.
 """
 
+from cyborgs.objectives.byol import Byol
 from cyborgs.objectives.detcon import DetConB
 from cyborgs.objectives.objective import Objective
 
-OBJECTIVES: tuple[type[Objective], ...] = (DetConB,)
+OBJECTIVES: tuple[type[Objective], ...] = (DetConB, Byol)
