@@ -89,9 +89,9 @@ def test_training_lowers_it():
         "cells": torch.arange(4, dtype=torch.int32).view(1, 1, 2, 2).repeat(4, 2, 1, 1),
         "ids": torch.arange(3, dtype=torch.int32).repeat(4, 2, 2, 1),
     }
-    losses = [trainer.train_step(batch).read()[0] for _ in range(8)]
+    losses = [trainer.train_step(batch).read()[0] for _ in range(5)]
     assert 2 < losses[0] < 6
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_what_made_a_state_says_so():
