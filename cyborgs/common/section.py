@@ -1,4 +1,4 @@
-"""What all sections of the schema share."""
+"""What all sections of the schema share, in whichever room they are; loads nothing else of ours."""
 
 import re
 from typing import Annotated, Any, ClassVar, Literal
