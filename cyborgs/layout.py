@@ -7,9 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from cyborgs.config import Config, load
-from cyborgs.config.downstream import TRAINED
 from cyborgs.data.index import read_index
 from cyborgs.errors import InputError
+from cyborgs.evaluation import BY_NAME
+from cyborgs.evaluation.kinds import Trained
 from cyborgs.files import require_file, sha256
 from cyborgs.masks.shards import Shard, find_shards
 from cyborgs.progress import say
@@ -89,7 +90,7 @@ class Run:
         """
         first = 1 if config.model.weights is None else 0
         found: dict[str, str] = {}
-        for backbone in getattr(config.downstream, name).backbones:
+        for backbone in config.downstream.settings(BY_NAME[name]).backbones:
             if backbone in ("random", "imagenet"):
                 found[backbone] = backbone
             elif backbone in ("rounds", "last"):
@@ -122,7 +123,7 @@ class Run:
         for name in config.downstream.evaluations:
             for backbone in self.backbones(name, config):
                 where = self.folder / f"downstream/{name}"
-                if name in TRAINED:
+                if isinstance(BY_NAME[name], Trained):
                     seeds = range(config.downstream.seeds)
                     files += [where / f"{backbone}/seed-{seed}.json" for seed in seeds]
                 else:

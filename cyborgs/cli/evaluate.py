@@ -2,20 +2,28 @@
 
 import argparse
 import shlex
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cyborgs.cli import options as o
 from cyborgs.config import Config, check_batch, load
-from cyborgs.config.downstream import Downstream
-from cyborgs.data.datasets import require_datasets
 from cyborgs.errors import InputError
+from cyborgs.evaluation import EVALUATIONS
+from cyborgs.evaluation.datasets import require_datasets
+from cyborgs.evaluation.kinds import (
+    D,
+    Evaluation,
+    Frozen,
+    OnDatasets,
+    OnOwnImages,
+    OwnImages,
+    Trained,
+)
 from cyborgs.gpus import claimed
 
 if TYPE_CHECKING:
     from cyborgs.evaluation.sources import Source
-    from cyborgs.evaluation.tasks import Task
 
 # What says where and how fast, and is no part of the command that is kept beside a figure.
 _FAST = ("--device", "--threads", "--processes", "--nodes", "--workers", "--checkpoint-minutes",
@@ -26,45 +34,13 @@ def add(commands: o.Commands) -> None:
     """Add the commands to the parser."""
     evaluate = o.group(commands, "evaluate", "evaluate backbones by what they do elsewhere")
 
-    c = o.command(evaluate, "objects", _objects, "classify annotated objects on frozen features")
-    _add_probe(c)
-    c = o.command(
-        evaluate, "segmentation", _segmentation, "classify pixels linearly on frozen features"
-    )
-    _add_probe(c)
-
-    c = o.command(evaluate, "voc-svm", _voc_svm, "VOC07 classification: SVMs on frozen features")
-    _add_backbone(c)
-    _add_datasets(c, "VOC2007")
-    c.add_argument(
-        "--scores",
-        type=Path,
-        metavar="FILE",
-        help="file for the scores of each test image (.npz), to compare backbones by",
-    )
-    c.add_argument("--workers", type=int, help="loader processes (default: compute.workers)")
-
-    c = o.command(
-        evaluate,
-        "voc-detection",
-        _voc_detection,
-        "VOC07+12 detection: train and score a Faster R-CNN",
-    )
-    _add_trained(c, "VOC2007 and VOC2012")
-    c = o.command(
-        evaluate,
-        "imagenet-linear",
-        _imagenet_linear,
-        "ImageNet classification: train and score a linear layer on frozen features",
-    )
-    _add_trained(c, "imagenet")
-    c = o.command(
-        evaluate,
-        "coco-instances",
-        _coco_instances,
-        "COCO instance segmentation: train and score a Mask R-CNN",
-    )
-    _add_trained(c, "coco")
+    for evaluation in EVALUATIONS:
+        if isinstance(evaluation, OnOwnImages):
+            _add_on_own_images(evaluate, evaluation)
+        elif isinstance(evaluation, OnDatasets):
+            _add_on_datasets(evaluate, evaluation)
+        elif isinstance(evaluation, Trained):
+            _add_trained(evaluate, evaluation)
 
     c = o.command(evaluate, "table", _table, "print figures of several backbones as tables")
     c.add_argument("results", type=Path, nargs="+", metavar="JSON", help="what evaluations wrote")
@@ -74,16 +50,33 @@ def add(commands: o.Commands) -> None:
     c.add_argument("--json", type=Path, metavar="FILE", help="file for the same as JSON")
 
 
-def _add_probe(c: argparse.ArgumentParser) -> None:
+def _add_on_own_images(commands: o.Commands, evaluation: OnOwnImages[Any]) -> None:
+    run = partial(_on_own_images, evaluation)
+    c = o.command(commands, evaluation.command, run, evaluation.about)
     _add_backbone(c)
     o.add_images(c)
     o.add_index(c)
     c.add_argument("--annotations", type=Path, required=True, help="COCO instances JSON")
 
 
-def _add_trained(c: argparse.ArgumentParser, needed: str) -> None:
+def _add_on_datasets(commands: o.Commands, evaluation: OnDatasets[Any]) -> None:
+    c = o.command(commands, evaluation.command, partial(_on_datasets, evaluation), evaluation.about)
     _add_backbone(c)
-    _add_datasets(c, needed)
+    _add_datasets(c, evaluation)
+    if evaluation.scores:
+        c.add_argument(
+            "--scores",
+            type=Path,
+            metavar="FILE",
+            help="file for the scores of each test image (.npz), to compare backbones by",
+        )
+    c.add_argument("--workers", type=int, help="loader processes (default: compute.workers)")
+
+
+def _add_trained(commands: o.Commands, evaluation: Trained[Any]) -> None:
+    c = o.command(commands, evaluation.command, partial(_trained, evaluation), evaluation.about)
+    _add_backbone(c)
+    _add_datasets(c, evaluation)
     c.add_argument("--seed", type=int, default=0, help="of what is drawn (default 0)")
     o.add_training(c)
 
@@ -108,11 +101,12 @@ def _add_backbone(c: argparse.ArgumentParser) -> None:
     o.add_compute(c)
 
 
-def _add_datasets(c: argparse.ArgumentParser, needed: str) -> None:
+def _add_datasets(c: argparse.ArgumentParser, evaluation: Evaluation[Any]) -> None:
+    folders = dict.fromkeys(needed.split("/")[0] for needed in evaluation.needed)
     c.add_argument(
         "--datasets",
         type=Path,
-        help=f"folder with {needed} (default: downstream.datasets)",
+        help=f"folder with {' and '.join(folders)} (default: downstream.datasets)",
     )
 
 
@@ -127,100 +121,72 @@ def command_of(given: list[str]) -> str:
     return shlex.join(["cyborgs", *kept])
 
 
-def _objects(options: argparse.Namespace) -> None:
-    from cyborgs.stages import evaluate_objects
-
-    _probe(options, evaluate_objects.run)
-
-
-def _segmentation(options: argparse.Namespace) -> None:
-    from cyborgs.stages import evaluate_segmentation
-
-    _probe(options, evaluate_segmentation.run)
-
-
-def _probe(options: argparse.Namespace, run: Callable[..., object]) -> None:
+def _on_own_images(evaluation: OnOwnImages[Any], options: argparse.Namespace) -> None:
     config = load(options.config)
-    compute = o.compute(options, config.compute)
     if not options.images.is_dir():
         raise InputError(f"--images: {options.images} is no folder")
+    data = OwnImages(options.images, options.index, options.annotations)
+    _measure(evaluation, options, config, data)
+
+
+def _on_datasets(evaluation: OnDatasets[Any], options: argparse.Namespace) -> None:
+    config = load(options.config)
+    data = _datasets(options, config, evaluation)
+    _measure(evaluation, options, config, data, options.scores if evaluation.scores else None)
+
+
+def _measure(
+    evaluation: Frozen[Any, D],
+    options: argparse.Namespace,
+    config: Config,
+    data: D,
+    scores: Path | None = None,
+) -> None:
+    compute = o.compute(options, config.compute)
     with claimed(compute.device, 1):
-        run(
+        from cyborgs.stages import evaluate_frozen
+
+        evaluate_frozen.run(
+            evaluation,
             config.downstream,
             _source(options),
-            options.images,
-            options.index,
-            options.annotations,
-            compute,
-            options.out,
-            command_of(options.given),
+            data,
+            compute=compute,
+            out=options.out,
+            command=command_of(options.given),
+            scores=scores,
         )
 
 
-def _voc_svm(options: argparse.Namespace) -> None:
+def _trained(evaluation: Trained[Any], options: argparse.Namespace) -> int | None:
     config = load(options.config)
     compute = o.compute(options, config.compute)
-    datasets = _datasets(options, config, "voc_svm")
-    with claimed(compute.device, 1):
-        from cyborgs.stages import evaluate_voc_svm
-
-        evaluate_voc_svm.run(
-            config.downstream,
-            _source(options),
-            datasets,
-            compute,
-            options.out,
-            command_of(options.given),
-            options.scores,
-        )
-
-
-def _voc_detection(options: argparse.Namespace) -> int | None:
-    from cyborgs.evaluation.tasks import voc_detection
-
-    return _trained(options, "voc_detection", voc_detection)
-
-
-def _imagenet_linear(options: argparse.Namespace) -> int | None:
-    from cyborgs.evaluation.tasks import imagenet_linear
-
-    return _trained(options, "imagenet_linear", imagenet_linear)
-
-
-def _coco_instances(options: argparse.Namespace) -> int | None:
-    from cyborgs.evaluation.tasks import coco_instances
-
-    return _trained(options, "coco_instances", coco_instances)
-
-
-def _trained(
-    options: argparse.Namespace, name: str, task: "Callable[[Downstream, Path], Task]"
-) -> int | None:
-    config = load(options.config)
-    compute = o.compute(options, config.compute)
-    datasets = _datasets(options, config, name)
-    check_batch(f"downstream.{name}", getattr(config.downstream, name).batch_size, compute)
+    datasets = _datasets(options, config, evaluation)
+    batch_size = config.downstream.settings(evaluation).batch_size
+    check_batch(f"downstream.{evaluation.name}", batch_size, compute)
 
     def run() -> None:
         from cyborgs.stages import evaluate_trained
 
         evaluate_trained.run(
-            task(config.downstream, datasets),
+            evaluation,
+            config.downstream,
             _source(options),
-            options.seed,
-            compute,
-            options.out,
-            o.work(options),
-            options.metrics,
-            command_of(options.given),
+            datasets,
+            seed=options.seed,
+            compute=compute,
+            out=options.out,
+            work=o.work(options),
+            metrics=options.metrics,
+            command=command_of(options.given),
         )
 
     return o.in_processes(options, compute, run)
 
 
-def _datasets(options: argparse.Namespace, config: Config, name: str) -> Path:
+def _datasets(options: argparse.Namespace, config: Config, evaluation: Evaluation[Any]) -> Path:
     datasets: Path = options.datasets or Path(config.downstream.datasets)
-    require_datasets(datasets, [name])
+    require_datasets(datasets, [evaluation])
     return datasets
 
 

@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from cyborgs.common.section import Section
-from cyborgs.config.downstream import TRAINED
 from cyborgs.config.reading import load_mapping, parse_run
 from cyborgs.config.schema import Config
 from cyborgs.errors import InputError
+from cyborgs.evaluation import EVALUATIONS
+from cyborgs.evaluation.kinds import Trained
 
 # The weights that training begins with: in every experiment, without being listed.
 INITIAL = "initial"
@@ -175,13 +176,14 @@ def _contradictions(given: ExperimentSection) -> list[str]:
     downstream = given.base.get("downstream") or {}
     if isinstance(downstream, Mapping):
         evaluations = downstream.get("evaluations") or []
+        trained = [evaluation.name for evaluation in EVALUATIONS if isinstance(evaluation, Trained)]
         if not evaluations:
             found.append("base.downstream.evaluations: names none, so nothing could be compared")
         found += [
             f"base.downstream.evaluations: {name} trains networks for days; experiments have "
             "evaluations of frozen features alone"
             for name in evaluations
-            if name in TRAINED
+            if name in trained
         ]
         if downstream.get("seeds", 1) != 1:
             found.append(

@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from cyborgs.config.downstream import PROBES, TRAINED
 from cyborgs.config.schema import BLOCKS, CELL, Compute, Config, Pretrain, Views
 from cyborgs.errors import InputError
+from cyborgs.evaluation.kinds import OnOwnImages, Trained
 from cyborgs.files import absence
 from cyborgs.progress import say
 
@@ -201,9 +201,9 @@ def _conflicts(config: Config) -> list[str]:
     except InputError as error:
         found.append(str(error))
     batches = {"pretrain": config.pretrain.batch_size} | {
-        f"downstream.{name}": getattr(config.downstream, name).batch_size
-        for name in config.downstream.evaluations
-        if name in TRAINED
+        f"downstream.{evaluation.name}": config.downstream.settings(evaluation).batch_size
+        for evaluation in config.downstream.chosen
+        if isinstance(evaluation, Trained)
     }
     for section, batch in batches.items():
         try:
@@ -214,9 +214,11 @@ def _conflicts(config: Config) -> list[str]:
     if config.seed_masks.annotated and not config.data.labelled:
         found.append(f"seed_masks.kind: {config.seed_masks.kind} needs data.annotations")
     if not config.data.labelled:
-        for name in config.downstream.evaluations:
-            if name in PROBES:
-                found.append(f"downstream.evaluations: {name} needs data.annotations")
+        found += [
+            f"downstream.evaluations: {evaluation.name} needs data.annotations"
+            for evaluation in config.downstream.chosen
+            if isinstance(evaluation, OnOwnImages)
+        ]
     if config.data.scenes is not None:
         found += _too_few(config, config.data.scenes.images, "data.scenes.images")
     return found

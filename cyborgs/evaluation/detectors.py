@@ -17,7 +17,6 @@ from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from cyborgs.config.downstream import Detection
 from cyborgs.data.detection import Example
 from cyborgs.evaluation.detector_heads import (
     Heads,
@@ -27,6 +26,7 @@ from cyborgs.evaluation.detector_heads import (
     mask_predictor,
 )
 from cyborgs.evaluation.detector_parts import RATIOS, SIDES, Align, Anchors, Resizing
+from cyborgs.evaluation.settings import Detection
 from cyborgs.memory import give_back
 from cyborgs.models.backbones import LAYERS, Backbone
 from cyborgs.models.normalise import DEVIATION, MEAN

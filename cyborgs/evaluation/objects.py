@@ -3,28 +3,112 @@
 Crops are cut along the boxes of the annotated masks; the classifiers are scikit-learn's.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import recall_score
-from sklearn.neighbors import KNeighborsClassifier
+from pydantic import Field
 
-from cyborgs.config.downstream import Objects
+from cyborgs.common.section import Positive
 from cyborgs.errors import InputError
-from cyborgs.models.backbones import Backbone
-from cyborgs.models.normalise import normalise
-from cyborgs.seeding import generator
+from cyborgs.evaluation.kinds import Given, Measured, OnOwnImages, OwnImages
+from cyborgs.evaluation.settings import Backbones, Evaluated, Share
+from cyborgs.files import sha256
+from cyborgs.progress import track
 
-Pixels = NDArray[np.uint8]
+# Inside functions as well: whoever reads the configuration does not wait for these.
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from cyborgs.data.annotations import GroundTruth
+    from cyborgs.data.index import Index
+    from cyborgs.models.backbones import Backbone
+
+    Pixels = NDArray[np.uint8]
 
 # Crops that go through the network together.
 _BATCH = 64
+
+
+class Objects(Evaluated):
+    """Probe: classification of annotated objects, cut out of their images, on frozen features."""
+
+    backbones: Backbones = Field(["random", "rounds"])
+    images: int = Field(
+        2000, ge=2, description="annotated images whose objects are taken, drawn at random, at most"
+    )
+    size: int = Field(96, ge=32, description="side that a crop is resized to, in pixels")
+    smallest: int = Field(
+        16, ge=1, description="objects with a side below this are left out, in pixels"
+    )
+    test: Share = Field(0.3, description="share of the images whose objects are for testing")
+    neighbours: int = Field(20, ge=1, description="k of the k-nearest-neighbour classifier")
+    cost: Positive = Field(
+        1.0, description="C of the logistic regression: larger fits the training objects closer"
+    )
+
+
+def measure(given: Given[Objects, OwnImages]) -> Measured:
+    """Classify the objects of annotated images, with as many splits as seeds.
+
+    Raises `InputError` where input is missing or does not fit.
+    """
+    import numpy as np
+
+    from cyborgs.data.annotations import GroundTruth
+    from cyborgs.data.index import read_index
+    from cyborgs.evaluation.sources import RANDOM
+
+    settings, data = given.settings, given.data
+    index = read_index(data.index)
+    crops = _crops(data, index, GroundTruth(data.annotations), settings)
+    if not len(crops.categories):
+        raise InputError(
+            f"annotations {data.annotations}: no object of {settings.smallest} pixels a side in "
+            "these images; do they belong to them?"
+        )
+    vectors = None
+    rows = []
+    for seed in range(given.seeds):
+        # Only random weights are others for each seed.
+        if vectors is None or given.source.name == RANDOM:
+            vectors = features(given.source.load(seed), crops.pixels, given.device)
+        train, test = split(crops.images, crops.categories, settings.test, seed)
+        scores = classify(vectors, crops.categories, train, test, settings)
+        counts = {"train": int(train.sum()), "test": int(test.sum())}
+        rows.append({"seed": seed, **counts, **scores})
+    inputs = {"index": index.digest, "annotations": sha256(data.annotations)}
+    return Measured(rows, inputs, len(np.unique(crops.categories)))
+
+
+def _crops(data: OwnImages, index: Index, truth: GroundTruth, settings: Objects) -> Crops:
+    import numpy as np
+
+    from cyborgs.data.annotations import draw_annotated
+    from cyborgs.data.decoding import decode
+
+    drawn = draw_annotated(index, truth, settings.images, "objects")
+    size = settings.size
+    pixels, categories, positions = [], [], []
+    for position in track(map(int, drawn), len(drawn), "objects", "images"):
+        entry = index[position]
+        instances = truth.instances(entry)
+        if not len(instances.masks):
+            continue
+        image = decode(data.folder, entry)
+        for number, part in crop(image, instances.masks, size, settings.smallest):
+            pixels.append(part)
+            categories.append(instances.categories[number])
+            positions.append(position)
+    return Crops(
+        np.array(pixels, np.uint8).reshape(-1, size, size, 3),
+        np.array(categories, np.int64),
+        np.array(positions, np.int64),
+    )
 
 
 @dataclass(frozen=True)
@@ -53,6 +137,9 @@ def crop(
         size: side of a crop, to which boxes are stretched.
         smallest: in pixels.
     """
+    import cv2
+    import numpy as np
+
     for number, mask in enumerate(masks):
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         box = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -63,16 +150,21 @@ def crop(
         yield number, np.asarray(cv2.resize(box, (size, size), interpolation=way), np.uint8)
 
 
-@torch.inference_mode()
 def features(backbone: Backbone, pixels: Pixels, device: torch.device) -> NDArray[np.float32]:
     """Average of layer4's output for each crop, l2-normalised: float32 ``(n, channels)``."""
+    import torch
+    import torch.nn.functional as F
+
+    from cyborgs.models.normalise import normalise
+
     backbone = backbone.to(device).to(memory_format=torch.channels_last)
     found = []
-    for begin in range(0, len(pixels), _BATCH):
-        part = torch.from_numpy(pixels[begin : begin + _BATCH]).to(device)
-        pooled = backbone(normalise(part))["layer4"].mean((2, 3))
-        found.append(F.normalize(pooled, dim=-1).cpu())
-    return torch.cat(found).numpy()
+    with torch.inference_mode():
+        for begin in range(0, len(pixels), _BATCH):
+            part = torch.from_numpy(pixels[begin : begin + _BATCH]).to(device)
+            pooled = backbone(normalise(part))["layer4"].mean((2, 3))
+            found.append(F.normalize(pooled, dim=-1).cpu())
+        return torch.cat(found).numpy()
 
 
 def split(
@@ -85,6 +177,10 @@ def split(
 
     Raises `InputError` where a side is empty, or one category is left.
     """
+    import numpy as np
+
+    from cyborgs.seeding import generator
+
     distinct = np.unique(images)
     order = generator(seed, "objects").permutation(distinct)
     test = np.isin(images, order[: max(1, round(share * len(distinct)))])
@@ -110,6 +206,11 @@ def classify(
     ``knn`` and ``linear`` count objects; ``knn_classes`` and ``linear_classes`` are means over
     the categories of the test objects.  Neighbours vote with equal weight, by cosine similarity.
     """
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import recall_score
+    from sklearn.neighbors import KNeighborsClassifier
+
     neighbours = min(settings.neighbours, int(train.sum()))
     classifiers = {
         "knn": KNeighborsClassifier(neighbours, metric="cosine", algorithm="brute"),
@@ -130,3 +231,20 @@ def classify(
             )
         )
     return scores
+
+
+OBJECTS = OnOwnImages(
+    name="objects",
+    title="Objects: classification of crops, frozen features",
+    about="classify annotated objects on frozen features",
+    figures={
+        "knn": "k-NN",
+        "knn_classes": "k-NN, mean of classes",
+        "linear": "linear",
+        "linear_classes": "linear, mean of classes",
+    },
+    headline="linear",
+    settings=Objects(),
+    version=2,
+    measure=measure,
+)

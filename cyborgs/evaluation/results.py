@@ -8,6 +8,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from cyborgs.errors import InputError
+from cyborgs.evaluation import EVALUATIONS
 from cyborgs.files import atomic_write, require_file
 
 # Loads torch, for which who only reads results does not wait.
@@ -17,43 +18,10 @@ if TYPE_CHECKING:
 Result = dict[str, Any]
 
 # Evaluations in the order of tables, and what readers call them.
-TITLES = {
-    "objects": "Objects: classification of crops, frozen features",
-    "segmentation": "Segmentation: linear classification of pixels, frozen features",
-    "voc_svm": "VOC07 classification: linear SVMs, frozen features",
-    "voc_detection": "VOC07+12 detection: Faster R-CNN",
-    "imagenet_linear": "ImageNet linear classification, frozen features",
-    "coco_instances": "COCO instance segmentation: Mask R-CNN",
-}
+TITLES = {evaluation.name: evaluation.title for evaluation in EVALUATIONS}
 
 # Figures of each, which are shares in 0 … 1, and their headings; tables show them in percent.
-FIGURES = {
-    "objects": {
-        "knn": "k-NN",
-        "knn_classes": "k-NN, mean of classes",
-        "linear": "linear",
-        "linear_classes": "linear, mean of classes",
-    },
-    "segmentation": {"miou": "mIoU", "accuracy": "pixels"},
-    "voc_svm": {"map": "mAP"},
-    "voc_detection": {
-        "ap": "AP",
-        "ap50": "AP50",
-        "ap75": "AP75",
-        "voc_ap": "AP (VOC)",
-        "voc_ap50": "AP50 (VOC)",
-        "voc_ap75": "AP75 (VOC)",
-    },
-    "imagenet_linear": {"top1": "top-1", "top5": "top-5"},
-    "coco_instances": {
-        "ap": "box AP",
-        "ap50": "box AP50",
-        "ap75": "box AP75",
-        "mask_ap": "mask AP",
-        "mask_ap50": "mask AP50",
-        "mask_ap75": "mask AP75",
-    },
-}
+FIGURES = {evaluation.name: evaluation.figures for evaluation in EVALUATIONS}
 
 
 def write_result(

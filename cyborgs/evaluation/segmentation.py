@@ -1,214 +1,113 @@
-"""Classifying pixels by a linear layer on frozen features: a cheap probe of a backbone.
+"""Classifying pixels of a run's own images by a linear layer on frozen features."""
 
-The layer sees the outputs of several layers on one grid, each channel of unit variance; what it
-says at the grid's locations is interpolated to pixels, and scored by the mean IoU of the
-categories, as PASCAL VOC has it (background is one of them).  The classifier is scikit-learn's.
-"""
+from __future__ import annotations
 
-import warnings
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from torch import Tensor
+from pydantic import Field
 
-from cyborgs.config.downstream import Segmentation
 from cyborgs.errors import InputError
-from cyborgs.models.backbones import Backbone, block_stride
-from cyborgs.models.normalise import normalise
-from cyborgs.seeding import generator
+from cyborgs.evaluation.kinds import Given, Measured, OnOwnImages, OwnImages
+from cyborgs.evaluation.settings import (
+    Backbones,
+    Evaluated,
+    Layers,
+    Locations,
+    PixelCost,
+    Share,
+)
+from cyborgs.files import sha256
+from cyborgs.progress import track
 
-Pixels = NDArray[np.uint8]
-Labels = NDArray[np.int32]
+# Inside functions as well: whoever reads the configuration does not wait for these.
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-# What no measurement counts.
-IGNORED = -1
-
-# Of the solver, at most.
-_ITERATIONS = 100
-
-
-def shrink(image: Pixels, short_side: int) -> Pixels:
-    """An image with this short side, in pixels; a smaller one as it is."""
-    height, width = image.shape[:2]
-    scale = short_side / min(height, width)
-    if scale >= 1:
-        return image
-    size = (round(width * scale), round(height * scale))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    from cyborgs.evaluation.pixels import Labelled
 
 
-@torch.inference_mode()
-def features(
-    backbone: Backbone, image: Pixels, layers: Sequence[str], device: torch.device
-) -> Tensor:
-    """Outputs of some layers, joined on the grid of the first: ``(channels, rows, cols)``.
+class Segmentation(Evaluated):
+    """Probe: classification of pixels by a linear layer on frozen features."""
 
-    Deeper ones are interpolated.  A location ``i`` of any grid with stride ``s`` lies on pixel
-    ``s i``.
+    backbones: Backbones = Field(["random", "rounds"])
+    images: int = Field(500, ge=2, description="annotated images, drawn at random, at most")
+    short_side: int = Field(
+        224, ge=32, description="larger images are shrunk to this short side, in pixels"
+    )
+    layers: Layers = Field(["layer2", "layer3", "layer4"])
+    locations: Locations = 64
+    test: Share = Field(0.3, description="share of the images that are for testing")
+    cost: PixelCost = 1.0
+
+
+def measure(given: Given[Segmentation, OwnImages]) -> Measured:
+    """Classify the pixels of annotated images, with as many splits as seeds.
+
+    Raises `InputError` where input is missing or does not fit.
     """
-    batch = normalise(torch.from_numpy(image)[None].to(device))
-    outputs = backbone(batch)
-    first = outputs[layers[0]]
-    stride = block_stride(f"{layers[0]}.0")
-    rows = stride * torch.arange(first.shape[-2], device=device)
-    cols = stride * torch.arange(first.shape[-1], device=device)
-    joined = [
-        first[0],
-        *(
-            interpolate(outputs[name][0], rows, cols, block_stride(f"{name}.0"))
-            for name in layers[1:]
-        ),
-    ]
-    return torch.cat(joined)
+    from cyborgs.data.annotations import GroundTruth, draw_annotated
+    from cyborgs.data.decoding import decode
+    from cyborgs.data.index import read_index
+    from cyborgs.evaluation.pixels import IGNORED, evaluate, miou
 
+    settings, data = given.settings, given.data
+    index, truth = read_index(data.index), GroundTruth(data.annotations)
+    positions = draw_annotated(index, truth, settings.images, "segmentation")
+    if len(positions) < 2:
+        raise InputError(
+            f"annotations {data.annotations}: they know {len(positions)} of these images; two are "
+            "needed, do they belong to them?"
+        )
 
-def interpolate(values: Tensor, rows: Tensor, cols: Tensor, stride: float) -> Tensor:
-    """Values of a grid at pixels, bilinear: ``(channels, len(rows), len(cols))``.
+    def read(positions: Sequence[int]) -> Iterator[Labelled]:
+        for position in positions:
+            entry = index[position]
+            instances = truth.instances(entry)
+            try:
+                labels = instances.category_map()
+            except InputError as error:
+                raise InputError(
+                    f"annotations {data.annotations}: image {entry.name}: {error}"
+                ) from None
+            labels[instances.ignore] = IGNORED
+            yield position, decode(data.folder, entry), labels
 
-    Args:
-        values: ``(channels, grid rows, grid cols)``; a location ``i`` lies on pixel ``stride i``.
-        rows, cols: of the pixels; those beyond the last location take its value.
-        stride: in pixels.
-    """
-    height, width = values.shape[-2:]
-    y = 2 * (rows / stride).clamp(max=height - 1) / max(height - 1, 1) - 1
-    x = 2 * (cols / stride).clamp(max=width - 1) / max(width - 1, 1) - 1
-    at = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
-    return F.grid_sample(values[None], at[None].to(values.dtype), align_corners=True)[0]
+    rows = []
+    for seed in track(range(given.seeds), given.seeds, "segmentation", "seeds"):
+        train, test = split(positions, settings.test, seed)
+        pairs = evaluate(
+            given.source.load(seed),
+            read(train),
+            read(test),
+            settings=settings,
+            seed=seed,
+            device=given.device,
+            section="downstream.segmentation",
+        )
+        rows.append({"seed": seed, "train": len(train), "test": len(test), **miou(pairs)})
+    inputs = {"index": index.digest, "annotations": sha256(data.annotations)}
+    # Background is one.
+    return Measured(rows, inputs, 1 + len(truth.categories))
 
 
 def split(positions: NDArray[np.int64], share: float, seed: int) -> tuple[list[int], list[int]]:
     """Images for training and for testing, at least one each."""
+    from cyborgs.seeding import generator
+
     order = generator(seed, "segmentation").permutation(positions)
     test = min(max(1, round(share * len(order))), len(order) - 1)
     return [int(p) for p in order[test:]], [int(p) for p in order[:test]]
 
 
-def evaluate(
-    backbone: Backbone,
-    read: Callable[[int], tuple[Pixels, Labels]],
-    train: Sequence[int],
-    test: Sequence[int],
-    settings: Segmentation,
-    seed: int,
-    device: torch.device,
-) -> dict[str, float]:
-    """Fit on some images, score on others.
-
-    Args:
-        backbone: in eval mode.
-        read: image and label of every pixel (`IGNORED` or a category, 0 for background) of a
-            position.
-        train, test: positions.
-        settings: layers, sizes, and how strongly to fit.
-        seed: of the locations that are drawn.
-        device: of the backbone.
-
-    Returns:
-        ``miou``, the mean over categories that occur in the test images, and ``accuracy``, the
-        share of right pixels, in 0 … 1.
-
-    Raises:
-        InputError: the training images show less than two categories, or the test images have no
-            labelled pixel.
-    """
-    backbone = backbone.to(device).to(memory_format=torch.channels_last)
-    vectors: list[NDArray[Any]] = []
-    categories: list[Labels] = []
-    for position in train:
-        image, labels = read(position)
-        image = shrink(image, settings.short_side)
-        found = features(backbone, image, settings.layers, device)
-        stride = block_stride(f"{settings.layers[0]}.0")
-        labels = _at_locations(labels, image, stride, (found.shape[1], found.shape[2]))
-        chosen = np.flatnonzero(labels.ravel() != IGNORED)
-        rng = generator(seed, "locations", position)
-        chosen = np.sort(rng.permutation(chosen)[: settings.locations])
-        vectors.append(found.flatten(1).T.cpu().numpy()[chosen])
-        categories.append(labels.ravel()[chosen])
-    known = np.concatenate(categories)
-    if len(np.unique(known)) < 2:
-        raise InputError(
-            f"downstream.segmentation: the {len(train)} images for training show less than two "
-            "categories; annotate more images"
-        )
-    classifier = make_pipeline(
-        StandardScaler(), LogisticRegression(C=settings.cost, max_iter=_ITERATIONS, tol=1e-3)
-    )
-    with warnings.catch_warnings():
-        # A bound on the time of a cheap probe, the same for every backbone.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        classifier.fit(np.concatenate(vectors), known)
-    return _score(classifier, backbone, read, test, settings, device)
-
-
-def _at_locations(labels: Labels, image: Pixels, stride: int, grid: tuple[int, int]) -> Labels:
-    """The label of every location of a grid over a shrunk image."""
-    rows, cols = (
-        np.minimum(np.arange(n) * stride * full // small, full - 1)
-        for n, full, small in zip(grid, labels.shape, image.shape[:2], strict=True)
-    )
-    return labels[rows[:, None], cols]
-
-
-def _score(
-    classifier: Any,
-    backbone: Backbone,
-    read: Callable[[int], tuple[Pixels, Labels]],
-    test: Sequence[int],
-    settings: Segmentation,
-    device: torch.device,
-) -> dict[str, float]:
-    stride = block_stride(f"{settings.layers[0]}.0")
-    pairs: Counter[tuple[int, int]] = Counter()
-    for position in test:
-        image, labels = read(position)
-        small = shrink(image, settings.short_side)
-        found = features(backbone, small, settings.layers, device)
-        scores = classifier.decision_function(found.flatten(1).T.cpu().numpy())
-        # Of two categories, scikit-learn gives the second's alone.
-        if scores.ndim == 1:
-            scores = np.stack([-scores, scores], axis=1)
-        grid = torch.from_numpy(scores).T.reshape(-1, *found.shape[1:]).float()
-        height, width = labels.shape
-        rows = torch.arange(height) * (small.shape[0] / height)
-        cols = torch.arange(width) * (small.shape[1] / width)
-        guess = classifier.classes_[interpolate(grid, rows, cols, stride).argmax(0).numpy()]
-        counted = labels != IGNORED
-        pairs.update(count_pairs(labels[counted], guess[counted]))
-    if not pairs:
-        raise InputError("downstream.segmentation: the images for testing have no labelled pixel")
-    return miou(pairs)
-
-
-def count_pairs(truth: Labels, guess: Labels) -> Counter[tuple[int, int]]:
-    """How many pixels have each pair of true and guessed category; flat labels, not negative."""
-    joined = truth.astype(np.int64) << 32 | guess.astype(np.int64)
-    values, counts = np.unique(joined, return_counts=True)
-    pairs = zip((values >> 32).tolist(), (values & 0xFFFFFFFF).tolist(), strict=True)
-    return Counter(dict(zip(pairs, counts.tolist(), strict=True)))
-
-
-def miou(pairs: Mapping[tuple[int, int], int]) -> dict[str, float]:
-    """Mean IoU over the true categories, and share of right pixels.
-
-    Args:
-        pairs: as `count_pairs` has them, of all images together; at least one.
-    """
-    own, given = Counter[int](), Counter[int]()
-    for (truth, guess), count in pairs.items():
-        own[truth] += count
-        given[guess] += count
-    right = {category: pairs.get((category, category), 0) for category in own}
-    ious = [right[c] / (own[c] + given[c] - right[c]) for c in own]
-    return {"miou": sum(ious) / len(ious), "accuracy": sum(right.values()) / own.total()}
+SEGMENTATION = OnOwnImages(
+    name="segmentation",
+    title="Segmentation: linear classification of pixels, frozen features",
+    about="classify pixels linearly on frozen features",
+    figures={"miou": "mIoU", "accuracy": "pixels"},
+    headline="miou",
+    settings=Segmentation(),
+    version=1,
+    measure=measure,
+)

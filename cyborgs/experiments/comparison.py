@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cyborgs.config.experiment import INITIAL, Experiment
 from cyborgs.errors import InputError
+from cyborgs.evaluation import BY_NAME
 from cyborgs.experiments.plan import Plan
 from cyborgs.experiments.rows import Row
 from cyborgs.experiments.statistics import (
@@ -18,9 +19,6 @@ from cyborgs.experiments.statistics import (
     resampled_map,
     resamples,
 )
-
-# The figure that an evaluation's differences are given for.
-HEADLINES = {"voc_svm": "map", "objects": "linear", "segmentation": "miou"}
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def _last(
     """Seed to the headline figure after the last round."""
     number = _last_round(experiment, variant)
     return {
-        row["seed"]: row["figures"][HEADLINES[evaluation]]
+        row["seed"]: row["figures"][BY_NAME[evaluation].headline]
         for row in rows
         if (row["evaluation"], row["variant"], row["round"]) == (evaluation, variant, number)
     }

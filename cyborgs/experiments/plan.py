@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cyborgs.config import Compute, Config
-from cyborgs.config.downstream import PROBES
 from cyborgs.config.experiment import INITIAL, Experiment
+from cyborgs.evaluation.kinds import OnDatasets, OnOwnImages
 from cyborgs.layout import Run
 from cyborgs.stages.provenance import VERSIONS
 
@@ -377,33 +377,41 @@ class _Planner:
     def _evaluate(
         self, config: Config, number: int, state: _Made, masks: list[_Made]
     ) -> Iterator[Figures]:
-        for name in config.downstream.evaluations:
-            given = config.only_evaluation(name)
-            key = _key(f"evaluate-{name.replace('_', '-')}", [given, state.key, self.data])
+        for evaluation in config.downstream.chosen:
+            given = config.only_evaluation(evaluation.name)
+            key = _key(evaluation.stage, [given, state.key, self.data])
             out = self.folder / f"evaluations/{key}.json"
-            command = ["evaluate", name.replace("_", "-"), "--config", given]
+            command = ["evaluate", evaluation.command, "--config", given]
             command += ["--backbone", state.files[0], "--out", str(out)]
             patterns, inputs = [str(self.folder / "evaluations/{key}.json")], list(state.files)
-            if name in PROBES:
+            if isinstance(evaluation, OnOwnImages):
                 assert self.annotations is not None
                 command += ["--images", self.images, "--annotations", self.annotations]
                 command += ["--index", str(self.layout.index)]
                 inputs += [str(self.layout.index), self.annotations]
             else:
-                scores = str(out.with_suffix(".npz"))
+                command += ["--datasets", config.downstream.datasets]
+            if isinstance(evaluation, OnDatasets) and evaluation.scores:
+                command += ["--scores", str(out.with_suffix(".npz"))]
                 patterns.append(str(self.folder / "evaluations/{key}.npz"))
-                command += ["--datasets", config.downstream.datasets, "--scores", scores]
             job = self._job(
-                f"evaluate-{name.replace('_', '-')}",
+                evaluation.stage,
                 key,
                 tuple(command),
                 tuple(patterns),
-                compute=_PLACE if name in PROBES else _LOADING,
+                compute=_PLACE if isinstance(evaluation, OnOwnImages) else _LOADING,
                 inputs=tuple(inputs),
             )
             clustered = tuple(path for made in masks for path in made.clustered)
             yield Figures(
-                name, number, key, out, state.trained, clustered, Path(job.cost), state.metrics
+                evaluation.name,
+                number,
+                key,
+                out,
+                state.trained,
+                clustered,
+                Path(job.cost),
+                state.metrics,
             )
 
     def _job(

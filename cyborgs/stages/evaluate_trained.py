@@ -1,4 +1,4 @@
-"""Stages `evaluate voc-detection`, `imagenet-linear`, `coco-instances`: train, then score."""
+"""Stages `evaluate voc-detection` and others that train: train from a backbone, then score."""
 
 import json
 from collections.abc import Iterator
@@ -12,11 +12,13 @@ import torch
 
 from cyborgs import distributed
 from cyborgs.config import Compute
+from cyborgs.config.downstream import Downstream
 from cyborgs.data.dataset import Steps, arrived, load_batches
 from cyborgs.errors import InputError
+from cyborgs.evaluation.kinds import S, Trained
 from cyborgs.evaluation.results import read_results, rows_of, write_result
 from cyborgs.evaluation.sources import Source
-from cyborgs.evaluation.tasks import Task
+from cyborgs.evaluation.task import Task
 from cyborgs.files import keep
 from cyborgs.hardware import choose_device
 from cyborgs.memory import keep_freed_memory
@@ -36,8 +38,11 @@ from cyborgs.training.session import leads, run_steps, shared_precision, sole_jo
 
 
 def run(
-    task: Task,
+    evaluation: Trained[S],
+    config: Downstream,
     source: Source,
+    datasets: Path,
+    *,
     seed: int,
     compute: Compute,
     out: Path,
@@ -51,8 +56,10 @@ def run(
     figures (on GPUs nearly: see `Finetuner`).
 
     Args:
-        task: what is trained, and how it is scored.
+        evaluation: what is trained, and how it is scored.
+        config: its settings.
         source: the backbone.
+        datasets: folder of its data.
         seed: of what is drawn: heads, order and mirroring of images, and random weights.
         compute: device, threads, processes, workers, and how often to save.
         out: the JSON file to write.
@@ -64,17 +71,14 @@ def run(
         InputError: input that is missing, damaged or does not fit together.
         ResumeLaterError: this job must leave, and the state is saved.
     """
+    task, name = evaluation.task(config.settings(evaluation), datasets), evaluation.name
     torch.set_num_threads(compute.threads)
     device = choose_device(compute.device)
     if device.type == "cpu":
         keep_freed_memory()
-    record = provenance(
-        f"evaluate-{task.name.replace('_', '-')}",
-        task.config,
-        {**task.inputs, **source.digests},
-    )
+    record = provenance(evaluation.stage, config.used_by(name), {**task.inputs, **source.digests})
     identity = {"seed": seed, "architecture": source.architecture, "network": source.network}
-    key = f"{task.name}-{key_of(record | identity)}"
+    key = f"{name}-{key_of(record | identity)}"
     rolling = Rolling(work, key, save_finetuning, load_finetuning)
     lead = leads()
     with sole_job(work / f"{key}.lock", out, device):
@@ -87,12 +91,12 @@ def run(
         ranks = distributed.size()
         continued = rolling.load()
         chosen = shared_precision(
-            task.recipe.precision, f"downstream.{task.name}.precision", device, continued
+            task.recipe.precision, f"downstream.{name}.precision", device, continued
         )
         recipe = replace(task.recipe, precision=chosen["precision"])
         record |= {"hardware": chosen}
         if continued is None:
-            _inspect(task, ranks)
+            _inspect(name, task, ranks)
         trainer = _trainer(task, recipe, source, seed, device, continued)
         examples = task.examples(seed)
 
@@ -116,10 +120,10 @@ def run(
         if trainer.step < task.steps:
             count, training = batches(trainer.step, task.steps)
             # Scoring may take long, too.
-            run_steps(trainer, training, count, checkpoint, compute, metrics, task.name, more=True)
+            run_steps(trainer, training, count, checkpoint, compute, metrics, name, more=True)
         if task.batchnorm:
             count, measuring = batches(task.steps, task.steps + task.batchnorm)
-            label = f"{task.name}, BatchNorm" if lead else None
+            label = f"{name}, BatchNorm" if lead else None
             measuring = distributed.in_step(arrived(measuring), count, 1, device)
             trainer.measure_batchnorm(track(measuring, count, label, "steps"))
         else:
@@ -127,17 +131,17 @@ def run(
         figures = task.score(trainer.network.eval(), device, recipe.precision, compute.workers)
         if lead:
             row = {"seed": seed, "train": task.count, "test": task.tested, **figures}
-            result = write_result(out, task.name, source, [row], command, record, task.classes)
+            result = write_result(out, name, source, [row], command, record, task.classes)
             rolling.remove()
             say(aligned(rows_of([result])))
 
 
-def _inspect(task: Task, ranks: int) -> None:
+def _inspect(name: str, task: Task, ranks: int) -> None:
     """Find annotations that are damaged, or of other images, before training or scoring does."""
     parts = [range(distributed.rank(), len(images), ranks) for images in task.inspected]
     count = sum(map(len, parts))
     own = (images[i] for images, part in zip(task.inspected, parts, strict=True) for i in part)
-    label = f"{task.name}, check annotations" if leads() else None
+    label = f"{name}, check annotations" if leads() else None
     for image in track(own, count, label if count else None, "images"):
         image.check()
 

@@ -7,9 +7,9 @@ from statistics import mean
 from cyborgs.config.experiment import INITIAL, Experiment
 from cyborgs.data.index import read_index
 from cyborgs.errors import InputError
+from cyborgs.evaluation import BY_NAME
 from cyborgs.evaluation.results import FIGURES, TITLES
 from cyborgs.experiments.comparison import (
-    HEADLINES,
     Difference,
     differences,
     figures_by_round,
@@ -87,7 +87,7 @@ def _tables(
         tables.append((f"{TITLES[evaluation]} (percent)", _levels(experiment, rows, evaluation)))
         own = [one for one in found if one.evaluation == evaluation]
         if own:
-            title = f"Differences of {FIGURES[evaluation][HEADLINES[evaluation]]} (points)"
+            title = f"Differences of {FIGURES[evaluation][BY_NAME[evaluation].headline]} (points)"
             tables.append((title, _differences(own)))
     tables.append(("Cost of a run", _costs(experiment, rows)))
     return tables
@@ -170,7 +170,7 @@ def _charts(experiment: Experiment, rows: list[Row]) -> list[Picture]:
     """Of each evaluation: the figures after the last round, and the curves by round."""
     pictures = []
     for evaluation in experiment.base.downstream.evaluations:
-        name = HEADLINES[evaluation]
+        name = BY_NAME[evaluation].headline
         title = f"{FIGURES[evaluation][name]} (percent)"
         curves = {v: figures_by_round(rows, evaluation, v, name) for v in experiment.variants}
         initial = figures_by_round(rows, evaluation, INITIAL, name)

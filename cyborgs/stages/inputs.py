@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from cyborgs.config import Config
-from cyborgs.data.datasets import require_datasets
 from cyborgs.data.listing import require_images
+from cyborgs.evaluation.datasets import require_datasets
 from cyborgs.files import require_file
 
 
@@ -23,7 +23,7 @@ def require_inputs(config: Config) -> list[Path]:
         require_images(Path(config.data.images), config.pretrain.batch_size, listed)
     if config.data.annotations is not None:
         require_file(Path(config.data.annotations), "data.annotations:")
-    require_datasets(Path(config.downstream.datasets), config.downstream.evaluations)
+    require_datasets(Path(config.downstream.datasets), config.downstream.chosen)
     return config.seed_masks.shards()
 
 
@@ -35,7 +35,7 @@ def require_weights(config: Config) -> None:
     Raises:
         InputError: ImageNet's weights that evaluations ask for, or `model.weights`.
     """
-    evaluated = (getattr(config.downstream, name) for name in config.downstream.evaluations)
+    evaluated = map(config.downstream.settings, config.downstream.chosen)
     if any("imagenet" in section.backbones for section in evaluated):
         from cyborgs.evaluation.sources import imagenet_weights
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cyborgs.evaluation import EVALUATIONS
 from cyborgs.mask_methods import METHODS
 
 # Raised when a stage's results change for the same inputs, so that runs are made again from
@@ -20,15 +21,11 @@ VERSIONS = {
     "export": 1,
     "import-masks": 1,
     "quality": 2,
-    "evaluate-objects": 2,
-    "evaluate-segmentation": 1,
-    "evaluate-voc-svm": 3,
-    "evaluate-voc-detection": 3,
-    "evaluate-imagenet-linear": 4,
-    "evaluate-coco-instances": 3,
+    **{evaluation.stage: evaluation.version for evaluation in EVALUATIONS},
+    **{method.STAGE: method.VERSION for method in METHODS},
     "evaluate-table": 1,
     "report": 3,
-} | {method.STAGE: method.VERSION for method in METHODS}
+}
 
 # Libraries whose version can change a result.
 _LIBRARIES = ("cyborgs", "torch", "torchvision", "numpy", "pillow", "opencv-python-headless")

@@ -21,7 +21,6 @@ from pycocotools import mask as run_lengths
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from cyborgs.config.downstream import VocDetection, VocSvm
 from cyborgs.data.classes import central_crop
 from cyborgs.data.decoding import read_pixels, size_of
 from cyborgs.data.detection import DetectionSet, coco_objects
@@ -31,7 +30,8 @@ from cyborgs.evaluation.detector_heads import mask_targets
 from cyborgs.evaluation.detector_parts import Resizing, placed, resized_size
 from cyborgs.evaluation.linear import pooled
 from cyborgs.evaluation.sources import find_source
-from cyborgs.evaluation.svm import class_ap
+from cyborgs.evaluation.voc_detection import VocDetection
+from cyborgs.evaluation.voc_svm import VocSvm, class_ap
 from cyborgs.hardware import autocast, describe
 
 CPU = torch.device("cpu")

@@ -5,13 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from cyborgs.config.downstream import CocoInstances, VocDetection
+from cyborgs.evaluation.coco_instances import CocoInstances
 from cyborgs.evaluation.detectors import (
     faster_rcnn,
     mask_rcnn,
     parameter_groups,
     use_test_side,
 )
+from cyborgs.evaluation.voc_detection import VocDetection
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.normalise import normalise
 from tests.precision import needs_bfloat16

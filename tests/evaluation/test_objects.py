@@ -7,8 +7,7 @@ import torch
 from scipy.spatial.distance import cdist
 from sklearn.linear_model import LogisticRegression
 
-from cyborgs.config.downstream import Objects
-from cyborgs.evaluation.objects import classify, crop, features, split
+from cyborgs.evaluation.objects import Objects, classify, crop, features, split
 from cyborgs.models.backbones import Backbone
 
 

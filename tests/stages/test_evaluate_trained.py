@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from cyborgs.cli import main
-from cyborgs.config.downstream import Downstream
 from cyborgs.data.scenes import write_scenes
-from cyborgs.evaluation.tasks import coco_instances
+from cyborgs.evaluation.coco_instances import COCO_INSTANCES, CocoInstances
 from cyborgs.stages import evaluate_trained
 from cyborgs.training.metrics import read_metrics
 from tests.evaluation.layouts import derive
@@ -273,7 +272,7 @@ def test_annotations_of_no_image_are_told(datasets, tmp_path, capsys):
     content = json.loads(path.read_text())
     content["annotations"].append(content["annotations"][0] | {"id": 987, "image_id": 10**7})
     path.write_text(json.dumps(content))
-    coco_instances(Downstream.model_validate(SETTINGS["downstream"]), where)
+    COCO_INSTANCES.task(CocoInstances(**DETECTION), where)
     said = capsys.readouterr().err
     assert "coco_instances: 1 annotations are of images that their file does not list" in said
     assert "annotation 987 among them" in said

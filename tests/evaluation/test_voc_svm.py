@@ -8,8 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import LinearSVC
 
-from cyborgs.config.downstream import VocSvm
-from cyborgs.evaluation.svm import class_ap, require_enough
+from cyborgs.evaluation.voc_svm import VocSvm, class_ap, require_enough
 
 SETTINGS = VocSvm(costs=[0.001, 0.1, 10.0], iterations=5000)
 

@@ -1,0 +1,147 @@
+"""Sections of settings that several evaluations share."""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from cyborgs.common.section import PRECISION, NonNegative, Positive, Precision, Section, number
+
+Share = Annotated[float, Field(gt=0, lt=1), BeforeValidator(number)]
+Momentum = Annotated[float, Field(ge=0, lt=1), BeforeValidator(number)]
+
+
+def _rising(layers: list[Any]) -> list[Any]:
+    if sorted(set(layers)) != layers:
+        raise ValueError("'layers' must rise")
+    return layers
+
+
+# Of evaluations that classify pixels.
+Layers = Annotated[
+    list[Literal["layer1", "layer2", "layer3", "layer4"]],
+    Field(
+        min_length=1,
+        description="whose outputs are joined, on the grid of the first of them",
+    ),
+    AfterValidator(_rising),
+]
+Locations = Annotated[
+    int,
+    Field(ge=1, description="of an image for training, drawn at random from its grid, at most"),
+]
+PixelCost = Annotated[
+    Positive,
+    Field(description="C of the logistic regression: larger fits the training pixels closer"),
+]
+
+Backbones = Annotated[
+    list[str],
+    Field(
+        min_length=1,
+        description="what the workflow evaluates: random, imagenet (torchvision's weights, where "
+        "its cache has them), rounds (each round's state), last (the last round's), or files that "
+        "`cyborgs import` takes",
+    ),
+]
+
+
+class Evaluated(Section):
+    """What all evaluations share."""
+
+    backbones: Backbones = Field(["last"])
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        if len(set(self.backbones)) != len(self.backbones):
+            raise ValueError("'backbones' names one twice")
+        return self
+
+
+class Scheduled(Evaluated):
+    """An evaluation with a published schedule and a short one.
+
+    `schedule` only chooses the values of keys that are not given.  What counts is these, so it is
+    taken out when it has done so.
+    """
+
+    SHORT: ClassVar[dict[str, Any]]
+
+    schedule: Literal["published", "short"] = Field(
+        "published",
+        exclude=True,
+        description="defaults of the other keys: the published ones, or for a workstation",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("schedule") == "short":
+            return cls.SHORT | {key: value for key, value in given.items() if key != "schedule"}
+        return given
+
+
+class Cropped(Scheduled):
+    """An evaluation of images that are resized and cut to their centre."""
+
+    short_side: int = Field(256, ge=32, description="test images are resized to this, in pixels")
+    crop: int = Field(224, ge=32, multiple_of=32, description="side of a crop, in pixels")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.crop > self.short_side:
+            raise ValueError("'crop' must not be larger than 'short_side'")
+        return self
+
+
+Iterations = Annotated[int, Field(ge=1, description="optimiser steps")]
+Milestones = Annotated[list[int], Field(description="steps at which the rate falls to a tenth")]
+Warmup = Annotated[
+    int, Field(ge=0, description="steps in which the rate rises, from a thousandth of it")
+]
+Sides = Annotated[
+    list[int],
+    Field(
+        min_length=1,
+        description="short sides, of which one is drawn for each image in training, in pixels",
+    ),
+]
+
+
+class Detection(Scheduled):
+    """What both evaluations that train a detector share."""
+
+    SHORT: ClassVar[dict[str, Any]] = {
+        "batch_size": 8,
+        "rate": 0.01,
+        "sides": [320, 352, 384, 416, 448, 480],
+        "test_side": 480,
+        "longest": 800,
+    }
+
+    iterations: Iterations
+    milestones: Milestones
+    warmup: Warmup
+    batch_size: int = Field(16, ge=1, description="images of a step, over all processes")
+    rate: Positive = Field(0.02, description="learning rate")
+    momentum: Momentum = 0.9
+    weight_decay: NonNegative = Field(1e-4, description="not of BatchNorm")
+    sides: Sides
+    test_side: int = Field(800, ge=32, description="short side in testing, in pixels")
+    longest: int = Field(1333, ge=32, description="long side, at most, in pixels")
+    batchnorm: int = Field(
+        200,
+        ge=0,
+        description="steps after training in which BatchNorm's statistics are measured anew; 0: "
+        "score with the running ones",
+    )
+    precision: Precision = Field("auto", description=PRECISION)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        steps = [0, *self.milestones, self.iterations]
+        if sorted(set(steps)) != steps:
+            raise ValueError("'milestones' must rise, and lie below 'iterations'")
+        sides = [*self.sides, self.test_side]
+        if min(sides) < 32 or max(sides) > self.longest:
+            raise ValueError("'sides' and 'test_side' must lie in 32 … 'longest'")
+        return self

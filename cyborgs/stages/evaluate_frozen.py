@@ -1,0 +1,71 @@
+"""Stages `evaluate objects` and others of frozen features: measure, all seeds in one job."""
+
+from pathlib import Path
+
+import torch
+
+from cyborgs.config import Compute
+from cyborgs.config.downstream import Downstream
+from cyborgs.evaluation.kinds import D, Frozen, Given, S
+from cyborgs.evaluation.results import Result, rows_of, write_result
+from cyborgs.evaluation.sources import Source
+from cyborgs.hardware import choose_device, provenance_of
+from cyborgs.progress import say
+from cyborgs.stages.provenance import provenance
+from cyborgs.tables import aligned
+
+
+def run(
+    evaluation: Frozen[S, D],
+    config: Downstream,
+    source: Source,
+    data: D,
+    *,
+    compute: Compute,
+    out: Path,
+    command: str,
+    scores: Path | None = None,
+) -> Result:
+    """Measure a backbone and write the figures as JSON.
+
+    Args:
+        evaluation: what is measured.
+        config: how.
+        source: the backbone.
+        data: what the evaluation is on.
+        compute: device, threads and workers.
+        out: the JSON file to write.
+        command: that makes it again.
+        scores: file for the scores of each test image, where the evaluation has such.
+
+    Returns:
+        The figures, as `write_result` has them.
+
+    Raises:
+        InputError: input that is missing, damaged, or does not fit.
+    """
+    torch.set_num_threads(compute.threads)
+    device = choose_device(compute.device)
+    measured = evaluation.measure(
+        Given(
+            settings=config.settings(evaluation),
+            data=data,
+            source=source,
+            seeds=config.seeds,
+            device=device,
+            compute=compute,
+            scores=scores,
+        )
+    )
+    record = provenance(
+        evaluation.stage,
+        config.used_by(evaluation.name),
+        {**measured.inputs, **source.digests},
+        ("scikit-learn",),
+        provenance_of(device, "float32"),
+    )
+    result = write_result(
+        out, evaluation.name, source, measured.rows, command, record, measured.classes
+    )
+    say(aligned(rows_of([result])))
+    return result

@@ -1,0 +1,116 @@
+# An evaluation becomes a rule, in the form of its kind.  In a loop over all of them instead, the shell
+# of each would know the last one alone: it is put together when the job runs.
+# Words of a shell are as in runs that are finished; others would run those again.
+
+
+def rule_on_own_images(evaluation):
+    """Of frozen features, on the run's own annotated images."""
+
+    rule:
+        name:
+            f"evaluate_{evaluation.name}"
+        input:
+            index=INDEX,
+            annotations=watched(ANNOTATIONS),
+            backbone=backbone_file(evaluation.name),
+        output:
+            f"{RUN}/downstream/{evaluation.name}/{{backbone}}.json",
+        log:
+            f"{RUN}/logs/downstream/{evaluation.name}/{{backbone}}.log",
+        wildcard_constraints:
+            backbone=backbone_names(evaluation.name),
+        conda:
+            ENVIRONMENT
+        threads: COMPUTE.threads
+        resources:
+            gpu=GPU,
+            compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
+        params:
+            config=given(CONFIG.only_evaluation(evaluation.name)),
+            version=evaluation.version,
+            images=given(IMAGES),
+            annotations=given(ANNOTATIONS),
+            evaluation=evaluation.command,
+            backbone=backbone_option(evaluation.name),
+        shell:
+            "cyborgs evaluate {params.evaluation} --config {params.config:q}"
+            " --backbone {params.backbone:q} --images {params.images:q} --index {input.index:q}"
+            " --annotations {params.annotations:q} --out {output:q} {resources.compute}"
+            " > {log:q} 2>&1"
+
+
+def rule_on_datasets(evaluation):
+    """Of frozen features, on data sets."""
+
+    rule:
+        name:
+            f"evaluate_{evaluation.name}"
+        input:
+            backbone=backbone_file(evaluation.name),
+        output:
+            f"{RUN}/downstream/{evaluation.name}/{{backbone}}.json",
+        log:
+            f"{RUN}/logs/downstream/{evaluation.name}/{{backbone}}.log",
+        wildcard_constraints:
+            backbone=backbone_names(evaluation.name),
+        conda:
+            ENVIRONMENT
+        threads: COMPUTE.threads
+        resources:
+            gpu=GPU,
+            compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
+            workers=COMPUTE.workers,
+        params:
+            config=given(CONFIG.only_evaluation(evaluation.name)),
+            version=evaluation.version,
+            datasets=given(CONFIG.downstream.datasets),
+            backbone=backbone_option(evaluation.name),
+        shell:
+            f"cyborgs evaluate {evaluation.command} --config {{params.config:q}}"
+            " --backbone {params.backbone:q}"
+            " --datasets {params.datasets:q} --out {output:q} {resources.compute}"
+            " --workers {resources.workers} > {log:q} 2>&1"
+
+
+def rule_trained(evaluation):
+    """Of a network that is trained: a job each seed."""
+
+    rule:
+        name:
+            f"evaluate_{evaluation.name}"
+        input:
+            backbone=backbone_file(evaluation.name),
+        output:
+            f"{RUN}/downstream/{evaluation.name}/{{backbone}}/seed-{{seed}}.json",
+        log:
+            f"{RUN}/logs/downstream/{evaluation.name}/{{backbone}}/seed-{{seed}}.log",
+        benchmark:
+            f"{RUN}/cost/downstream/{evaluation.name}/{{backbone}}/seed-{{seed}}.tsv"
+        wildcard_constraints:
+            backbone=backbone_names(evaluation.name),
+            seed=r"\d+",
+        conda:
+            ENVIRONMENT
+        threads: COMPUTE.threads * COMPUTE.processes
+        resources:
+            **PLACES,
+            compute=f"--device {COMPUTE.device} --threads {COMPUTE.threads}",
+            processes=f"--processes {COMPUTE.processes} --nodes {COMPUTE.nodes}",
+            workers=COMPUTE.workers,
+            minutes=f"--checkpoint-minutes {COMPUTE.checkpoint_minutes}"
+            f" --leave-minutes {COMPUTE.leave_minutes}",
+        params:
+            config=given(CONFIG.only_evaluation(evaluation.name)),
+            version=evaluation.version,
+            datasets=given(CONFIG.downstream.datasets),
+            evaluation=evaluation.command,
+            backbone=backbone_option(evaluation.name),
+            work=f"{RUN}/work",
+            metrics=f"{RUN}/metrics/downstream/{evaluation.name}/{{backbone}}/seed-{{seed}}.jsonl",
+        shell:
+            "recall {output:q} {log:q}; "
+            "cyborgs evaluate {params.evaluation} --config {params.config:q}"
+            " --backbone {params.backbone:q} --datasets {params.datasets:q} --seed {wildcards.seed}"
+            " --out {output:q} --work {params.work:q} --metrics {params.metrics:q}"
+            " {resources.compute} {resources.processes} --workers {resources.workers}"
+            " {resources.minutes} >> {log:q} 2>&1 && remember {output:q}"
