@@ -45,12 +45,12 @@ def voc_classes(root: Path) -> list[str]:
     return sorted(train)
 
 
-def voc_images(root: Path, split: str) -> list[str]:
-    """Names of a split's images, without ``.jpg``.
+def voc_images(root: Path, split: str, task: str = "Main") -> list[str]:
+    """Names of a split's images, without ``.jpg``; ``task`` is the folder of its list.
 
     Raises `InputError` where there are none, or one is there twice.
     """
-    path = root / f"ImageSets/Main/{split}.txt"
+    path = root / f"ImageSets/{task}/{split}.txt"
     names = _text(path, "list of images").split()
     if not names:
         raise InputError(f"list of images {path} is empty; fetch PASCAL VOC again")

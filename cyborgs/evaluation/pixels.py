@@ -211,10 +211,21 @@ def miou(pairs: Mapping[tuple[int, int], int]) -> dict[str, float]:
     Args:
         pairs: as `count_pairs` has them, of all images together; at least one.
     """
-    own, given = Counter[int](), Counter[int]()
+    found, true = ious(pairs), dict.fromkeys(truth for truth, _ in pairs)
+    mean = sum(found[category] for category in true) / len(true)
+    return {"miou": mean, "accuracy": accuracy(pairs)}
+
+
+def ious(pairs: Mapping[tuple[int, int], int]) -> dict[int, float]:
+    """Intersection over union of each category that is seen or guessed; arguments as `miou`."""
+    unions = Counter[int]()
     for (truth, guess), count in pairs.items():
-        own[truth] += count
-        given[guess] += count
-    right = {category: pairs.get((category, category), 0) for category in own}
-    ious = [right[c] / (own[c] + given[c] - right[c]) for c in own]
-    return {"miou": sum(ious) / len(ious), "accuracy": sum(right.values()) / own.total()}
+        for category in {truth, guess}:
+            unions[category] += count
+    return {category: pairs.get((category, category), 0) / n for category, n in unions.items()}
+
+
+def accuracy(pairs: Mapping[tuple[int, int], int]) -> float:
+    """Share of right pixels; arguments as `miou`."""
+    right = sum(count for (truth, guess), count in pairs.items() if truth == guess)
+    return right / sum(pairs.values())

@@ -119,6 +119,11 @@ class TestLabels:
         with refused(f"list of images {path} is empty"):
             voc_images(voc, "trainval")
 
+    def test_a_list_of_another_task(self, voc):
+        (voc / "ImageSets/Segmentation").mkdir()
+        (voc / "ImageSets/Segmentation/trainval.txt").write_text("000003\n")
+        assert voc_images(voc, "trainval", "Segmentation") == ["000003"]
+
     @pytest.mark.parametrize("name", ["trainval", "cat_trainval"])
     def test_a_list_that_is_no_text(self, name, voc, refused):
         path = voc / f"ImageSets/Main/{name}.txt"

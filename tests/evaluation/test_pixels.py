@@ -9,10 +9,12 @@ from torch import nn
 
 from cyborgs.evaluation.pixels import (
     IGNORED,
+    accuracy,
     count_pairs,
     evaluate,
     features,
     interpolate,
+    ious,
     miou,
     shrink,
 )
@@ -91,6 +93,14 @@ class TestMiou:
         expected = jaccard_score(truth, guess, labels=[0, 2, 7], average="macro")
         assert found["miou"] == pytest.approx(expected, abs=1e-12)
         assert found["accuracy"] == pytest.approx(np.mean(truth == guess), abs=1e-12)
+
+    def test_of_each_category(self):
+        truth, guess = np.array([0, 0, 0, 2, 2, 7]), np.array([0, 0, 2, 2, 9, 9])
+        pairs = count_pairs(truth, guess)
+        # One that is guessed alone has 0 here, and no part in the mean of the true ones.
+        assert ious(pairs) == {0: 2 / 3, 2: 1 / 3, 7: 0, 9: 0}
+        assert accuracy(pairs) == 3 / 6
+        assert miou(pairs)["miou"] == pytest.approx((2 / 3 + 1 / 3 + 0) / 3)
 
     def test_a_category_that_is_never_guessed_has_none(self):
         truth, guess = np.array([1, 1, 1, 2]), np.array([1, 1, 1, 1])
