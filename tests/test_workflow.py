@@ -343,14 +343,17 @@ def test_every_published_evaluation_is_a_rule(finished, tmp_path):
     }  # fmt: skip
     sizes = {"short_side": 40, "crop": 32}
     downstream = {
-        "evaluations": ["voc_svm", "imagenet_linear", "voc_detection", "coco_instances"],
+        "evaluations": [
+            "voc_svm", "imagenet_linear", "voc_detection", "coco_instances", "voc_segmentation",
+        ],
         "datasets": "sets",
         "seeds": 2,
         "voc_svm": sizes | {"folds": 2, "backbones": ["random", "rounds", backbone.name]},
         "imagenet_linear": sizes | {"epochs": 1, "batch_size": 4},
         "voc_detection": detection,
         "coco_instances": detection,
-    }
+        "voc_segmentation": {"locations": 8},
+    }  # fmt: skip
     config = TINY | {"downstream": downstream}
     snakemake(folder, "downstream", config=config)
     rows = table_of(folder)

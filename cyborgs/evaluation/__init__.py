@@ -12,6 +12,7 @@ from cyborgs.evaluation.kinds import Evaluation
 from cyborgs.evaluation.objects import OBJECTS
 from cyborgs.evaluation.segmentation import SEGMENTATION
 from cyborgs.evaluation.voc_detection import VOC_DETECTION
+from cyborgs.evaluation.voc_segmentation import VOC_SEGMENTATION
 from cyborgs.evaluation.voc_svm import VOC_SVM
 
 # In the order of tables.
@@ -22,6 +23,7 @@ EVALUATIONS: tuple[Evaluation[Any], ...] = (
     VOC_DETECTION,
     IMAGENET_LINEAR,
     COCO_INSTANCES,
+    VOC_SEGMENTATION,
 )
 
 BY_NAME = {evaluation.name: evaluation for evaluation in EVALUATIONS}

@@ -1,7 +1,7 @@
 """Data sets in the layouts of VirTex, derived from annotated images: for tests alone.
 
-``coco`` as it is, ``VOC2007`` and ``VOC2012`` with the boxes of the commonest categories, and
-``imagenet`` with crops of their objects.
+``coco`` as it is, ``VOC2007`` and ``VOC2012`` with the boxes of the commonest categories, filled as
+masks in ``VOC2012``, and ``imagenet`` with crops of their objects.
 """
 
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import cv2
+import numpy as np
 
 # A folder of images, and a COCO instances JSON of them.
 Source = tuple[Path, Path]
@@ -44,6 +45,7 @@ def derive(train: Source, test: Source, out: Path, images: int, categories: int 
         _voc(out / year, split, contents[which], folders[which], part, names)
     for split, which in (("train", "train2017"), ("val", "val2017")):
         _crops(out / "imagenet" / split, contents[which], folders[which], names)
+        _masks(out / "VOC2012", split, contents[which], folders[which], names)
 
 
 def _some(content: dict, most: int, names: dict[int, str]) -> dict:
@@ -122,3 +124,20 @@ def _crops(folder: Path, content: dict, images: Path, names: dict[int, str]) -> 
         pixels = cv2.imread(str(images / files[a["image_id"]]))
         crop = pixels[top : top + height, left : left + width]
         cv2.imwrite(str(folder / names[a["category_id"]] / f"{a['id']}.JPEG"), crop)
+
+
+def _masks(root: Path, split: str, content: dict, images: Path, names: dict[int, str]) -> None:
+    for folder in ("SegmentationClass", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    numbers = {identity: number for number, identity in enumerate(names, start=1)}
+    shown = []
+    for image in content["images"]:
+        shown.append(f"{split}_{Path(image['file_name']).stem}")
+        mask = np.zeros((image["height"], image["width"]), np.uint8)
+        for a in _objects(content):
+            if a["image_id"] == image["id"] and a["category_id"] in numbers:
+                left, top, width, height = (round(value) for value in a["bbox"])
+                mask[top : top + height, left : left + width] = numbers[a["category_id"]]
+        cv2.imwrite(str(root / f"SegmentationClass/{shown[-1]}.png"), mask)
+        (root / f"JPEGImages/{shown[-1]}.jpg").symlink_to((images / image["file_name"]).resolve())
+    (root / f"ImageSets/Segmentation/{split}.txt").write_text("\n".join(shown))
