@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
 from tests.runs import snakemake
 
 

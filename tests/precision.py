@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cyborgs.hardware import native_precisions
+from cyborgs.runtime.hardware import native_precisions
 
 # Of tests that compute much: a CPU without the instructions takes minutes for each.  Small ones run
 # everywhere.

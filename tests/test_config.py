@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cyborgs.common.errors import InputError
 from cyborgs.config import Config, check_block, load, parse, parse_run, read_scalars
-from cyborgs.errors import InputError
 
 FILES = sorted((Path(__file__).resolve().parents[1] / "config").glob("*.yaml"))
 IMAGES = {"data": {"images": "photos"}}

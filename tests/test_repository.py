@@ -9,7 +9,7 @@ import yaml
 
 from cyborgs.config import Config
 from cyborgs.config.reference import reference
-from cyborgs.data.public import DATA_SETS
+from cyborgs.downloads.public import DATA_SETS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]

@@ -14,10 +14,10 @@ import torchvision
 from playwright.sync_api import sync_playwright
 from pycocotools import mask as run_lengths
 
-from cyborgs.data.index import read_index
-from cyborgs.data.scenes import write_scenes
-from cyborgs.layout import Run
+from cyborgs.images.index import read_index
+from cyborgs.images.scenes import write_scenes
 from cyborgs.masks.shards import Masks
+from cyborgs.run.paths import Run
 from cyborgs.training.metrics import read_metrics
 from tests.evaluation.layouts import derive
 from tests.runs import TINY, changed, planned, snakemake

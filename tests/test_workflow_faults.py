@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cyborgs.training.state import load_state
+from cyborgs.pretraining.state import load_state
 from tests.runs import changed, commands, planned, snakemake, start
 
 

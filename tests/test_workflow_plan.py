@@ -9,7 +9,7 @@ import torch
 import torchvision
 import yaml
 
-from cyborgs.data.index import read_index
+from cyborgs.images.index import read_index
 from tests.runs import REPOSITORY, changed, planned, snakemake
 
 

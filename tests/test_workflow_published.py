@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from cyborgs.config import parse
-from cyborgs.data.scenes import write_scenes
-from cyborgs.training.state import load_state
+from cyborgs.images.scenes import write_scenes
+from cyborgs.pretraining.state import load_state
 from tests.runs import REPOSITORY, snakemake
 
 PUBLISHED = yaml.safe_load((REPOSITORY / "config/coco-published.yaml").read_text())

@@ -14,12 +14,12 @@ from snakemake.utils import min_version
 
 from cyborgs.config import read_scalars
 from cyborgs.config.experiment import parse_experiment
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
 from cyborgs.experiments.plan import plan
 from cyborgs.experiments.rows import read_rows
-from cyborgs.leaving import leave_with_jobs
+from cyborgs.runtime.leaving import leave_with_jobs
 from cyborgs.stages.inputs import require_inputs, require_weights
-from cyborgs.stages.provenance import VERSIONS
+from cyborgs.run.provenance import VERSIONS
 
 min_version("9.0")
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from torch import Tensor
 
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
 from cyborgs.models.normalise import DEVIATION, MEAN
 
 # Residual networks that Detectron2 builds from settings alone, and their depths there.

@@ -28,9 +28,9 @@ from cyborgs.checkpoints.networks import (
     find_networks,
 )
 from cyborgs.checkpoints.reading import read_tensors
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
 from cyborgs.models.backbones import backbone_of
-from cyborgs.training.state import FORMAT, first_not_finite, load_state
+from cyborgs.pretraining.state import FORMAT, first_not_finite, load_state
 
 # Parts of the networks, and what the published program calls them.
 _PUBLISHED_ONLINE = {

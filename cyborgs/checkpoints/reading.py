@@ -22,8 +22,8 @@ from numpy._core.numeric import _frombuffer  # type: ignore[attr-defined]
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from cyborgs.errors import InputError
-from cyborgs.files import require_file
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import require_file
 from cyborgs.training.containers import require_whole
 
 # How torch's files of before 2020 begin: a pickle of their magic number.

@@ -16,7 +16,7 @@ from typing import NoReturn
 from cyborgs import __version__
 from cyborgs.cli import data, evaluate, experiment, loop, masks
 from cyborgs.cli.options import Command, check_outputs
-from cyborgs.errors import (
+from cyborgs.common.errors import (
     BAD_INPUT,
     CONTINUES,
     LOST_PEER,
@@ -25,7 +25,7 @@ from cyborgs.errors import (
     LostPeerError,
     ResumeLaterError,
 )
-from cyborgs.launch import process_number
+from cyborgs.runtime.launch import process_number
 
 # Faults of the machine that need a line, not a traceback.
 _MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # PyTorch's, which is loaded by commands that can raise it alone.
         if type(error).__name__ != "OutOfMemoryError":
             raise
-        from cyborgs.hardware import first_line
+        from cyborgs.runtime.hardware import first_line
 
         print(
             f"{options.prog}: error: GPU memory is full ({first_line(error)}); lower the "

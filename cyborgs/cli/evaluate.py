@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyborgs.cli import options as o
+from cyborgs.common.errors import InputError
 from cyborgs.config import Config, check_batch, load
-from cyborgs.errors import InputError
 from cyborgs.evaluation import EVALUATIONS
 from cyborgs.evaluation.datasets import require_datasets
 from cyborgs.evaluation.kinds import (
@@ -20,7 +20,7 @@ from cyborgs.evaluation.kinds import (
     OwnImages,
     Trained,
 )
-from cyborgs.gpus import claimed
+from cyborgs.runtime.gpus import claimed
 
 if TYPE_CHECKING:
     from cyborgs.evaluation.sources import Source

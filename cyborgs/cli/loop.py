@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from cyborgs.cli import options as o
+from cyborgs.common.files import exclusive
 from cyborgs.config import load
-from cyborgs.files import exclusive
-from cyborgs.gpus import claimed
+from cyborgs.runtime.gpus import claimed
 
 
 def add(commands: o.Commands) -> None:
@@ -118,7 +118,7 @@ def add(commands: o.Commands) -> None:
 def _config(options: argparse.Namespace) -> None:
     import yaml
 
-    from cyborgs.files import atomic_write
+    from cyborgs.common.files import atomic_write
 
     config = load(options.file)
     if options.out is None:

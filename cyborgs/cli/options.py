@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import require_outputs
 from cyborgs.config import Compute, Config, parse
-from cyborgs.errors import InputError
-from cyborgs.files import require_outputs
-from cyborgs.gpus import claimed
-from cyborgs.launch import launch, process_number
+from cyborgs.runtime.gpus import claimed
+from cyborgs.runtime.launch import launch, process_number
 
 Command = Callable[[argparse.Namespace], int | None]
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"

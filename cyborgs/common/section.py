@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 # Labels are stored in at most 16 bits.
 MOST_LABELS = 2**16
 
-# Of training: `cyborgs.hardware.choose_precision` says what `auto` comes to.
+# Of training: `cyborgs.runtime.hardware.choose_precision` says what `auto` comes to.
 Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 
 PRECISION = (

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from cyborgs.common.errors import InputError
 from cyborgs.common.section import Section
 from cyborgs.config.reading import load_mapping, parse_run
 from cyborgs.config.schema import Config
-from cyborgs.errors import InputError
 from cyborgs.evaluation import EVALUATIONS
 from cyborgs.evaluation.kinds import Trained
 

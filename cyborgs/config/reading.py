@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import absence
+from cyborgs.common.progress import say
 from cyborgs.config.schema import BLOCKS, CELL, Compute, Config, Pretrain, Views
-from cyborgs.errors import InputError
 from cyborgs.evaluation.kinds import OnOwnImages, Trained
-from cyborgs.files import absence
-from cyborgs.progress import say
 
 # Keys by the names that earlier versions had, and what must stand beside the new ones.
 RENAMED: dict[str, tuple[str, dict[str, str]]] = {

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeA
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from cyborgs.common.errors import InputError
 from cyborgs.common.section import (
     MOST_LABELS,
     PRECISION,
@@ -16,7 +17,6 @@ from cyborgs.common.section import (
     number,
 )
 from cyborgs.config.downstream import Downstream
-from cyborgs.errors import InputError
 from cyborgs.mask_methods import METHODS
 from cyborgs.mask_methods.felzenszwalb import Felzenszwalb
 from cyborgs.mask_methods.method import MaskMethod

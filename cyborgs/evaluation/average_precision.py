@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from cyborgs.data.detection import Annotated, DetectionSet
+from cyborgs.evaluation.data.detection import Annotated, DetectionSet
 
 
 @dataclass(frozen=True, eq=False)

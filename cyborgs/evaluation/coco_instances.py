@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
+from cyborgs.common.progress import say
 from cyborgs.evaluation.kinds import Trained
 from cyborgs.evaluation.settings import Detection, Iterations, Milestones, Sides, Warmup
-from cyborgs.progress import say
 
 # Loads torch, for which whoever reads the configuration does not wait.
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ def task(settings: CocoInstances, datasets: Path) -> Task:
 
     Raises `InputError` where ``datasets/coco`` is missing or damaged.
     """
-    from cyborgs import distributed
-    from cyborgs.data.detection import coco_objects
+    from cyborgs.evaluation.data.detection import coco_objects
     from cyborgs.evaluation.detection import detection
     from cyborgs.evaluation.detectors import mask_rcnn
+    from cyborgs.runtime import distributed
 
     coco = datasets / "coco"
     train, test = (

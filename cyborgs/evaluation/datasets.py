@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
 from cyborgs.evaluation.kinds import Evaluation
 
 _HOW = {

@@ -8,17 +8,17 @@ import torch
 from pycocotools import mask as run_lengths
 from torch import Tensor
 
-from cyborgs import distributed
-from cyborgs.data.dataset import arrived, load_batches
-from cyborgs.data.detection import DetectionSet, TestImages, TrainingExamples
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
+from cyborgs.common.progress import track
 from cyborgs.evaluation.average_precision import Detections, coco_ap, voc_ap
+from cyborgs.evaluation.data.detection import DetectionSet, TestImages, TrainingExamples
 from cyborgs.evaluation.detectors import Detector, parameter_groups, use_test_side
 from cyborgs.evaluation.settings import Detection
 from cyborgs.evaluation.task import MEET, Task, memory_remedy, require_batch
-from cyborgs.hardware import autocast
 from cyborgs.models.backbones import Backbone
-from cyborgs.progress import track
+from cyborgs.pretraining.samples import arrived, load_batches
+from cyborgs.runtime import distributed
+from cyborgs.runtime.hardware import autocast
 from cyborgs.training.finetune import Recipe, moved
 from cyborgs.training.schedule import learning_rate
 

@@ -17,7 +17,7 @@ from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from cyborgs.data.detection import Example
+from cyborgs.evaluation.data.detection import Example
 from cyborgs.evaluation.detector_heads import (
     Heads,
     Proposals,
@@ -27,9 +27,9 @@ from cyborgs.evaluation.detector_heads import (
 )
 from cyborgs.evaluation.detector_parts import RATIOS, SIDES, Align, Anchors, Resizing
 from cyborgs.evaluation.settings import Detection
-from cyborgs.memory import give_back
 from cyborgs.models.backbones import LAYERS, Backbone
 from cyborgs.models.normalise import DEVIATION, MEAN
+from cyborgs.runtime.memory import give_back
 
 # Detections of an image that are kept, and the least score of one (Detectron2's defaults).
 KEPT, LEAST = 100, 0.05
@@ -59,7 +59,7 @@ class Detector(nn.Module):
                 part.register_forward_hook(_hook)
 
     def forward(self, batch: list[Example]) -> dict[str, Tensor]:
-        """Losses by name.  ``batch``: as `cyborgs.data.detection.TrainingExamples` has it."""
+        """Losses by name, of a batch of `cyborgs.evaluation.data.detection.TrainingExamples`."""
         targets = [
             {name: example[name] for name in ("boxes", "labels", "masks") if name in example}
             for example in batch

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from cyborgs.common.errors import InputError
+from cyborgs.common.progress import track
 from cyborgs.common.section import PRECISION, NonNegative, Positive, Precision, number
-from cyborgs.errors import InputError
 from cyborgs.evaluation.kinds import Trained
 from cyborgs.evaluation.settings import Cropped, Momentum
-from cyborgs.progress import track
 
 # Inside functions as well: whoever reads the configuration does not wait for these.
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from cyborgs.data.classes import Classified
+    from cyborgs.evaluation.data.classes import Classified
     from cyborgs.evaluation.linear import LinearClassifier
     from cyborgs.evaluation.task import Task
 
@@ -62,7 +62,7 @@ def task(settings: ImagenetLinear, datasets: Path) -> Task:
     import numpy as np
     from torch.utils.data import default_collate
 
-    from cyborgs.data.classes import ClassifiedExamples, find_classified
+    from cyborgs.evaluation.data.classes import ClassifiedExamples, find_classified
     from cyborgs.evaluation.linear import LinearClassifier
     from cyborgs.evaluation.task import Task, memory_remedy, require_batch
     from cyborgs.training.finetune import Recipe
@@ -137,11 +137,11 @@ def _accuracy(
 ) -> dict[str, float]:
     import torch
 
-    from cyborgs import distributed
-    from cyborgs.data.classes import CentralCrops
-    from cyborgs.data.dataset import arrived, load_batches
+    from cyborgs.evaluation.data.classes import CentralCrops
     from cyborgs.evaluation.task import MEET
-    from cyborgs.hardware import autocast
+    from cyborgs.pretraining.samples import arrived, load_batches
+    from cyborgs.runtime import distributed
+    from cyborgs.runtime.hardware import autocast
     from cyborgs.training.finetune import moved
 
     rank, ranks = distributed.rank(), distributed.size()

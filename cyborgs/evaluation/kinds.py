@@ -30,7 +30,7 @@ class Evaluation(Generic[S]):
         figures: those that it gives, shares in 0 … 1, and their headings; tables have percent.
         headline: the figure that differences between backbones are given for.
         settings: the defaults of its section.
-        version: raised when its results change for the same inputs (`cyborgs.stages.provenance`).
+        version: raised when its results change for the same inputs (`cyborgs.run.provenance`).
         needed: files and folders that it reads, below `downstream.datasets`.
     """
 

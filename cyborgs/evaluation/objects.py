@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import sha256
+from cyborgs.common.progress import track
 from cyborgs.common.section import Positive
-from cyborgs.errors import InputError
 from cyborgs.evaluation.kinds import Given, Measured, OnOwnImages, OwnImages
 from cyborgs.evaluation.settings import Backbones, Evaluated, Share
-from cyborgs.files import sha256
-from cyborgs.progress import track
 
 # Inside functions as well: whoever reads the configuration does not wait for these.
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from cyborgs.data.annotations import GroundTruth
-    from cyborgs.data.index import Index
+    from cyborgs.images.annotations import GroundTruth
+    from cyborgs.images.index import Index
     from cyborgs.models.backbones import Backbone
 
     Pixels = NDArray[np.uint8]
@@ -59,9 +59,9 @@ def measure(given: Given[Objects, OwnImages]) -> Measured:
     """
     import numpy as np
 
-    from cyborgs.data.annotations import GroundTruth
-    from cyborgs.data.index import read_index
     from cyborgs.evaluation.sources import RANDOM
+    from cyborgs.images.annotations import GroundTruth
+    from cyborgs.images.index import read_index
 
     settings, data = given.settings, given.data
     index = read_index(data.index)
@@ -88,8 +88,8 @@ def measure(given: Given[Objects, OwnImages]) -> Measured:
 def _crops(data: OwnImages, index: Index, truth: GroundTruth, settings: Objects) -> Crops:
     import numpy as np
 
-    from cyborgs.data.annotations import draw_annotated
-    from cyborgs.data.decoding import decode
+    from cyborgs.images.annotations import draw_annotated
+    from cyborgs.images.decoding import decode
 
     drawn = draw_annotated(index, truth, settings.images, "objects")
     size = settings.size
@@ -179,7 +179,7 @@ def split(
     """
     import numpy as np
 
-    from cyborgs.seeding import generator
+    from cyborgs.common.seeding import generator
 
     distinct = np.unique(images)
     order = generator(seed, "objects").permutation(distinct)

@@ -21,10 +21,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
+from cyborgs.common.seeding import generator
 from cyborgs.models.backbones import Backbone, block_stride
 from cyborgs.models.normalise import normalise
-from cyborgs.seeding import generator
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int32]

@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import atomic_write, require_file
 from cyborgs.evaluation import EVALUATIONS
-from cyborgs.files import atomic_write, require_file
 
 # Loads torch, for which who only reads results does not wait.
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import sha256
+from cyborgs.common.progress import track
 from cyborgs.evaluation.kinds import Given, Measured, OnOwnImages, OwnImages
 from cyborgs.evaluation.settings import (
     Backbones,
@@ -17,8 +19,6 @@ from cyborgs.evaluation.settings import (
     PixelCost,
     Share,
 )
-from cyborgs.files import sha256
-from cyborgs.progress import track
 
 # Inside functions as well: whoever reads the configuration does not wait for these.
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ def measure(given: Given[Segmentation, OwnImages]) -> Measured:
 
     Raises `InputError` where input is missing or does not fit.
     """
-    from cyborgs.data.annotations import GroundTruth, draw_annotated
-    from cyborgs.data.decoding import decode
-    from cyborgs.data.index import read_index
     from cyborgs.evaluation.pixels import IGNORED, evaluate, miou
+    from cyborgs.images.annotations import GroundTruth, draw_annotated
+    from cyborgs.images.decoding import decode
+    from cyborgs.images.index import read_index
 
     settings, data = given.settings, given.data
     index, truth = read_index(data.index), GroundTruth(data.annotations)
@@ -94,7 +94,7 @@ def measure(given: Given[Segmentation, OwnImages]) -> Measured:
 
 def split(positions: NDArray[np.int64], share: float, seed: int) -> tuple[list[int], list[int]]:
     """Images for training and for testing, at least one each."""
-    from cyborgs.seeding import generator
+    from cyborgs.common.seeding import generator
 
     order = generator(seed, "segmentation").permutation(positions)
     test = min(max(1, round(share * len(order))), len(order) - 1)

@@ -9,11 +9,11 @@ import torchvision
 from torch import Tensor
 
 from cyborgs.checkpoints.layouts import read_checkpoint
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import sha256
+from cyborgs.common.seeding import derive
 from cyborgs.config import BLOCKS
-from cyborgs.errors import InputError
-from cyborgs.files import sha256
 from cyborgs.models.backbones import Backbone
-from cyborgs.seeding import derive
 
 Network = Literal["online", "target"]
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from cyborgs.data.detection import Annotated
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
+from cyborgs.evaluation.data.detection import Annotated
 from cyborgs.models.backbones import Backbone
 from cyborgs.training.finetune import Recipe
 

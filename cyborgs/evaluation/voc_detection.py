@@ -34,7 +34,7 @@ def task(settings: VocDetection, datasets: Path) -> Task:
 
     Raises `InputError` where ``datasets/VOC2007`` or ``VOC2012`` is missing or damaged.
     """
-    from cyborgs.data.voc import voc_classes, voc_objects
+    from cyborgs.evaluation.data.voc import voc_classes, voc_objects
     from cyborgs.evaluation.detection import detection
     from cyborgs.evaluation.detectors import faster_rcnn
 

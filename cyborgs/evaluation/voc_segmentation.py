@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import require_file
+from cyborgs.common.progress import track
 from cyborgs.evaluation.kinds import Given, Measured, OnDatasets
 from cyborgs.evaluation.settings import Backbones, Evaluated, Layers, Locations, PixelCost
-from cyborgs.files import require_file
-from cyborgs.progress import track
 
 # Inside functions as well: whoever reads the configuration does not wait for these.
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def measure(given: Given[VocSegmentation, Path]) -> Measured:
 
     Raises `InputError` where data are missing, damaged, or too little.
     """
-    from cyborgs.ahead import in_order
-    from cyborgs.data.voc import voc_images
+    from cyborgs.common.ahead import in_order
+    from cyborgs.evaluation.data.voc import voc_images
     from cyborgs.evaluation.pixels import accuracy, evaluate, ious
 
     root = given.data / "VOC2012"
@@ -103,7 +103,7 @@ def measure(given: Given[VocSegmentation, Path]) -> Measured:
 
 def _digest(root: Path, names: Sequence[str]) -> str:
     """SHA-256 of the masks and of the sizes of the image files; each pair is checked."""
-    from cyborgs.data.decoding import size_of
+    from cyborgs.images.decoding import size_of
 
     digest = hashlib.sha256()
     for name in names:
@@ -122,7 +122,7 @@ def _digest(root: Path, names: Sequence[str]) -> str:
 
 
 def _read(root: Path, name: str) -> tuple[Pixels, Labels]:
-    from cyborgs.data.decoding import read_pixels
+    from cyborgs.images.decoding import read_pixels
 
     image, mask = _files(root, name)
     return read_pixels(image), _labels(mask, mask.read_bytes())

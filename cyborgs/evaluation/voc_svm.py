@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import atomic_write, require_file
+from cyborgs.common.progress import track
 from cyborgs.common.section import Positive
-from cyborgs.errors import InputError
 from cyborgs.evaluation.kinds import Given, Measured, OnDatasets
 from cyborgs.evaluation.settings import Backbones, Cropped
-from cyborgs.files import atomic_write, require_file
-from cyborgs.progress import track
 
 # Inside functions as well: whoever reads the configuration does not wait for these.
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def measure(given: Given[VocSvm, Path]) -> Measured:
     import numpy as np
     from joblib import Parallel, delayed
 
-    from cyborgs.data.voc import voc_classes, voc_labels
+    from cyborgs.evaluation.data.voc import voc_classes, voc_labels
     from cyborgs.evaluation.sources import RANDOM
 
     settings, root = given.settings, given.data / "VOC2007"
@@ -208,9 +208,9 @@ def _features(
     import torch
     import torch.nn.functional as F
 
-    from cyborgs.data.classes import CentralCrops
-    from cyborgs.data.dataset import arrived, load_batches
+    from cyborgs.evaluation.data.classes import CentralCrops
     from cyborgs.evaluation.linear import pooled
+    from cyborgs.pretraining.samples import arrived, load_batches
     from cyborgs.training.finetune import moved
 
     settings, device = given.settings, given.device

@@ -7,8 +7,8 @@ from statistics import mean, stdev
 import numpy as np
 from numpy.typing import NDArray
 
+from cyborgs.common.errors import InputError
 from cyborgs.config.experiment import INITIAL, Experiment
-from cyborgs.errors import InputError
 from cyborgs.evaluation import BY_NAME
 from cyborgs.experiments.plan import Plan
 from cyborgs.experiments.rows import Row

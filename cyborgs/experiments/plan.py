@@ -13,8 +13,8 @@ from pathlib import Path
 from cyborgs.config import Compute, Config
 from cyborgs.config.experiment import INITIAL, Experiment
 from cyborgs.evaluation.kinds import OnDatasets, OnOwnImages
-from cyborgs.layout import Run
-from cyborgs.stages.provenance import VERSIONS
+from cyborgs.run.paths import Run
+from cyborgs.run.provenance import VERSIONS
 
 # What commands take of the section `compute`.
 _PLACE = ("device", "threads")

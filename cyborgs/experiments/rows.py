@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import atomic_write, require_file
 from cyborgs.config.experiment import Experiment
-from cyborgs.errors import InputError
 from cyborgs.evaluation.results import FIGURES, read_results
 from cyborgs.experiments.plan import Figures, PlannedRun
-from cyborgs.files import atomic_write, require_file
 from cyborgs.report.cost import read_cost
 from cyborgs.training.metrics import read_metrics
 

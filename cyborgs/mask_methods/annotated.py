@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
 from cyborgs.mask_methods.method import Labeller, Labels, StoredMethod
 from cyborgs.mask_methods.whole import Whole
 
 if TYPE_CHECKING:
-    from cyborgs.data.annotations import GroundTruth
-    from cyborgs.data.decoding import Entry
-    from cyborgs.data.index import Index
+    from cyborgs.images.annotations import GroundTruth
+    from cyborgs.images.decoding import Entry
+    from cyborgs.images.index import Index
 
 
 class Annotated(StoredMethod):
@@ -33,8 +33,8 @@ class Annotated(StoredMethod):
 
     def labeller(self, images: Path, index: "Index", annotations: Path | None) -> Labeller:
         """See `MaskMethod`."""
-        from cyborgs.data.annotations import GroundTruth
-        from cyborgs.files import require_file, sha256
+        from cyborgs.common.files import require_file, sha256
+        from cyborgs.images.annotations import GroundTruth
 
         if annotations is None:
             raise InputError("seed_masks.kind: 'ground-truth' needs --annotations")

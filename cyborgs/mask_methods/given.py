@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from cyborgs.errors import BadImageError
+from cyborgs.common.errors import BadImageError
 from cyborgs.mask_methods.method import Labeller, Labels, MaskMethod
 
 if TYPE_CHECKING:
-    from cyborgs.data.decoding import Entry
-    from cyborgs.data.index import Index
+    from cyborgs.images.decoding import Entry
+    from cyborgs.images.index import Index
 
 
 class Given(MaskMethod):
@@ -21,8 +21,8 @@ class Given(MaskMethod):
 
     def labeller(self, images: Path, index: "Index", annotations: Path | None) -> Labeller:
         """See `MaskMethod`."""
+        from cyborgs.common.progress import say
         from cyborgs.masks.given import GivenMasks
-        from cyborgs.progress import say
 
         given = GivenMasks(self.masks, index)
         if given.resampled:

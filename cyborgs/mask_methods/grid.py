@@ -8,7 +8,7 @@ from pydantic import Field
 from cyborgs.mask_methods.method import Labeller, Labels, StoredMethod
 
 if TYPE_CHECKING:
-    from cyborgs.data.index import Index
+    from cyborgs.images.index import Index
 
 
 class Grid(StoredMethod):

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cyborgs.data.decoding import Entry
-    from cyborgs.data.index import Index
+    from cyborgs.images.decoding import Entry
+    from cyborgs.images.index import Index
 
 Labels: TypeAlias = "NDArray[np.integer]"
 

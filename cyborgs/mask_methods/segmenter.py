@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cyborgs.data.decoding import Entry
-    from cyborgs.data.index import Index
+    from cyborgs.images.decoding import Entry
+    from cyborgs.images.index import Index
 
 
 class Segmenter(StoredMethod):
@@ -54,7 +54,7 @@ class Segmenter(StoredMethod):
 
     def labeller(self, images: Path, index: "Index", annotations: Path | None) -> Labeller:
         """See `MaskMethod`."""
-        from cyborgs.data.decoding import decode
+        from cyborgs.images.decoding import decode
 
         def label(_: int, entry: "Entry") -> Labels:
             return self.labels(decode(images, entry))

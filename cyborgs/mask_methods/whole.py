@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from cyborgs.mask_methods.method import Labeller, Labels, StoredMethod
 
 if TYPE_CHECKING:
-    from cyborgs.data.index import Index
+    from cyborgs.images.index import Index
 
 
 class Whole(StoredMethod):

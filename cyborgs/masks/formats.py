@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as rle
 
+from cyborgs.common.errors import InputError
 from cyborgs.config import MOST_LABELS
-from cyborgs.errors import InputError
 from cyborgs.masks.palette import colours
 
 Labels = NDArray[np.integer]

@@ -1,9 +1,9 @@
 """Masks of a run's own images, or of the same pictures at another size."""
 
-from cyborgs.data.decoding import Entry
-from cyborgs.data.index import Index
-from cyborgs.data.shrinking import original_name
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
+from cyborgs.images.decoding import Entry
+from cyborgs.images.index import Index
+from cyborgs.images.shrinking import original_name
 from cyborgs.masks.alignment import is_same_picture, resample
 from cyborgs.masks.shards import Labels, Masks, Shard, find_shards
 

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cyborgs.errors import InputError
-from cyborgs.seeding import generator
+from cyborgs.common.errors import InputError
+from cyborgs.common.seeding import generator
 
 
 def groups_of(images: int, size: int, seed: int) -> list[NDArray[np.int64]]:

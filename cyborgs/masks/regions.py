@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as run_lengths
 
-from cyborgs.data.annotations import paint
-from cyborgs.data.decoding import MAX_PIXELS, Entry, upright
-from cyborgs.data.outlines import Outline
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
+from cyborgs.images.annotations import paint
+from cyborgs.images.decoding import MAX_PIXELS, Entry, upright
+from cyborgs.images.outlines import Outline
 from cyborgs.masks.alignment import centres_in, is_same_picture
 
 Size = tuple[int, int]

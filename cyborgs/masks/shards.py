@@ -33,11 +33,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import atomic_write
 from cyborgs.config import MOST_LABELS
-from cyborgs.data.decoding import Entry
-from cyborgs.data.index import Index
-from cyborgs.errors import InputError
-from cyborgs.files import atomic_write
+from cyborgs.images.decoding import Entry
+from cyborgs.images.index import Index
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.hdf5 import mark, read_texts, read_whole, refer, write_compressed, write_texts
 from cyborgs.masks.palette import colours

@@ -51,7 +51,7 @@ def candidates(target: "Tensor") -> "Tensor":
     """
     import torch.nn.functional as F
 
-    from cyborgs import distributed
+    from cyborgs.runtime import distributed
 
     return distributed.gather(F.normalize(target.float(), dim=-1)).flatten(0, 2)
 
@@ -89,7 +89,7 @@ def view_loss(
     import torch
     import torch.nn.functional as F
 
-    from cyborgs import distributed
+    from cyborgs.runtime import distributed
 
     pred = F.normalize(pred.float(), dim=-1)
     batch = len(pred)

@@ -98,7 +98,7 @@ class VmfTerm:
             step: steps taken so far, over all rounds.
             features: as `cluster_locations` takes them.
         """
-        from cyborgs.seeding import derive, generator
+        from cyborgs.common.seeding import derive, generator
 
         s = self._settings
         epoch = step // self._steps_per_epoch + 1
@@ -157,8 +157,8 @@ def cluster_locations(
     import torch
     import torch.nn.functional as F
 
-    from cyborgs import distributed
     from cyborgs.bootstrap.kmeans import lloyd
+    from cyborgs.runtime import distributed
 
     features = [view.detach() for view in features]
     precision = torch.bfloat16 if features[0].dtype == torch.bfloat16 else torch.float32

@@ -8,18 +8,18 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from cyborgs.config import Pretrain
-from cyborgs.data.dataset import Batch
-from cyborgs.hardware import memory_named, set_float32
 from cyborgs.models.normalise import normalise
 from cyborgs.models.pair import Pair
 from cyborgs.objectives.vmf import VmfTerm
+from cyborgs.pretraining.samples import Batch
+from cyborgs.pretraining.state import TrainingState
+from cyborgs.pretraining.watch import NAMES, health
+from cyborgs.runtime.hardware import memory_named, set_float32
 from cyborgs.training.lars import LARS
 from cyborgs.training.loop import Outcome, enumerate_first
 from cyborgs.training.metrics import Row
 from cyborgs.training.schedule import learning_rate, target_decay
-from cyborgs.training.state import TrainingState
 from cyborgs.training.stepper import Stepper, synchronised
-from cyborgs.training.watch import NAMES, health
 
 
 class Trainer:
@@ -94,7 +94,7 @@ class Trainer:
         """Take one step; a GPU may still be at it when this returns.
 
         Args:
-            batch: as `cyborgs.data.dataset.TwoViews` has it, with a leading axis of images.
+            batch: as `cyborgs.pretraining.samples.TwoViews` has it, with a leading axis of images.
             leave: whether this process was asked to leave.
 
         Raises:
@@ -161,7 +161,7 @@ class Trainer:
     def health(self) -> Row:
         """Figures of the steps since this was last asked.
 
-        Means of `cyborgs.training.watch.health`, and those of the vMF term; in float16
+        Means of `cyborgs.pretraining.watch.health`, and those of the vMF term; in float16
         ``loss_scale``; on a GPU ``gpu_memory``, the most that was allocated, in bytes.
         """
         means = torch.stack(self._health).mean(dim=0).tolist()

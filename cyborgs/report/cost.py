@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
 
 
 @dataclass(frozen=True)

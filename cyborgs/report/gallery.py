@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cyborgs.data.annotations import Instances
-from cyborgs.masks.agreement import adjusted_rand_index
+from cyborgs.display.pictures import match, overlay, resized, thumbnail, truth_picture
+from cyborgs.images.annotations import Instances
 from cyborgs.masks.alignment import full_size
-from cyborgs.masks.pictures import match, overlay, resized, thumbnail, truth_picture
 from cyborgs.masks.shards import Masks
+from cyborgs.quality.agreement import adjusted_rand_index
 from cyborgs.report.page import Picture, photo_source
 
 # Pixels across; twice what a phone shows beside another picture.

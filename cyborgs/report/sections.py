@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from cyborgs.data.index import Index
+from cyborgs.images.index import Index
 from cyborgs.report.cost import Cost
 from cyborgs.report.figures import Line, chart, stacked_bars
 from cyborgs.report.page import Picture, Table, svg_source

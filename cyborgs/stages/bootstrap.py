@@ -13,24 +13,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cyborgs.ahead import in_order
 from cyborgs.bootstrap.features import FeatureExtractor, memory_needed
 from cyborgs.bootstrap.kmeans import NotFiniteError, cluster, pin_threads
+from cyborgs.common.ahead import in_order
+from cyborgs.common.errors import BadImageError, InputError
+from cyborgs.common.files import keep, sha256
+from cyborgs.common.progress import say, track
+from cyborgs.common.seeding import derive, generator
 from cyborgs.config import Bootstrap, Compute, Config, check_block
-from cyborgs.data.decoding import Entry, decode
-from cyborgs.data.index import Index, read_index
-from cyborgs.errors import BadImageError, InputError
-from cyborgs.files import keep, sha256
-from cyborgs.hardware import MASKS, choose_device, choose_precision, provenance_of
+from cyborgs.images.decoding import Entry, decode
+from cyborgs.images.index import Index, read_index
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.groups import groups_of, groups_of_shard
 from cyborgs.masks.shards import Header, Shard, write_shard
-from cyborgs.memory import available_memory, give_back, keep_freed_memory
 from cyborgs.models.backbones import Backbone, block_stride
-from cyborgs.progress import say, track
-from cyborgs.seeding import derive, generator
-from cyborgs.stages.provenance import provenance, without_place
-from cyborgs.training.state import load_state
+from cyborgs.pretraining.state import load_state
+from cyborgs.run.provenance import provenance, without_place
+from cyborgs.runtime.hardware import MASKS, choose_device, choose_precision, provenance_of
+from cyborgs.runtime.memory import available_memory, give_back, keep_freed_memory
 
 T = TypeVar("T")
 

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from cyborgs.ahead import in_order
+from cyborgs.common.ahead import in_order
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import sha256
+from cyborgs.common.progress import track
 from cyborgs.config import CELL
-from cyborgs.data.annotations import GroundTruth
-from cyborgs.data.boxes import edges_of, require_agreement
-from cyborgs.data.coco import with_slashes
-from cyborgs.data.decoding import Entry, format_of, has_unread_exif
-from cyborgs.data.index import Bad, read_image
-from cyborgs.data.listing import names_of, others_named
-from cyborgs.data.outlines import Outline
-from cyborgs.errors import InputError
-from cyborgs.files import sha256
-from cyborgs.progress import track
+from cyborgs.images.annotations import GroundTruth
+from cyborgs.images.boxes import edges_of, require_agreement
+from cyborgs.images.coco import with_slashes
+from cyborgs.images.decoding import Entry, format_of, has_unread_exif
+from cyborgs.images.index import Bad, read_image
+from cyborgs.images.listing import names_of, others_named
+from cyborgs.images.outlines import Outline
 
 # Names that a line of the page shows.
 _SHOWN = 5

@@ -5,12 +5,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from cyborgs.data.fetching import fetch
-from cyborgs.data.public import DATA_SETS, Part
-from cyborgs.data.unpacking import require_room, unpack
-from cyborgs.errors import InputError
-from cyborgs.files import exclusive
-from cyborgs.progress import say
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import exclusive
+from cyborgs.common.progress import say
+from cyborgs.downloads.fetching import fetch
+from cyborgs.downloads.public import DATA_SETS, Part
+from cyborgs.downloads.unpacking import require_room, unpack
 
 
 def run(name: str, out: Path, only: Sequence[str] = (), accept_terms: bool = False) -> None:

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import torch
 
+from cyborgs.common.progress import say
+from cyborgs.common.tables import aligned
 from cyborgs.config import Compute
 from cyborgs.config.downstream import Downstream
 from cyborgs.evaluation.kinds import D, Frozen, Given, S
 from cyborgs.evaluation.results import Result, rows_of, write_result
 from cyborgs.evaluation.sources import Source
-from cyborgs.hardware import choose_device, provenance_of
-from cyborgs.progress import say
-from cyborgs.stages.provenance import provenance
-from cyborgs.tables import aligned
+from cyborgs.run.provenance import provenance
+from cyborgs.runtime.hardware import choose_device, provenance_of
 
 
 def run(

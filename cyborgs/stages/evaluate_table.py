@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
+from cyborgs.common.files import atomic_write
+from cyborgs.common.tables import aligned
 from cyborgs.evaluation.results import long_rows, read_results, tables
-from cyborgs.files import atomic_write
-from cyborgs.tables import aligned
 
 
 def run(paths: list[Path], table: Path | None, merged: Path | None) -> str:

@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from cyborgs import distributed
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import keep
+from cyborgs.common.progress import say, track
+from cyborgs.common.seeding import derive
+from cyborgs.common.tables import aligned
 from cyborgs.config import Compute
 from cyborgs.config.downstream import Downstream
-from cyborgs.data.dataset import Steps, arrived, load_batches
-from cyborgs.errors import InputError
 from cyborgs.evaluation.kinds import S, Trained
 from cyborgs.evaluation.results import read_results, rows_of, write_result
 from cyborgs.evaluation.sources import Source
 from cyborgs.evaluation.task import Task
-from cyborgs.files import keep
-from cyborgs.hardware import choose_device
-from cyborgs.memory import keep_freed_memory
-from cyborgs.progress import say, track
-from cyborgs.seeding import derive
-from cyborgs.stages.provenance import key_of, provenance
-from cyborgs.tables import aligned
+from cyborgs.pretraining.samples import Steps, arrived, load_batches
+from cyborgs.run.provenance import key_of, provenance
+from cyborgs.runtime import distributed
+from cyborgs.runtime.hardware import choose_device
+from cyborgs.runtime.memory import keep_freed_memory
 from cyborgs.training.finetune import (
     Finetuner,
     FinetuningState,

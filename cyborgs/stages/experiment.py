@@ -4,9 +4,11 @@ import subprocess
 from pathlib import Path
 from statistics import mean
 
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import atomic_write
+from cyborgs.common.progress import say
+from cyborgs.common.tables import aligned
 from cyborgs.config.experiment import INITIAL, Experiment
-from cyborgs.data.index import read_index
-from cyborgs.errors import InputError
 from cyborgs.evaluation import BY_NAME
 from cyborgs.evaluation.results import FIGURES, TITLES
 from cyborgs.experiments.comparison import (
@@ -18,12 +20,10 @@ from cyborgs.experiments.comparison import (
 from cyborgs.experiments.plan import Plan, plan
 from cyborgs.experiments.rows import Row, read_rows, row_of, write_rows
 from cyborgs.experiments.statistics import Interval
-from cyborgs.files import atomic_write
-from cyborgs.progress import say
+from cyborgs.images.index import read_index
 from cyborgs.report.figures import Line, chart, dots
 from cyborgs.report.page import Picture, Table, render, svg_source
 from cyborgs.report.sections import duration
-from cyborgs.tables import aligned
 
 
 def run(experiment: Experiment, rows_file: Path, page: Path | None) -> str:

@@ -9,11 +9,11 @@ from safetensors.torch import save_file
 
 from cyborgs.checkpoints.detectron2 import detectron2_file, detectron2_settings
 from cyborgs.checkpoints.layouts import published_names
-from cyborgs.errors import InputError
-from cyborgs.files import atomic_write, sha256
-from cyborgs.progress import say
-from cyborgs.stages.provenance import provenance
-from cyborgs.training.state import load_state
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import atomic_write, sha256
+from cyborgs.common.progress import say
+from cyborgs.pretraining.state import load_state
+from cyborgs.run.provenance import provenance
 
 Format = Literal["torchvision", "timm", "safetensors", "detectron2", "published"]
 Network = Literal["online", "target"]

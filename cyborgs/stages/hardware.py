@@ -5,9 +5,9 @@ import os
 
 import torch
 
-from cyborgs.hardware import MASKS, TRAINING, best_precision, choose_device, describe
-from cyborgs.memory import available_memory
-from cyborgs.tables import aligned
+from cyborgs.common.tables import aligned
+from cyborgs.runtime.hardware import MASKS, TRAINING, best_precision, choose_device, describe
+from cyborgs.runtime.memory import available_memory
 
 
 def run(device: str) -> str:

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
 
 # Of ILSVRC 2012 (Russakovsky et al., 2015): images of each split, and classes.
 IMAGES = {"train": 1_281_167, "val": 50_000}

@@ -3,10 +3,10 @@
 from collections import Counter
 from pathlib import Path
 
-from cyborgs.data.index import accept, scan, write_index
-from cyborgs.data.listing import names_of, others_named
-from cyborgs.files import atomic_write
-from cyborgs.progress import say, track
+from cyborgs.common.files import atomic_write
+from cyborgs.common.progress import say, track
+from cyborgs.images.index import accept, scan, write_index
+from cyborgs.images.listing import names_of, others_named
 
 
 def run(

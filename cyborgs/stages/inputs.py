@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from cyborgs.common.files import require_file
 from cyborgs.config import Config
-from cyborgs.data.listing import require_images
 from cyborgs.evaluation.datasets import require_datasets
-from cyborgs.files import require_file
+from cyborgs.images.listing import require_images
 
 
 def require_inputs(config: Config) -> list[Path]:

@@ -13,23 +13,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cyborgs import distributed
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import keep, sha256
+from cyborgs.common.progress import say, track
 from cyborgs.config import Compute, Config, check_locations
-from cyborgs.data.dataset import Steps, TwoViews, load_batches
-from cyborgs.data.index import Index, read_index
-from cyborgs.errors import InputError
-from cyborgs.files import keep, sha256
-from cyborgs.hardware import choose_device
+from cyborgs.images.index import Index, read_index
 from cyborgs.masks.shards import Masks
-from cyborgs.memory import keep_freed_memory
 from cyborgs.models.pair import Pair
+from cyborgs.pretraining.samples import Steps, TwoViews, load_batches
+from cyborgs.pretraining.state import first_not_finite, load_state, require_model, save_state
 from cyborgs.pretraining.trainer import Trainer
-from cyborgs.progress import say, track
-from cyborgs.stages.provenance import key_of, provenance
+from cyborgs.run.provenance import key_of, provenance
+from cyborgs.runtime import distributed
+from cyborgs.runtime.hardware import choose_device
+from cyborgs.runtime.memory import keep_freed_memory
 from cyborgs.training.metrics import Row
 from cyborgs.training.rolling import Rolling
 from cyborgs.training.session import leads, run_steps, shared_precision, sole_job
-from cyborgs.training.state import first_not_finite, load_state, require_model, save_state
 
 # Compiling saves about a fifth of a step's time and takes a minute (measured on an H100): steps of
 # a round from which on it pays by far.

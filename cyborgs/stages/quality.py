@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from cyborgs.data.annotations import GroundTruth
-from cyborgs.data.index import Index, read_index
-from cyborgs.errors import InputError
-from cyborgs.files import atomic_write, require_file, sha256
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import atomic_write, require_file, sha256
+from cyborgs.common.progress import say, track
+from cyborgs.common.tables import aligned
+from cyborgs.images.annotations import GroundTruth
+from cyborgs.images.index import Index, read_index
 from cyborgs.masks.alignment import full_size
-from cyborgs.masks.quality import QualityMeter
 from cyborgs.masks.shards import Masks
-from cyborgs.progress import say, track
+from cyborgs.quality.metrics import QualityMeter
 from cyborgs.stages.masks.sources import Sources
-from cyborgs.tables import aligned
 
 # Columns of the table: key of the figures, heading.
 COLUMNS = {

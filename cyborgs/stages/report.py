@@ -8,16 +8,16 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import atomic_write
+from cyborgs.common.progress import say, track
+from cyborgs.common.seeding import generator
 from cyborgs.config import Config
-from cyborgs.data.annotations import GroundTruth
-from cyborgs.data.decoding import decode
-from cyborgs.data.index import Index, read_index
-from cyborgs.errors import InputError
 from cyborgs.evaluation.results import read_results, tables
-from cyborgs.files import atomic_write
-from cyborgs.layout import Run
+from cyborgs.images.annotations import GroundTruth
+from cyborgs.images.decoding import decode
+from cyborgs.images.index import Index, read_index
 from cyborgs.masks.shards import Masks
-from cyborgs.progress import say, track
 from cyborgs.report.cost import read_cost
 from cyborgs.report.gallery import Gallery, Series, Shown, rows_of_pictures
 from cyborgs.report.page import Table, render
@@ -31,7 +31,7 @@ from cyborgs.report.sections import (
     training_charts,
     training_table,
 )
-from cyborgs.seeding import generator
+from cyborgs.run.paths import Run
 from cyborgs.stages.masks import info
 from cyborgs.stages.masks.sources import Sources, title_of
 from cyborgs.stages.quality import COLUMNS, read_figures, rows_of

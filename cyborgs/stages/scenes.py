@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from cyborgs.common.errors import InputError
+from cyborgs.common.progress import say
 from cyborgs.config import Config
-from cyborgs.data.scenes import write_scenes
-from cyborgs.errors import InputError
-from cyborgs.progress import say
+from cyborgs.images.scenes import write_scenes
 
 
 def run(config: Config, out: Path) -> None:

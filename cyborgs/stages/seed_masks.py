@@ -4,18 +4,18 @@ from pathlib import Path
 
 import numpy as np
 
-from cyborgs.ahead import in_order
+from cyborgs.common.ahead import in_order
+from cyborgs.common.errors import BadImageError, InputError
+from cyborgs.common.progress import say, track
 from cyborgs.config import Config
-from cyborgs.data.decoding import Entry
-from cyborgs.data.index import read_index
-from cyborgs.errors import BadImageError, InputError
+from cyborgs.images.decoding import Entry
+from cyborgs.images.index import read_index
 from cyborgs.mask_methods.method import MaskMethod
 from cyborgs.masks.formats import storable
 from cyborgs.masks.groups import groups_of, groups_of_shard
 from cyborgs.masks.shards import Header, Labels, write_shard
-from cyborgs.memory import available_memory
-from cyborgs.progress import say, track
-from cyborgs.stages.provenance import provenance
+from cyborgs.run.provenance import provenance
+from cyborgs.runtime.memory import available_memory
 
 
 def run(

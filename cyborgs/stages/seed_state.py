@@ -5,16 +5,16 @@ from pathlib import Path
 import torch
 
 from cyborgs.checkpoints.layouts import Checkpoint, read_checkpoint
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import sha256
+from cyborgs.common.progress import say
+from cyborgs.common.seeding import derive
 from cyborgs.config import Config
 from cyborgs.config.schema import Model
-from cyborgs.errors import InputError
-from cyborgs.files import sha256
 from cyborgs.models.backbones import describe_mismatch
 from cyborgs.models.pair import Pair
-from cyborgs.progress import say
-from cyborgs.seeding import derive
-from cyborgs.stages.provenance import provenance
-from cyborgs.training.state import TrainingState, save_state
+from cyborgs.pretraining.state import TrainingState, save_state
+from cyborgs.run.provenance import provenance
 
 
 def run(config: Config, out: Path) -> None:

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle
 
-from cyborgs.ahead import in_order
-from cyborgs.data.annotations import GroundTruth
-from cyborgs.data.decoding import Entry, pixels_of, size_of
-from cyborgs.data.index import Bad, accept, read_image
-from cyborgs.data.listing import names_of, others_named
-from cyborgs.data.shrinking import shrink_image, shrink_mask, small_name, small_size
-from cyborgs.errors import InputError
-from cyborgs.files import atomic_write
-from cyborgs.progress import say, track
+from cyborgs.common.ahead import in_order
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import atomic_write
+from cyborgs.common.progress import say, track
+from cyborgs.images.annotations import GroundTruth
+from cyborgs.images.decoding import Entry, pixels_of, size_of
+from cyborgs.images.index import Bad, accept, read_image
+from cyborgs.images.listing import names_of, others_named
+from cyborgs.images.shrinking import shrink_image, shrink_mask, small_name, small_size
 
 
 def run(

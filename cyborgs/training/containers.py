@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cyborgs.errors import InputError
-from cyborgs.files import atomic_write, require_file
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import atomic_write, require_file
 
 Tensors = Mapping[str, Mapping[str, Tensor]]
 

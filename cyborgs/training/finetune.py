@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cyborgs import distributed
-from cyborgs.hardware import memory_named, set_float32
-from cyborgs.seeding import derive
+from cyborgs.common.seeding import derive
+from cyborgs.runtime import distributed
+from cyborgs.runtime.hardware import memory_named, set_float32
 from cyborgs.training.containers import read_container, write_container
 from cyborgs.training.loop import Outcome, enumerate_first
 from cyborgs.training.metrics import Row

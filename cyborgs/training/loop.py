@@ -10,10 +10,10 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from cyborgs import distributed
-from cyborgs.errors import InputError, LoaderError, ResumeLaterError
-from cyborgs.progress import say, track
-from cyborgs.signals import Stop
+from cyborgs.common.errors import InputError, LoaderError, ResumeLaterError
+from cyborgs.common.progress import say, track
+from cyborgs.runtime import distributed
+from cyborgs.runtime.signals import Stop
 from cyborgs.training.metrics import Row
 
 

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from cyborgs.errors import InputError
-from cyborgs.files import atomic_write
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import atomic_write
 
 Row = dict[str, float]
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from cyborgs import distributed
-from cyborgs.errors import InputError
-from cyborgs.progress import say
+from cyborgs.common.errors import InputError
+from cyborgs.common.progress import say
+from cyborgs.runtime import distributed
 
 # The last one, and the one before it in case the last cannot be read.
 KEPT = 2

@@ -7,13 +7,13 @@ from typing import Any, Protocol
 
 import torch
 
-from cyborgs import distributed
+from cyborgs.common.files import exclusive
 from cyborgs.config import Compute
-from cyborgs.files import exclusive
-from cyborgs.hardware import TRAINING, choose_precision, provenance_of
-from cyborgs.launch import process_number
-from cyborgs.signals import note_signals
-from cyborgs.slurm import seconds_left
+from cyborgs.runtime import distributed
+from cyborgs.runtime.hardware import TRAINING, choose_precision, provenance_of
+from cyborgs.runtime.launch import process_number
+from cyborgs.runtime.signals import note_signals
+from cyborgs.runtime.slurm import seconds_left
 from cyborgs.training.loop import Training, train
 from cyborgs.training.metrics import MetricsLog, Row
 

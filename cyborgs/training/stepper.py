@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from cyborgs import distributed
-from cyborgs.hardware import autocast
+from cyborgs.runtime import distributed
+from cyborgs.runtime.hardware import autocast
 
 Network = TypeVar("Network", bound=nn.Module)
 

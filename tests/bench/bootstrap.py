@@ -30,14 +30,14 @@ import torchvision
 from cyborgs.bootstrap.features import FeatureExtractor
 from cyborgs.bootstrap.kmeans import cluster, pin_threads
 from cyborgs.config import Bootstrap
-from cyborgs.data.decoding import decode
-from cyborgs.data.index import read_index
-from cyborgs.hardware import describe, native_precisions
+from cyborgs.images.decoding import decode
+from cyborgs.images.index import read_index
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.shards import Header, write_shard
-from cyborgs.memory import keep_freed_memory
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.normalise import normalise
+from cyborgs.runtime.hardware import describe, native_precisions
+from cyborgs.runtime.memory import keep_freed_memory
 from cyborgs.stages import index as index_stage
 
 BLOCK, STRIDE = "layer2.2", 8

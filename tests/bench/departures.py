@@ -20,14 +20,14 @@ from scipy import ndimage
 from cyborgs.bootstrap.features import FeatureExtractor
 from cyborgs.bootstrap.kmeans import cluster
 from cyborgs.config import BLOCKS, CELL, Bootstrap, Views
-from cyborgs.data.decoding import SUFFIXES, read_pixels
-from cyborgs.data.views import cell_labels, draw_view, render, sample_ids
 from cyborgs.evaluation.sources import find_source
-from cyborgs.hardware import describe
+from cyborgs.images.decoding import SUFFIXES, read_pixels
 from cyborgs.masks.alignment import full_size
 from cyborgs.models.normalise import normalise
 from cyborgs.models.pair import head
 from cyborgs.models.pooling import join_layers, mask_weights, pool_masks
+from cyborgs.pretraining.views import cell_labels, draw_view, render, sample_ids
+from cyborgs.runtime.hardware import describe
 
 CPU = torch.device("cpu")
 STRIDE, SIDE, GROUP, MASKS = 8, 224, 16, 16

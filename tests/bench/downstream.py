@@ -21,18 +21,18 @@ from pycocotools import mask as run_lengths
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from cyborgs.data.classes import central_crop
-from cyborgs.data.decoding import read_pixels, size_of
-from cyborgs.data.detection import DetectionSet, coco_objects
-from cyborgs.data.voc import voc_classes, voc_labels, voc_objects
 from cyborgs.evaluation.average_precision import Detections, voc_class_ap, written
+from cyborgs.evaluation.data.classes import central_crop
+from cyborgs.evaluation.data.detection import DetectionSet, coco_objects
+from cyborgs.evaluation.data.voc import voc_classes, voc_labels, voc_objects
 from cyborgs.evaluation.detector_heads import mask_targets
 from cyborgs.evaluation.detector_parts import Resizing, placed, resized_size
 from cyborgs.evaluation.linear import pooled
 from cyborgs.evaluation.sources import find_source
 from cyborgs.evaluation.voc_detection import VocDetection
 from cyborgs.evaluation.voc_svm import VocSvm, class_ap
-from cyborgs.hardware import autocast, describe
+from cyborgs.images.decoding import read_pixels, size_of
+from cyborgs.runtime.hardware import autocast, describe
 
 CPU = torch.device("cpu")
 

@@ -17,9 +17,9 @@ import torch
 from cyborgs.config.downstream import Downstream
 from cyborgs.evaluation.detectors import faster_rcnn, mask_rcnn, parameter_groups, use_test_side
 from cyborgs.evaluation.linear import LinearClassifier
-from cyborgs.hardware import TRAINING, autocast, best_precision, describe
-from cyborgs.memory import keep_freed_memory
 from cyborgs.models.backbones import Backbone
+from cyborgs.runtime.hardware import TRAINING, autocast, best_precision, describe
+from cyborgs.runtime.memory import keep_freed_memory
 from cyborgs.training.finetune import Finetuner, Recipe
 
 # Images of VOC2007 trainval and test, VOC2012 trainval, ImageNet train and val, COCO val2017.

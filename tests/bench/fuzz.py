@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from cyborgs.data.decoding import BrokenImageError, decode, examine
-from cyborgs.errors import BadImageError
+from cyborgs.common.errors import BadImageError
+from cyborgs.images.decoding import BrokenImageError, decode, examine
 from tests.bench.fuzzing import throw
 
 

@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 from pycocotools import mask as run_lengths
 
-from cyborgs.data.annotations import GroundTruth
-from cyborgs.data.detection import coco_objects
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
 from cyborgs.evaluation.average_precision import Detections, coco_ap
+from cyborgs.evaluation.data.detection import coco_objects
+from cyborgs.images.annotations import GroundTruth
 from cyborgs.stages import data_check
 from tests.bench.fuzzing import throw
 

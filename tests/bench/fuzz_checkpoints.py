@@ -20,7 +20,7 @@ import safetensors.numpy
 import torch
 
 from cyborgs.checkpoints.layouts import read_checkpoint
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
 from tests.bench.fuzzing import throw
 from tests.checkpoints.made import (
     BESIDE,

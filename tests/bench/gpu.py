@@ -23,22 +23,22 @@ from published import Step
 
 from cyborgs.bootstrap.features import FeatureExtractor
 from cyborgs.bootstrap.kmeans import cluster, pin_threads
+from cyborgs.common.progress import say
 from cyborgs.config import Bootstrap, Compute, Views, parse
-from cyborgs.data.dataset import Steps, TwoViews, load_batches
-from cyborgs.data.decoding import decode
-from cyborgs.data.index import read_index
-from cyborgs.hardware import describe, native_precisions, set_float32
+from cyborgs.images.decoding import decode
+from cyborgs.images.index import read_index
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.shards import Header, Masks, write_shard
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.pair import Pair
+from cyborgs.pretraining.samples import Steps, TwoViews, load_batches
+from cyborgs.pretraining.state import TrainingState, save_state
 from cyborgs.pretraining.trainer import Trainer
-from cyborgs.progress import say
-from cyborgs.signals import Stop
+from cyborgs.runtime.hardware import describe, native_precisions, set_float32
+from cyborgs.runtime.signals import Stop
 from cyborgs.stages import bootstrap
 from cyborgs.stages import index as index_stage
 from cyborgs.training.loop import Waiting
-from cyborgs.training.state import TrainingState, save_state
 
 # Precision, batch, compiled, with the vMF term; the most telling first.
 VARIANTS = [

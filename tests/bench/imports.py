@@ -17,9 +17,9 @@ import torch
 from pycocotools import mask as rle
 from skimage.segmentation import felzenszwalb
 
-from cyborgs.data.decoding import decode
-from cyborgs.data.index import read_index, write_index
-from cyborgs.hardware import describe
+from cyborgs.images.decoding import decode
+from cyborgs.images.index import read_index, write_index
+from cyborgs.runtime.hardware import describe
 from cyborgs.stages import index as index_stage
 from cyborgs.stages.masks import imports
 

@@ -19,8 +19,8 @@ from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 
-from cyborgs.data.decoding import Entry
-from cyborgs.data.index import read_index, write_index
+from cyborgs.images.decoding import Entry
+from cyborgs.images.index import read_index, write_index
 
 
 def measure(images, results):

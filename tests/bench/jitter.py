@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from cyborgs.config import Views
-from cyborgs.data.views import draw_view, render
+from cyborgs.pretraining.views import draw_view, render
 
 BARE = Views(jitter=1, greyscale=0, blur=[0, 0], solarise=[0, 0])
 COLOURS = ("detcon-like", "published")

@@ -18,11 +18,11 @@ import torch
 from published import two_views
 
 from cyborgs.config import Views
-from cyborgs.data.dataset import TwoViews
-from cyborgs.data.index import read_index
-from cyborgs.hardware import describe
+from cyborgs.images.index import read_index
 from cyborgs.masks.alignment import full_size, grid_size
 from cyborgs.masks.shards import Header, Masks, write_shard
+from cyborgs.pretraining.samples import TwoViews
+from cyborgs.runtime.hardware import describe
 from cyborgs.stages import index as index_stage
 
 STRIDE = 8

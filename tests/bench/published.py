@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from cyborgs.data.published_jitter import published_jitter
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.pair import head
 from cyborgs.models.pooling import join_layers
 from cyborgs.objectives.detcon import candidates, view_loss
+from cyborgs.pretraining.published_jitter import published_jitter
 
 SLOTS = 81
 CHANNELS = {"resnet18": 896, "resnet50": 3584}

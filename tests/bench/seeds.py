@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from cyborgs.config import parse
-from cyborgs.data.decoding import decode
-from cyborgs.data.index import read_index, write_index
-from cyborgs.hardware import describe
+from cyborgs.images.decoding import decode
+from cyborgs.images.index import read_index, write_index
 from cyborgs.masks.alignment import at_centres
+from cyborgs.runtime.hardware import describe
 from cyborgs.stages import index as index_stage
 from cyborgs.stages import seed_masks
 

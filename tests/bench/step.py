@@ -70,10 +70,10 @@ def our_step(batch, side, precision, extra):
     import torch
 
     from cyborgs.config import parse
-    from cyborgs.memory import keep_freed_memory
     from cyborgs.models.pair import Pair
+    from cyborgs.pretraining.state import TrainingState
     from cyborgs.pretraining.trainer import Trainer
-    from cyborgs.training.state import TrainingState
+    from cyborgs.runtime.memory import keep_freed_memory
 
     model = {"architecture": "resnet50", "hidden": 4096, "projection": 256}
     pair = Pair(**model)
@@ -105,8 +105,8 @@ def convolutions(batch, side, precision):
     import torch
     from torch import nn
 
-    from cyborgs.memory import keep_freed_memory
     from cyborgs.models.backbones import Backbone
+    from cyborgs.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
     kind = getattr(torch, precision)
@@ -159,7 +159,7 @@ def main():
         return
     import torch
 
-    from cyborgs.hardware import describe
+    from cyborgs.runtime.hardware import describe
 
     found = {variant: [] for variant in options.only or VARIANTS}
     for _ in range(options.turns):

@@ -13,10 +13,10 @@ from statistics import median
 import torch
 from step import VMF, our_step
 
-from cyborgs.hardware import describe
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.pooling import join_layers
 from cyborgs.objectives.vmf import cluster_locations, vmf_loss
+from cyborgs.runtime.hardware import describe
 
 
 def term(batch, side, precision):

@@ -13,7 +13,7 @@ from cyborgs.checkpoints.detectron2 import detectron2_name
 from cyborgs.cli import main
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.pair import Pair
-from cyborgs.training.state import TrainingState, save_state
+from cyborgs.pretraining.state import TrainingState, save_state
 
 ARCHITECTURE = "resnet18"
 

@@ -16,7 +16,7 @@ from cyborgs.checkpoints.layouts import read_checkpoint
 from cyborgs.cli import main
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.pair import Pair
-from cyborgs.training.state import TrainingState, load_state, save_state
+from cyborgs.pretraining.state import TrainingState, load_state, save_state
 
 ARCHITECTURE = "resnet18"
 MODEL = {"architecture": ARCHITECTURE, "hidden": 8, "projection": 4}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from cyborgs.checkpoints.layouts import read_checkpoint
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
 from tests.checkpoints.made import (
     BESIDE,
     CONTAINER_PAIRS,

@@ -19,7 +19,7 @@ import torch
 
 from cyborgs.checkpoints import reading
 from cyborgs.checkpoints.reading import read_tensors
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
 
 RAN = []
 

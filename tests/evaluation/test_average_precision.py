@@ -17,8 +17,7 @@ from pycocotools import mask as run_lengths
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from cyborgs.data.detection import Annotated, DetectionSet, coco_objects
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
 from cyborgs.evaluation.average_precision import (
     Detections,
     coco_ap,
@@ -27,6 +26,7 @@ from cyborgs.evaluation.average_precision import (
     voc_class_ap,
     written,
 )
+from cyborgs.evaluation.data.detection import Annotated, DetectionSet, coco_objects
 
 H, W = 60, 80
 REAL = Path(__file__).resolve().parents[2].parent / "shared/data/coco"

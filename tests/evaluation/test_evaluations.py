@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from cyborgs.cli import main
+from cyborgs.common.errors import InputError
 from cyborgs.config import Config
-from cyborgs.errors import InputError
 from cyborgs.evaluation import BY_NAME, EVALUATIONS
 from cyborgs.evaluation.datasets import require_datasets
 from cyborgs.evaluation.kinds import Trained
-from cyborgs.stages.provenance import VERSIONS
+from cyborgs.run.provenance import VERSIONS
 from tests.runs import REPOSITORY
 
 each = pytest.mark.parametrize("evaluation", EVALUATIONS, ids=list(BY_NAME))

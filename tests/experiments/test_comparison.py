@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
+from cyborgs.common.errors import InputError
 from cyborgs.config.experiment import merged, parse_experiment
-from cyborgs.errors import InputError
 from cyborgs.experiments.comparison import differences, percent
 from cyborgs.experiments.plan import plan
 from tests.experiments.experiments import TINY, tiny

@@ -2,8 +2,8 @@
 
 import pytest
 
+from cyborgs.common.errors import InputError
 from cyborgs.config.experiment import merged, parse_experiment
-from cyborgs.errors import InputError
 from tests.experiments.experiments import tiny
 
 

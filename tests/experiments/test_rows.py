@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
 from cyborgs.experiments.rows import read_rows, write_rows
 
 ROW = {

@@ -6,11 +6,11 @@ import sys
 import pytest
 from PIL import Image
 
+from cyborgs.common.errors import InputError
 from cyborgs.config.experiment import parse_experiment
-from cyborgs.data.index import read_index
-from cyborgs.errors import InputError
 from cyborgs.experiments.plan import plan
 from cyborgs.experiments.rows import read_rows, write_rows
+from cyborgs.images.index import read_index
 from cyborgs.stages import experiment as summary
 from cyborgs.stages import index as index_stage
 from tests.experiments.experiments import tiny

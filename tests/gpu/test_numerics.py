@@ -7,14 +7,14 @@ import torch
 from cyborgs.bootstrap.features import FeatureExtractor
 from cyborgs.bootstrap.kmeans import cluster
 from cyborgs.config import Bootstrap, parse
-from cyborgs.hardware import native_precisions, set_float32
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.pair import Pair
 from cyborgs.models.pooling import mask_weights, pool_masks
 from cyborgs.objectives.detcon import candidates, view_loss
 from cyborgs.objectives.vmf import cluster_locations, vmf_loss
+from cyborgs.pretraining.state import TrainingState
 from cyborgs.pretraining.trainer import Trainer
-from cyborgs.training.state import TrainingState
+from cyborgs.runtime.hardware import native_precisions, set_float32
 
 CPU = torch.device("cpu")
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from cyborgs.bootstrap.features import FeatureExtractor, memory_needed
-from cyborgs.data.index import read_index
-from cyborgs.hardware import native_precisions
+from cyborgs.images.index import read_index
 from cyborgs.masks.shards import Masks
 from cyborgs.models.backbones import Backbone
+from cyborgs.pretraining.state import load_state
+from cyborgs.runtime.hardware import native_precisions
 from cyborgs.stages import bootstrap
-from cyborgs.training.state import load_state
 from tests.runs import REPOSITORY
 from tests.stages.conftest import command, train, wait_for
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from skimage import segmentation
 
-from cyborgs.data.annotations import GroundTruth
-from cyborgs.data.decoding import Entry
+from cyborgs.images.annotations import GroundTruth
+from cyborgs.images.decoding import Entry
 from cyborgs.mask_methods.annotated import Annotated
 from cyborgs.mask_methods.felzenszwalb import Felzenszwalb
 from cyborgs.mask_methods.grid import Grid

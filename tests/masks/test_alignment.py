@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cyborgs.config import Views
-from cyborgs.data.dataset import TwoViews
-from cyborgs.data.index import Index, scan
-from cyborgs.data.listing import names_of
-from cyborgs.data.views import Crop, View, cell_labels, draw_view, render
+from cyborgs.images.index import Index, scan
+from cyborgs.images.listing import names_of
 from cyborgs.masks.alignment import at_centres, full_size, grid_size, nearest_location
 from cyborgs.masks.shards import Header, Masks, write_shard
+from cyborgs.pretraining.samples import TwoViews
+from cyborgs.pretraining.views import Crop, View, cell_labels, draw_view, render
 
 STRIDES = st.sampled_from([1, 2, 3, 4, 8, 16, 32])
 SIDES = st.integers(1, 70)

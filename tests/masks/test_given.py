@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cyborgs.data.decoding import Entry
-from cyborgs.data.index import read_index, write_index
+from cyborgs.images.decoding import Entry
+from cyborgs.images.index import read_index, write_index
 from cyborgs.masks.alignment import full_size, grid_size
 from cyborgs.masks.given import GivenMasks
 from cyborgs.masks.shards import Header, Masks, write_shard

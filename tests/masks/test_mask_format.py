@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
-from cyborgs.data.decoding import Entry
-from cyborgs.data.index import Index
+from cyborgs.images.decoding import Entry
+from cyborgs.images.index import Index
 from cyborgs.masks.alignment import full_size
 from cyborgs.masks.palette import colours
 from cyborgs.masks.shards import Header, Shard, labels_digest, write_shard

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cyborgs.data.shrinking import original_name, shrink_mask, small_name, small_size
+from cyborgs.images.shrinking import original_name, shrink_mask, small_name, small_size
 from cyborgs.masks.alignment import at_centres, centres_in, full_size, is_same_picture, resample
 
 SIDES = st.integers(1, 60)

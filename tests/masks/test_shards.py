@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from cyborgs.data.decoding import Entry
-from cyborgs.data.index import Index
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
+from cyborgs.images.decoding import Entry
+from cyborgs.images.index import Index
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.shards import Header, Masks, Shard, find_shards, write_shard
 
@@ -387,7 +387,7 @@ def test_shards_are_written_and_read_where_files_cannot_be_locked(tmp_path, numb
     program = (
         "import sys, fcntl, numpy as np\n"
         "from pathlib import Path\n"
-        "from cyborgs.data.decoding import Entry\n"
+        "from cyborgs.images.decoding import Entry\n"
         "from cyborgs.masks.shards import Header, Shard, write_shard\n"
         "try:\n"
         "    fcntl.flock(sys.stdin, fcntl.LOCK_SH)\n"

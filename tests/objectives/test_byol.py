@@ -7,8 +7,8 @@ import torch
 from cyborgs.config import parse
 from cyborgs.models.pair import Pair
 from cyborgs.objectives.byol import Byol
+from cyborgs.pretraining.state import TrainingState
 from cyborgs.pretraining.trainer import Trainer
-from cyborgs.training.state import TrainingState
 
 BYOL = Byol(kind="byol")
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cyborgs.data.decoding import Entry
-from cyborgs.data.index import Index
+from cyborgs.images.decoding import Entry
+from cyborgs.images.index import Index
 from cyborgs.report.sections import (
     Cost,
     Round,

@@ -12,8 +12,8 @@ import torch
 import yaml
 
 from cyborgs.config import Compute, Config, parse
-from cyborgs.data.scenes import write_scenes
-from cyborgs.layout import Run
+from cyborgs.images.scenes import write_scenes
+from cyborgs.run.paths import Run
 from cyborgs.stages import bootstrap, index, pretrain, quality, seed_masks, seed_state
 
 SETTINGS = {

@@ -8,10 +8,10 @@ import pytest
 import yaml
 from PIL import ExifTags, Image
 
-from cyborgs.data.index import read_index
-from cyborgs.errors import InputError
-from cyborgs.layout import Run
+from cyborgs.common.errors import InputError
+from cyborgs.images.index import read_index
 from cyborgs.masks.shards import Masks
+from cyborgs.run.paths import Run
 from cyborgs.stages import bootstrap, index, pretrain, report, seed_masks, seed_state
 from cyborgs.stages.masks import verify
 from cyborgs.stages.masks.sources import resolve

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cyborgs.data.dataset import Steps
-from cyborgs.data.index import read_index
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
+from cyborgs.images.index import read_index
 from cyborgs.masks.groups import groups_of
 from cyborgs.masks.shards import Masks, Shard
+from cyborgs.pretraining.samples import Steps
 from cyborgs.stages import bootstrap, pretrain, seed_masks
 from cyborgs.stages.masks import info, verify
 from cyborgs.stages.masks.sources import Sources

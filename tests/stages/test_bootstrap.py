@@ -13,20 +13,20 @@ import torch
 import torchvision
 from sklearn.cluster import KMeans
 
-from cyborgs import hardware
 from cyborgs.bootstrap.features import TOGETHER, FeatureExtractor, memory_needed
 from cyborgs.bootstrap.kmeans import cluster
 from cyborgs.cli import main
+from cyborgs.common.errors import InputError
 from cyborgs.config import Bootstrap, parse_run
-from cyborgs.data.decoding import decode
-from cyborgs.data.index import read_index
-from cyborgs.errors import InputError
+from cyborgs.images.decoding import decode
+from cyborgs.images.index import read_index
 from cyborgs.masks.groups import groups_of
 from cyborgs.masks.shards import Masks, Shard
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.normalise import normalise
+from cyborgs.pretraining.state import load_state, save_state
+from cyborgs.runtime import hardware
 from cyborgs.stages import bootstrap, index
-from cyborgs.training.state import load_state, save_state
 from tests.precision import needs_bfloat16
 from tests.stages.conftest import COMPUTE, SETTINGS
 

@@ -8,7 +8,7 @@ import torchvision
 import yaml
 
 from cyborgs.cli import main
-from cyborgs.files import sha256
+from cyborgs.common.files import sha256
 
 SETTINGS = '{"downstream": {"seeds": 2, "objects": {"size": 32, "smallest": 8, "neighbours": 3}}}'
 

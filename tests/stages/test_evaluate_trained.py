@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from cyborgs.cli import main
-from cyborgs.data.scenes import write_scenes
 from cyborgs.evaluation.coco_instances import COCO_INSTANCES, CocoInstances
+from cyborgs.images.scenes import write_scenes
 from cyborgs.stages import evaluate_trained
 from cyborgs.training.metrics import read_metrics
 from tests.evaluation.layouts import derive

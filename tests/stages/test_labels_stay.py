@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cyborgs.config import Compute, parse
-from cyborgs.data.index import read_index
+from cyborgs.images.index import read_index
 from cyborgs.masks.shards import Masks
 from cyborgs.stages import bootstrap, index, pretrain, scenes, seed_masks, seed_state
 

@@ -7,10 +7,10 @@ from sklearn.metrics import (  # type: ignore[import-untyped]
     normalized_mutual_info_score,
 )
 
-from cyborgs.data.index import read_index
-from cyborgs.layout import Run
+from cyborgs.images.index import read_index
 from cyborgs.masks.alignment import full_size, grid_size
 from cyborgs.masks.shards import Header, Masks, Shard, write_shard
+from cyborgs.run.paths import Run
 from cyborgs.stages.masks import compare
 from cyborgs.stages.masks.sources import pairs
 

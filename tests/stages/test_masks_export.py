@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from cyborgs.data.decoding import Entry
-from cyborgs.data.index import Index, read_index, write_index
-from cyborgs.layout import Run
-from cyborgs.masks.agreement import adjusted_rand_index
+from cyborgs.images.decoding import Entry
+from cyborgs.images.index import Index, read_index, write_index
 from cyborgs.masks.alignment import full_size, grid_size
 from cyborgs.masks.shards import Header, Masks, write_shard
+from cyborgs.quality.agreement import adjusted_rand_index
+from cyborgs.run.paths import Run
 from cyborgs.stages import seed_masks
 from cyborgs.stages.masks import export, imports
 from cyborgs.stages.masks.sources import resolve

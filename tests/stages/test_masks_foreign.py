@@ -12,8 +12,8 @@ import pytest
 from pycocotools import mask as rle
 
 from cyborgs.cli import main
-from cyborgs.data.decoding import Entry, upright
-from cyborgs.data.index import read_index, write_index
+from cyborgs.images.decoding import Entry, upright
+from cyborgs.images.index import read_index, write_index
 from cyborgs.masks.shards import Masks, Shard
 from cyborgs.stages.masks import imports
 

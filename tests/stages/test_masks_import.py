@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
-from cyborgs.data.decoding import Entry
-from cyborgs.data.index import read_index, write_index
-from cyborgs.masks.agreement import adjusted_rand_index
+from cyborgs.images.decoding import Entry
+from cyborgs.images.index import read_index, write_index
 from cyborgs.masks.alignment import full_size, grid_size
 from cyborgs.masks.shards import Header, Masks, Shard, write_shard
+from cyborgs.quality.agreement import adjusted_rand_index
 from cyborgs.stages.masks import export, foreign, imports
 from cyborgs.stages.masks.sources import resolve
 

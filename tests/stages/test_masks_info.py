@@ -5,13 +5,13 @@ import pytest
 from scipy import ndimage
 
 from cyborgs.cli import main
-from cyborgs.data.index import read_index
-from cyborgs.layout import Run
+from cyborgs.images.index import read_index
 from cyborgs.masks.alignment import full_size
 from cyborgs.masks.shards import Masks
+from cyborgs.run.paths import Run
+from cyborgs.run.provenance import VERSIONS
 from cyborgs.stages.masks import info, stats
 from cyborgs.stages.masks.sources import resolve
-from cyborgs.stages.provenance import VERSIONS
 
 
 def masks_of(results, number):

@@ -6,12 +6,12 @@ import h5py
 import numpy as np
 import pytest
 
-from cyborgs.data.annotations import GroundTruth
-from cyborgs.data.index import read_index
-from cyborgs.layout import Run
-from cyborgs.masks.agreement import adjusted_rand_index
+from cyborgs.images.annotations import GroundTruth
+from cyborgs.images.index import read_index
 from cyborgs.masks.alignment import full_size
 from cyborgs.masks.shards import Masks, Shard
+from cyborgs.quality.agreement import adjusted_rand_index
+from cyborgs.run.paths import Run
 from cyborgs.stages import index as index_stage
 from cyborgs.stages import quality
 from cyborgs.stages.masks.sources import resolve

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cyborgs.data.decoding import Entry
-from cyborgs.data.index import Index
-from cyborgs.layout import Run
+from cyborgs.images.decoding import Entry
+from cyborgs.images.index import Index
+from cyborgs.run.paths import Run
 from cyborgs.stages.masks import show
 from cyborgs.stages.masks.sources import resolve
 
@@ -39,9 +39,9 @@ def test_the_masks_are_those_of_the_shard(results, tmp_path):
     page = np.asarray(Image.open(tmp_path / "p.png"))
     left = 12 + show.WIDTH + 12
     mask = page[-12 - show.WIDTH * 64 // 96 : -12, left : left + show.WIDTH]
-    from cyborgs.data.index import read_index
+    from cyborgs.display.pictures import match, paint, thumbnail
+    from cyborgs.images.index import read_index
     from cyborgs.masks.alignment import full_size
-    from cyborgs.masks.pictures import match, paint, thumbnail
     from cyborgs.masks.shards import Masks
 
     masks = Masks(str(Run(results).masks(1)), read_index(Run(results).index))

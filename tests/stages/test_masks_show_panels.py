@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-from cyborgs.data.decoding import Entry
-from cyborgs.data.index import Index, read_index
-from cyborgs.layout import Run
+from cyborgs.images.decoding import Entry
+from cyborgs.images.index import Index, read_index
 from cyborgs.masks.shards import Header, write_shard
+from cyborgs.run.paths import Run
 from cyborgs.stages.masks import show
 from cyborgs.stages.masks.sources import Sources, resolve
 

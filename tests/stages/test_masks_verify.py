@@ -5,9 +5,9 @@ import shutil
 import h5py
 import pytest
 
-from cyborgs.data.index import read_index
-from cyborgs.layout import Run
+from cyborgs.images.index import read_index
 from cyborgs.masks.shards import Header, Shard, write_shard
+from cyborgs.run.paths import Run
 from cyborgs.stages import seed_state
 from cyborgs.stages.masks import verify
 from cyborgs.stages.masks.sources import resolve

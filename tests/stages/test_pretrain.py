@@ -10,13 +10,13 @@ import h5py
 import pytest
 import torch
 
-from cyborgs import hardware
-from cyborgs.data.index import read_index
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
+from cyborgs.images.index import read_index
+from cyborgs.pretraining.state import load_state
 from cyborgs.pretraining.trainer import Trainer
+from cyborgs.runtime import hardware
 from cyborgs.stages import bootstrap, index, pretrain, seed_masks
 from cyborgs.training.metrics import read_metrics
-from cyborgs.training.state import load_state
 from tests.stages.conftest import COMPUTE, command, train
 
 

@@ -14,11 +14,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from cyborgs.data.dataset import Steps, TwoViews, arrived, load_batches
-from cyborgs.data.index import read_index
+from cyborgs.images.index import read_index
 from cyborgs.masks.shards import Masks
+from cyborgs.pretraining.samples import Steps, TwoViews, arrived, load_batches
+from cyborgs.pretraining.state import load_state
 from cyborgs.pretraining.trainer import Trainer
-from cyborgs.training.state import load_state
 from tests.stages.conftest import TinyRun, command, wait_for
 
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from cyborgs.slurm import parse_time, seconds_left
+from cyborgs.runtime.slurm import parse_time, seconds_left
 from tests.stages.conftest import command
 
 

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from cyborgs.layout import Run
+from cyborgs.run.paths import Run
 from cyborgs.stages import report
 from cyborgs.training.metrics import read_metrics
 

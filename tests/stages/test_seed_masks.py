@@ -8,7 +8,7 @@ import pytest
 from skimage.segmentation import felzenszwalb
 
 from cyborgs.config import parse
-from cyborgs.data.index import read_index
+from cyborgs.images.index import read_index
 from cyborgs.masks.shards import Masks, Shard
 from cyborgs.stages import index, seed_masks
 from tests.stages.conftest import FELZ

@@ -10,11 +10,11 @@ from PIL import ExifTags, Image
 from pycocotools.coco import COCO
 
 from cyborgs.cli import main
-from cyborgs.data.annotations import GroundTruth
-from cyborgs.data.decoding import decode, size_of
-from cyborgs.data.index import scan
-from cyborgs.data.listing import names_of
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
+from cyborgs.images.annotations import GroundTruth
+from cyborgs.images.decoding import decode, size_of
+from cyborgs.images.index import scan
+from cyborgs.images.listing import names_of
 from cyborgs.stages import shrink
 
 

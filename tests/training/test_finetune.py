@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cyborgs import distributed
-from cyborgs.errors import InputError
-from cyborgs.seeding import derive
+from cyborgs.common.errors import InputError
+from cyborgs.common.seeding import derive
+from cyborgs.runtime import distributed
 from cyborgs.training.finetune import (
     Finetuner,
     Recipe,

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from cyborgs.errors import InputError, LoaderError, ResumeLaterError
-from cyborgs.signals import Stop
+from cyborgs.common.errors import InputError, LoaderError, ResumeLaterError
+from cyborgs.runtime.signals import Stop
 from cyborgs.training.loop import Outcome, Waiting, train
 
 
@@ -168,7 +168,7 @@ def test_one_of_several_processes_waits_on_though_it_is_asked_to_leave(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first one saves, and the others may be in the middle of a step with this one."""
-    monkeypatch.setattr("cyborgs.distributed.rank", lambda: 1)
+    monkeypatch.setattr("cyborgs.runtime.distributed.rank", lambda: 1)
     stop = Stop()
     stop.asked = "SIGTERM"
     assert list(Waiting([None, 1, None], stop)) == [1]

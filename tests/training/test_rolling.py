@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cyborgs import distributed
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
+from cyborgs.runtime import distributed
 from cyborgs.training.rolling import Rolling
 
 

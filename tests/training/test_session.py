@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from cyborgs.files import exclusive
+from cyborgs.common.files import exclusive
 
 # A lost process is given up after 4 s instead of 10 minutes.
 PROGRAM = """
 import sys, datetime, torch
 from pathlib import Path
-from cyborgs import distributed
+from cyborgs.runtime import distributed
 from cyborgs.training.session import sole_job
 
 distributed.TIMEOUT = datetime.timedelta(seconds=4)
@@ -48,8 +48,8 @@ SAVING = """
 import sys, time, torch
 from pathlib import Path
 from types import SimpleNamespace
-from cyborgs import distributed
-from cyborgs.errors import ResumeLaterError
+from cyborgs.runtime import distributed
+from cyborgs.common.errors import ResumeLaterError
 from cyborgs.training.loop import Outcome, train
 
 saved = Path(sys.argv[1])

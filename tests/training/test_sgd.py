@@ -5,8 +5,8 @@ import torch
 
 from cyborgs.config import parse
 from cyborgs.models.pair import Pair
+from cyborgs.pretraining.state import TrainingState
 from cyborgs.pretraining.trainer import Trainer
-from cyborgs.training.state import TrainingState
 
 MODEL = {"architecture": "resnet18", "hidden": 8, "projection": 4}
 MOMENTUM, DECAY = 0.8, 0.03

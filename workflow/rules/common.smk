@@ -9,13 +9,13 @@ from snakemake.logging import logger
 from snakemake.utils import update_config
 
 from cyborgs.config import parse_run, read_scalars
-from cyborgs.errors import InputError
-from cyborgs.files import absence, require_outputs
-from cyborgs.leaving import leave_with_jobs
-from cyborgs.data.changes import changed_images
-from cyborgs.layout import Run
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import absence, require_outputs
+from cyborgs.runtime.leaving import leave_with_jobs
+from cyborgs.images.changes import changed_images
+from cyborgs.run.paths import Run
 from cyborgs.stages.inputs import require_inputs, require_weights
-from cyborgs.stages.provenance import VERSIONS
+from cyborgs.run.provenance import VERSIONS
 
 update_config(config, read_scalars(dict(workflow.config_settings.config)))
 try:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from cyborgs.errors import InputError
-from cyborgs.masks.agreement import Contingency
+from cyborgs.common.errors import InputError
+from cyborgs.common.progress import track
+from cyborgs.common.tables import aligned
 from cyborgs.masks.alignment import full_size
 from cyborgs.masks.shards import Header, Shard, find_shards
-from cyborgs.progress import track
-from cyborgs.tables import aligned
+from cyborgs.quality.agreement import Contingency
 
 Round = tuple[str, str]  # a title, and where its masks are
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyborgs.errors import InputError
-from cyborgs.files import atomic_write
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import atomic_write
+from cyborgs.common.progress import say, track
 from cyborgs.masks.alignment import full_size
 from cyborgs.masks.formats import coco_annotations, write_npy, write_png
 from cyborgs.masks.shards import Header, Shard, find_shards
-from cyborgs.progress import say, track
 from cyborgs.stages.masks.sources import Sources
 
 Labels = NDArray[np.integer]

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cyborgs.data.annotations import GroundTruth
-from cyborgs.data.coco import parse_json
-from cyborgs.data.decoding import Entry
-from cyborgs.data.index import Index
-from cyborgs.data.outlines import Outline, brief, shown
-from cyborgs.data.shrinking import original_name
-from cyborgs.errors import InputError
-from cyborgs.files import require_file, sha256
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import require_file, sha256
+from cyborgs.common.progress import say, track
+from cyborgs.images.annotations import GroundTruth
+from cyborgs.images.coco import parse_json
+from cyborgs.images.decoding import Entry
+from cyborgs.images.index import Index
+from cyborgs.images.outlines import Outline, brief, shown
+from cyborgs.images.shrinking import original_name
 from cyborgs.masks.alignment import centres_in, is_same_picture
 from cyborgs.masks.formats import read_npy, read_png, storable
 from cyborgs.masks.regions import own_size, region_labels
-from cyborgs.progress import say, track
 from cyborgs.stages.masks.export import file_name, require_distinct
 
 Labels = NDArray[np.integer]

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cyborgs.data.index import read_index
-from cyborgs.errors import InputError
+from cyborgs.common.errors import InputError
+from cyborgs.common.progress import say, track
+from cyborgs.images.index import read_index
 from cyborgs.masks.shards import Header, write_shard
-from cyborgs.progress import say, track
+from cyborgs.run.provenance import provenance
 from cyborgs.stages.masks.export import whole_folder
 from cyborgs.stages.masks.foreign import open_foreign
-from cyborgs.stages.provenance import provenance
 
 
 def run(

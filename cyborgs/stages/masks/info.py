@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cyborgs.data.index import read_index
+from cyborgs.images.index import read_index
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.shards import Shard, find_shards
 from cyborgs.stages.masks.sources import Sources

@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cyborgs.data.annotations import GroundTruth, Instances
-from cyborgs.data.decoding import Entry, decode
-from cyborgs.data.index import Index, read_index
-from cyborgs.errors import InputError
-from cyborgs.files import atomic_write
-from cyborgs.masks.agreement import adjusted_rand_index
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import atomic_write
+from cyborgs.common.progress import say
+from cyborgs.display.pictures import Panel, Picture, match, overlay, paint, sheet, truth_picture
+from cyborgs.display.terminal import can_show, draw, knows_true_colour
+from cyborgs.images.annotations import GroundTruth, Instances
+from cyborgs.images.decoding import Entry, decode
+from cyborgs.images.index import Index, read_index
 from cyborgs.masks.alignment import full_size
-from cyborgs.masks.pictures import Panel, Picture, match, overlay, paint, sheet, truth_picture
 from cyborgs.masks.shards import Masks
-from cyborgs.masks.terminal import can_show, draw, knows_true_colour
-from cyborgs.progress import say
+from cyborgs.quality.agreement import adjusted_rand_index
 from cyborgs.stages.masks.sources import Sources
 
 # Pixels across, of a panel in a file.

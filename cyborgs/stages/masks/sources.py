@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from cyborgs.errors import InputError
-from cyborgs.layout import Run
+from cyborgs.common.errors import InputError
 from cyborgs.masks.shards import Shard, find_shards
+from cyborgs.run.paths import Run
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from cyborgs.data.index import Index, read_index
-from cyborgs.errors import InputError
-from cyborgs.files import sha256
-from cyborgs.layout import Run
+from cyborgs.common.errors import InputError
+from cyborgs.common.files import sha256
+from cyborgs.common.progress import track
+from cyborgs.images.index import Index, read_index
 from cyborgs.masks.shards import Masks, Shard, find_shards
-from cyborgs.progress import track
+from cyborgs.run.paths import Run
 from cyborgs.stages.masks.sources import Sources
 
 
@@ -160,7 +160,7 @@ def _states(run: Run) -> Iterator[int]:
 
 def _state_inputs(path: Path) -> dict[str, str]:
     # Imported here: the other commands do not wait for torch.
-    from cyborgs.training.state import load_state
+    from cyborgs.pretraining.state import load_state
 
     inputs: dict[str, str] = load_state(path).provenance["inputs"]
     return inputs

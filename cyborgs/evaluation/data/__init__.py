@@ -1,0 +1,1 @@
+"""Data sets of evaluations, read as their own lists say."""

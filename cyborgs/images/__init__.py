@@ -1,0 +1,1 @@
+"""Images and their annotations: listed, indexed, decoded, shrunk, drawn."""
