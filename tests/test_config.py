@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from cyborgs.common.errors import InputError
-from cyborgs.config import Config, check_block, load, parse, parse_run, read_scalars
+from cyborgs.config import Config, load, parse, parse_run, read_scalars
+from cyborgs.models.settings import check_block
 
 FILES = sorted((Path(__file__).resolve().parents[1] / "config").glob("*.yaml"))
 IMAGES = {"data": {"images": "photos"}}

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cyborgs.config import Bootstrap, require_faiss
+from cyborgs.bootstrap.settings import Bootstrap, require_faiss
 
 
 class NotFiniteError(ValueError):

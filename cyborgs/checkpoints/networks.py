@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cyborgs.checkpoints.detectron2 import detectron2_name
-from cyborgs.config.schema import BLOCKS
 from cyborgs.models.backbones import Backbone, describe_mismatch
+from cyborgs.models.settings import BLOCKS
 
 # Containers whose names say nothing.
 _CONTAINERS = re.compile(r"^((model_)?state_dict|model|network|weights|params)/")

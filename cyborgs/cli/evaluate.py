@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyborgs.cli import options as o
 from cyborgs.common.errors import InputError
-from cyborgs.config import Config, check_batch, load
+from cyborgs.config import Config, load
 from cyborgs.evaluation import EVALUATIONS
 from cyborgs.evaluation.datasets import require_datasets
 from cyborgs.evaluation.kinds import (
@@ -21,6 +21,7 @@ from cyborgs.evaluation.kinds import (
     Trained,
 )
 from cyborgs.runtime.gpus import claimed
+from cyborgs.runtime.settings import check_batch
 
 if TYPE_CHECKING:
     from cyborgs.evaluation.sources import Source

@@ -5,6 +5,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+# A training cell is one location of layer4's grid, this many pixels a side.
+CELL = 32
+
 # Labels are stored in at most 16 bits.
 MOST_LABELS = 2**16
 

@@ -5,42 +5,20 @@ anything runs, with the key's path and what is allowed.  Imports no torch: the w
 reads its configuration in a fraction of a second.
 """
 
-from cyborgs.common.section import MOST_LABELS
-from cyborgs.config.reading import (
-    check_batch,
-    check_block,
-    check_locations,
-    load,
-    parse,
-    parse_run,
-    read_scalars,
-    require_faiss,
-)
-from cyborgs.config.schema import (
-    BLOCKS,
-    CELL,
-    Bootstrap,
-    Compute,
-    Config,
-    Pretrain,
-    Views,
-)
+from cyborgs.bootstrap.settings import Bootstrap
+from cyborgs.config.reading import load, parse, parse_run, read_scalars
+from cyborgs.config.schema import Config
+from cyborgs.pretraining.settings import Pretrain, Views
+from cyborgs.runtime.settings import Compute
 
 __all__ = [
-    "BLOCKS",
-    "CELL",
-    "MOST_LABELS",
     "Bootstrap",
     "Compute",
     "Config",
     "Pretrain",
     "Views",
-    "check_batch",
-    "check_block",
-    "check_locations",
     "load",
     "parse",
     "parse_run",
     "read_scalars",
-    "require_faiss",
 ]

@@ -1,7 +1,6 @@
 """Reading a configuration: from a file, from JSON text, from Snakemake; refusing what is wrong."""
 
 import difflib
-import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +9,16 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from cyborgs.bootstrap.settings import require_faiss
 from cyborgs.common.errors import InputError
 from cyborgs.common.files import absence
 from cyborgs.common.progress import say
-from cyborgs.config.schema import BLOCKS, CELL, Compute, Config, Pretrain, Views
+from cyborgs.common.section import CELL
+from cyborgs.config.schema import Config
 from cyborgs.evaluation.kinds import OnOwnImages, Trained
+from cyborgs.models.settings import check_block
+from cyborgs.pretraining.settings import check_locations
+from cyborgs.runtime.settings import check_batch
 
 # Keys by the names that earlier versions had, and what must stand beside the new ones.
 RENAMED: dict[str, tuple[str, dict[str, str]]] = {
@@ -130,48 +134,6 @@ def load_mapping(text: str) -> Any:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())
         raise InputError(f"--config: {path} is not YAML: {problem}") from None
-
-
-def check_block(architecture: str, block: str) -> None:
-    """Raise `InputError` where an architecture has no such residual block."""
-    layer, index = int(block[5]), int(block[7:])
-    blocks = BLOCKS[architecture][layer - 1]
-    if index >= blocks:
-        raise InputError(
-            f"bootstrap.block: {architecture} has no block {block}; "
-            f"layer{layer} ends with layer{layer}.{blocks - 1}"
-        )
-
-
-def check_batch(section: str, batch_size: int, compute: Compute) -> None:
-    """Raise `InputError` where the processes cannot share the images of a step equally."""
-    if batch_size % (compute.processes * compute.nodes):
-        nodes = "" if compute.nodes == 1 else f" on {compute.nodes} nodes (compute.nodes)"
-        raise InputError(
-            f"{section}.batch_size: {batch_size} is not a multiple of compute.processes "
-            f"{compute.processes}{nodes}"
-        )
-
-
-def check_locations(pretrain: Pretrain, views: Views) -> None:
-    """Raise `InputError` where the vMF term asks for more clusters than a step has locations."""
-    most, grid = pretrain.vmf.clusters[1], views.crop // CELL
-    locations = 2 * pretrain.batch_size * grid * grid
-    if pretrain.vmf.weight > 0 and most > locations:
-        raise InputError(
-            f"pretrain.vmf.clusters: up to {most} clusters, but a step has {locations} locations: "
-            f"2 views of {pretrain.batch_size} images (pretrain.batch_size) with {grid} x {grid} "
-            f"cells (views.crop / {CELL})"
-        )
-
-
-def require_faiss() -> None:
-    """Raise `InputError` where FAISS is not installed; does not load it."""
-    if importlib.util.find_spec("faiss") is None:
-        raise InputError(
-            "bootstrap.exact: needs FAISS, which is not installed: `pip install faiss-cpu` (or "
-            "faiss-gpu), or set it to false"
-        )
 
 
 def _conflicts(config: Config) -> list[str]:

@@ -11,9 +11,9 @@ from cyborgs.evaluation.settings import Evaluated
 if TYPE_CHECKING:
     import torch
 
-    from cyborgs.config import Compute
     from cyborgs.evaluation.sources import Source
     from cyborgs.evaluation.task import Task
+    from cyborgs.runtime.settings import Compute
 
 S = TypeVar("S", bound=Evaluated)
 D = TypeVar("D")

@@ -12,8 +12,8 @@ from cyborgs.checkpoints.layouts import read_checkpoint
 from cyborgs.common.errors import InputError
 from cyborgs.common.files import sha256
 from cyborgs.common.seeding import derive
-from cyborgs.config import BLOCKS
 from cyborgs.models.backbones import Backbone
+from cyborgs.models.settings import BLOCKS
 
 Network = Literal["online", "target"]
 

@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from cyborgs.common.errors import InputError
-from cyborgs.config import MOST_LABELS
+from cyborgs.common.section import MOST_LABELS
 from cyborgs.masks.palette import colours
 
 Labels = NDArray[np.integer]

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from cyborgs.common.errors import InputError
 from cyborgs.common.files import atomic_write
-from cyborgs.config import MOST_LABELS
+from cyborgs.common.section import MOST_LABELS
 from cyborgs.images.decoding import Entry
 from cyborgs.images.index import Index
 from cyborgs.masks.alignment import grid_size

@@ -23,10 +23,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from cyborgs.common.errors import InputError, LoaderError
 from cyborgs.common.seeding import generator
-from cyborgs.config import Views
 from cyborgs.images.decoding import decode
 from cyborgs.images.index import Index
 from cyborgs.masks.shards import Masks
+from cyborgs.pretraining.settings import Views
 from cyborgs.pretraining.views import cell_labels, draw_view, render, sample_ids, scramble
 from cyborgs.runtime.signals import leave_signals_to_parent
 

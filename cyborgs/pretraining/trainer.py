@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from cyborgs.config import Pretrain
 from cyborgs.models.normalise import normalise
 from cyborgs.models.pair import Pair
 from cyborgs.objectives.vmf import VmfTerm
 from cyborgs.pretraining.samples import Batch
+from cyborgs.pretraining.settings import Pretrain
 from cyborgs.pretraining.state import TrainingState
 from cyborgs.pretraining.watch import NAMES, health
 from cyborgs.runtime.hardware import memory_named, set_float32

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cyborgs.config import CELL, Views
+from cyborgs.common.section import CELL
 from cyborgs.masks.alignment import nearest_location
 from cyborgs.pretraining.published_jitter import published_jitter
+from cyborgs.pretraining.settings import Views
 
 # uint8 (height, width, 3); OpenCV's stubs know no dtype
 Pixels = NDArray[Any]

@@ -20,13 +20,14 @@ from cyborgs.common.errors import BadImageError, InputError
 from cyborgs.common.files import keep, sha256
 from cyborgs.common.progress import say, track
 from cyborgs.common.seeding import derive, generator
-from cyborgs.config import Bootstrap, Compute, Config, check_block
+from cyborgs.config import Bootstrap, Compute, Config
 from cyborgs.images.decoding import Entry, decode
 from cyborgs.images.index import Index, read_index
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.groups import groups_of, groups_of_shard
 from cyborgs.masks.shards import Header, Shard, write_shard
 from cyborgs.models.backbones import Backbone, block_stride
+from cyborgs.models.settings import check_block
 from cyborgs.pretraining.state import load_state
 from cyborgs.run.provenance import provenance, without_place
 from cyborgs.runtime.hardware import MASKS, choose_device, choose_precision, provenance_of

@@ -13,7 +13,7 @@ from cyborgs.common.ahead import in_order
 from cyborgs.common.errors import InputError
 from cyborgs.common.files import sha256
 from cyborgs.common.progress import track
-from cyborgs.config import CELL
+from cyborgs.common.section import CELL
 from cyborgs.images.annotations import GroundTruth
 from cyborgs.images.boxes import edges_of, require_agreement
 from cyborgs.images.coco import with_slashes

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from cyborgs.common.errors import InputError
 from cyborgs.common.files import keep, sha256
 from cyborgs.common.progress import say, track
-from cyborgs.config import Compute, Config, check_locations
+from cyborgs.config import Compute, Config
 from cyborgs.images.index import Index, read_index
 from cyborgs.masks.shards import Masks
 from cyborgs.models.pair import Pair
 from cyborgs.pretraining.samples import Steps, TwoViews, load_batches
+from cyborgs.pretraining.settings import check_locations
 from cyborgs.pretraining.state import first_not_finite, load_state, require_model, save_state
 from cyborgs.pretraining.trainer import Trainer
 from cyborgs.run.provenance import key_of, provenance

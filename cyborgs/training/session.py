@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import torch
 
 from cyborgs.common.files import exclusive
-from cyborgs.config import Compute
 from cyborgs.runtime import distributed
 from cyborgs.runtime.hardware import TRAINING, choose_precision, provenance_of
 from cyborgs.runtime.launch import process_number
+from cyborgs.runtime.settings import Compute
 from cyborgs.runtime.signals import note_signals
 from cyborgs.runtime.slurm import seconds_left
 from cyborgs.training.loop import Training, train

@@ -19,13 +19,15 @@ from scipy import ndimage
 
 from cyborgs.bootstrap.features import FeatureExtractor
 from cyborgs.bootstrap.kmeans import cluster
-from cyborgs.config import BLOCKS, CELL, Bootstrap, Views
+from cyborgs.common.section import CELL
+from cyborgs.config import Bootstrap, Views
 from cyborgs.evaluation.sources import find_source
 from cyborgs.images.decoding import SUFFIXES, read_pixels
 from cyborgs.masks.alignment import full_size
 from cyborgs.models.normalise import normalise
 from cyborgs.models.pair import head
 from cyborgs.models.pooling import join_layers, mask_weights, pool_masks
+from cyborgs.models.settings import BLOCKS
 from cyborgs.pretraining.views import cell_labels, draw_view, render, sample_ids
 from cyborgs.runtime.hardware import describe
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torchvision
 
-from cyborgs.config import BLOCKS
 from cyborgs.models.backbones import LAYERS, Backbone, block_stride
 from cyborgs.models.normalise import normalise
 from cyborgs.models.pair import Pair
 from cyborgs.models.pooling import join_layers, mask_weights, pool_masks
+from cyborgs.models.settings import BLOCKS
 
 SMALL = ("resnet18", 32, 8)
 

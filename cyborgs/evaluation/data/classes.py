@@ -14,9 +14,9 @@ from torch.utils.data import Dataset
 
 from cyborgs.common.errors import InputError
 from cyborgs.common.seeding import generator
-from cyborgs.config import Views
 from cyborgs.evaluation.data.packed import Packed
 from cyborgs.images.decoding import SUFFIXES, read_pixels
+from cyborgs.pretraining.settings import Views
 from cyborgs.pretraining.views import draw_view
 
 Pixels = NDArray[np.uint8]

@@ -1,0 +1,78 @@
+"""The section `bootstrap`: masks from features."""
+
+import importlib.util
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from cyborgs.common.errors import InputError
+from cyborgs.common.section import MOST_LABELS, NonNegative, Section
+
+
+class Bootstrap(Section):
+    """Masks from features."""
+
+    block: str = Field(
+        "layer2.2", pattern=r"^layer[1-4]\.\d+$", description="residual block that is clustered"
+    )
+    group: int = Field(16, ge=1, description="images clustered together")
+    clusters: list[int] = Field(
+        [2, 256],
+        min_length=2,
+        max_length=2,
+        description="range K is drawn from, once a group",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="of features and k-means; auto: bfloat16 where the hardware has instructions "
+        "for it, else float32",
+    )
+    iterations: int = Field(20, ge=1, description="of k-means, at most")
+    sample: int = Field(
+        64,
+        ge=1,
+        description="points a cluster, drawn at random, that the iterations see (8192 at least)",
+    )
+    refinements: int = Field(
+        3, ge=0, description="further iterations, over all points of the group, at most"
+    )
+    tolerance: NonNegative = Field(
+        1e-3, description="stop when an iteration lowers the squared distances by a smaller share"
+    )
+    exact: bool = Field(
+        False,
+        description="the published program's k-means: FAISS, all points in every iteration, in "
+        "float32, whatever `precision` says of features; `sample`, `refinements` and `tolerance` "
+        "then have no effect, and are refused",
+    )
+
+    @model_validator(mode="after")
+    def _clusters(self) -> Self:
+        low, high = self.clusters
+        if not 1 <= low <= high <= MOST_LABELS:
+            raise ValueError(
+                f"'clusters' must be [low, high] with 1 <= low <= high <= {MOST_LABELS}, the most "
+                f"that a mask file can hold; got [{low}, {high}]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _exact(self) -> Self:
+        fields = type(self).model_fields
+        of_ours = ("sample", "refinements", "tolerance")
+        idle = [name for name in of_ours if getattr(self, name) != fields[name].default]
+        if self.exact and idle:
+            raise ValueError(
+                f"'exact' is true, so that {', '.join(map(repr, idle))} would have no effect; set "
+                "'exact' to false, or leave them out"
+            )
+        return self
+
+
+def require_faiss() -> None:
+    """Raise `InputError` where FAISS is not installed; does not load it."""
+    if importlib.util.find_spec("faiss") is None:
+        raise InputError(
+            "bootstrap.exact: needs FAISS, which is not installed: `pip install faiss-cpu` (or "
+            "faiss-gpu), or set it to false"
+        )

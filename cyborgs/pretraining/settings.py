@@ -1,0 +1,176 @@
+"""The sections `views` and `pretrain`."""
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, Union
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from cyborgs.common.errors import InputError
+from cyborgs.common.section import (
+    CELL,
+    PRECISION,
+    Fraction,
+    Positive,
+    Precision,
+    Section,
+    number,
+)
+from cyborgs.objectives import OBJECTIVES
+from cyborgs.objectives.detcon import DetConB
+from cyborgs.objectives.objective import Objective
+from cyborgs.objectives.vmf import Vmf
+from cyborgs.training.settings import CosineSchedule, Lars, Sgd, StepSchedule
+
+if TYPE_CHECKING:
+    AnyObjective: TypeAlias = Objective
+else:
+    # One of the objectives, by its `kind`.
+    AnyObjective = Annotated[Union[OBJECTIVES], Field(discriminator="kind")]  # noqa: UP007
+
+
+class Views(Section):
+    """Random augmentation: two views of an image and its masks."""
+
+    later: ClassVar = ("colour",)
+
+    crop: int = Field(224, ge=CELL, multiple_of=CELL, description="side of a view, in pixels")
+    area: list[Fraction] = Field(
+        [0.08, 1.0], min_length=2, max_length=2, description="crop area as a share of the image"
+    )
+    ratio: list[Positive] = Field(
+        [3 / 4, 4 / 3], min_length=2, max_length=2, description="width over height of a crop"
+    )
+    flip: Fraction = Field(0.5, description="probability of a horizontal flip")
+    jitter: Fraction = Field(0.8, description="probability of colour jitter")
+    colour: Literal["detcon-like", "published"] = Field(
+        "detcon-like",
+        description="which colour jitter. detcon-like: torchvision's four changes in random "
+        "order; published: that of the published program, to the bit, which saturates almost "
+        "every pixel: a mistake, but the released weights were trained with it",
+    )
+    brightness: Fraction = Field(0.4, description="its factor is drawn from 1 ± this")
+    contrast: Fraction = Field(0.4, description="its factor is drawn from 1 ± this")
+    saturation: Fraction = Field(0.2, description="its factor is drawn from 1 ± this")
+    hue: Annotated[
+        float,
+        Field(ge=0, le=0.5, description="its shift is drawn from ± this"),
+        BeforeValidator(number),
+    ] = 0.1
+    greyscale: Fraction = Field(0.2, description="probability of dropping colour")
+    blur: list[Fraction] = Field(
+        [1.0, 0.1], min_length=2, max_length=2, description="probability in view 1 and view 2"
+    )
+    blur_kernel: int = Field(23, ge=1, description="side of the Gaussian kernel, odd, in pixels")
+    blur_sigma: list[Positive] = Field(
+        [0.1, 2.0], min_length=2, max_length=2, description="range of the blur, in pixels"
+    )
+    solarise: list[Fraction] = Field(
+        [0.0, 0.2], min_length=2, max_length=2, description="probability in view 1 and view 2"
+    )
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        for name in ("area", "ratio", "blur_sigma"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"'{name}' must be [low, high] with 0 < low <= high")
+        if self.blur_kernel % 2 == 0:
+            raise ValueError("'blur_kernel' must be odd")
+        return self
+
+
+class Ema(Section):
+    """The target network's moving average."""
+
+    decay: Fraction = 0.996
+    horizon_epochs: int | None = Field(
+        None,
+        ge=1,
+        description="epoch, counted over all rounds, at which a cosine takes the decay to 1 (as "
+        "DetCon does); null: constant",
+    )
+
+
+class Pretrain(Section):
+    """A pretraining round."""
+
+    later: ClassVar = ("fixed_masks", "scramble_masks", "sgd", "vmf")
+
+    epochs: int | list[int] = Field(100, description="epochs of each round, or a list of them")
+    batch_size: int = Field(128, ge=2, description="images of a step, over all processes")
+    masks: int = Field(16, ge=1, description="masks sampled from a view")
+    fixed_masks: bool = Field(
+        False,
+        description="train every round on the seed masks and make no others (a control)",
+    )
+    objective: AnyObjective = DetConB(kind="detcon-b")
+    scramble_masks: bool = Field(
+        False,
+        description="control: permute the labels of an image's cells over their locations, anew "
+        "each epoch, alike in both views; masks keep their number and sizes, and what they group "
+        "is chance",
+    )
+    vmf: Vmf = Vmf()
+    base_rate: Positive = Field(0.2, description="learning rate at a batch of 128; scaled linearly")
+    schedule: Annotated[StepSchedule | CosineSchedule, Field(discriminator="kind")] = StepSchedule(
+        kind="step"
+    )
+    lars: Lars = Lars()
+    sgd: Sgd | None = Field(
+        None, description="`{}` or its keys: momentum SGD instead of LARS; null: LARS"
+    )
+    ema: Ema = Ema()
+    precision: Precision = Field("auto", description=PRECISION)
+
+    @model_validator(mode="after")
+    def _epochs(self) -> Self:
+        every = self.epochs if isinstance(self.epochs, list) else [self.epochs]
+        if not every or min(every) < 1:
+            raise ValueError("'epochs' must be at least 1 in every round")
+        return self
+
+    @model_validator(mode="after")
+    def _one_optimiser(self) -> Self:
+        if self.sgd is not None and self.lars != Lars():
+            raise ValueError(
+                "'sgd' and 'lars' are both set; leave out the optimiser that is not to be used"
+            )
+        return self
+
+    def recorded(self) -> dict[str, Any]:
+        """As `Section.recorded`; DetCon-B's keys stand where they were before it had a section."""
+        found = super().recorded()
+        if not isinstance(self.objective, DetConB):
+            return found
+        own = {name: value for name, value in found["objective"].items() if name != "kind"}
+        return {
+            name: value
+            for key, whole in found.items()
+            for name, value in (own if key == "objective" else {key: whole}).items()
+        }
+
+    def for_round(self, number: int) -> Self:
+        """This section with what holds for round ``number`` (from 1) alone.
+
+        `epochs` is one number, and `fixed_masks` is false in round 1, which trains on the seed
+        masks either way.  Raises `InputError` where a list of epochs has no entry for that round.
+        """
+        resolved: dict[str, Any] = {"fixed_masks": self.fixed_masks and number > 1}
+        if isinstance(self.epochs, list):
+            if number > len(self.epochs):
+                raise InputError(
+                    f"pretrain.epochs lists {len(self.epochs)} rounds; round {number} has no entry"
+                )
+            resolved["epochs"] = self.epochs[number - 1]
+        return self.model_copy(update=resolved)
+
+
+def check_locations(pretrain: Pretrain, views: Views) -> None:
+    """Raise `InputError` where the vMF term asks for more clusters than a step has locations."""
+    most, grid = pretrain.vmf.clusters[1], views.crop // CELL
+    locations = 2 * pretrain.batch_size * grid * grid
+    if pretrain.vmf.weight > 0 and most > locations:
+        raise InputError(
+            f"pretrain.vmf.clusters: up to {most} clusters, but a step has {locations} locations: "
+            f"2 views of {pretrain.batch_size} images (pretrain.batch_size) with {grid} x {grid} "
+            f"cells (views.crop / {CELL})"
+        )

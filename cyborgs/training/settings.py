@@ -1,0 +1,74 @@
+"""Settings of optimisers and of schedules of the learning rate."""
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from cyborgs.common.section import Fraction, NonNegative, Positive, Section, number
+
+WarmupDivisor = Annotated[
+    float,
+    Field(
+        ge=1,
+        allow_inf_nan=False,
+        description="the warm-up begins at the base rate divided by this",
+    ),
+    BeforeValidator(number),
+]
+
+
+class StepSchedule(Section):
+    """Linear warm-up, then the rate times `gamma` at each milestone."""
+
+    later: ClassVar = ("warmup_divisor",)
+
+    kind: Literal["step"]
+    warmup_epochs: int = Field(10, ge=0)
+    warmup_divisor: WarmupDivisor = 100.0
+    milestones: list[int] = Field([768, 784], description="epochs, counted over all rounds")
+    gamma: Positive = 0.1
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if sorted(set(self.milestones)) != self.milestones:
+            raise ValueError("'milestones' must rise")
+        if self.milestones and self.milestones[0] < self.warmup_epochs:
+            raise ValueError("'milestones' must not come before the end of 'warmup_epochs'")
+        return self
+
+
+class CosineSchedule(Section):
+    """Linear warm-up, then half a cosine down to `final_rate`."""
+
+    later: ClassVar = ("warmup_divisor",)
+
+    kind: Literal["cosine"]
+    warmup_epochs: int = Field(10, ge=0)
+    warmup_divisor: WarmupDivisor = 100.0
+    horizon_epochs: int = Field(
+        ge=1,
+        description="epoch, counted over all rounds, at which the rate reaches `final_rate` and "
+        "stays; stated, not derived, so that one more round leaves earlier ones as they are",
+    )
+    final_rate: NonNegative = 1e-6
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.horizon_epochs <= self.warmup_epochs:
+            raise ValueError("'horizon_epochs' must be larger than 'warmup_epochs'")
+        return self
+
+
+class Lars(Section):
+    """Layer-wise adaptive rate scaling over momentum SGD (You et al., 2017)."""
+
+    momentum: Fraction = 0.9
+    weight_decay: NonNegative = 1.5e-6
+    trust: Positive = Field(1e-3, description="trust coefficient of the layer-wise adaptation")
+
+
+class Sgd(Section):
+    """Momentum SGD; weight decay on every parameter, biases and norms too, as published."""
+
+    momentum: Fraction = 0.9
+    weight_decay: NonNegative = 1.5e-6
