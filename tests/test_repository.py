@@ -1,5 +1,7 @@
 """Files that must agree with one another."""
 
+import ast
+import graphlib
 import re
 import tomllib
 from pathlib import Path
@@ -98,3 +100,34 @@ def test_the_keys_that_stand_for_published_options_exist():
     for _, rows in published_rows():
         for key in re.findall(r"`([\w.]+)`", " ".join(row["key"] for row in rows)):
             assert key in known, key
+
+
+def imported_rooms(path):
+    """The rooms of `cyborgs` that a file imports from, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cyborgs."):
+            yield node.module.split(".")[1]
+
+
+def test_no_two_rooms_need_each_other():
+    """Rooms can be sorted so that each imports from earlier ones alone."""
+    package = REPOSITORY / "cyborgs"
+    needs = {
+        room.name: {
+            other
+            for path in room.rglob("*.py")
+            for other in imported_rooms(path)
+            if other != room.name
+        }
+        for room in package.iterdir()
+        if (room / "__init__.py").exists()
+    }
+    assert len(needs) > 15
+    order = list(graphlib.TopologicalSorter(needs).static_order())
+    assert order[0] == "common"
+    assert set(order) == set(needs)
+
+
+def test_no_stage_needs_another():
+    for path in (REPOSITORY / "cyborgs/stages").rglob("*.py"):
+        assert "stages" not in imported_rooms(path), path

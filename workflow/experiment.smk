@@ -18,7 +18,7 @@ from cyborgs.common.errors import InputError
 from cyborgs.experiments.plan import plan
 from cyborgs.experiments.rows import read_rows
 from cyborgs.runtime.leaving import leave_with_jobs
-from cyborgs.stages.inputs import require_inputs, require_weights
+from cyborgs.run.inputs import require_inputs, require_weights
 from cyborgs.run.provenance import VERSIONS
 
 min_version("9.0")

@@ -127,33 +127,38 @@ def _print(result: Any, as_json: bool, text: Callable[[Any], str]) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    from cyborgs.stages.masks import info, sources
+    from cyborgs.run import sources
+    from cyborgs.stages.masks import info
 
     _print(info.run(sources.resolve(options.where)), options.json, info.text)
 
 
 def _stats(options: argparse.Namespace) -> None:
-    from cyborgs.stages.masks import sources, stats
+    from cyborgs.run import sources
+    from cyborgs.stages.masks import stats
 
     _print(stats.run(sources.resolve(options.where)), options.json, stats.text)
 
 
 def _show(options: argparse.Namespace) -> None:
-    from cyborgs.stages.masks import show, sources
+    from cyborgs.run import sources
+    from cyborgs.stages.masks import show
 
     found = sources.resolve(options.where, options.index, options.images, options.annotations)
     show.run(found, options.image, options.style, options.out)
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from cyborgs.stages.masks import compare, sources
+    from cyborgs.run import sources
+    from cyborgs.stages.masks import compare
 
     pairs = sources.pairs(options.where, options.other)
     _print([compare.run(*pair, options.top) for pair in pairs], options.json, compare.text)
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from cyborgs.stages.masks import sources, verify
+    from cyborgs.run import sources
+    from cyborgs.stages.masks import verify
 
     result = verify.run(sources.resolve(options.where, options.index))
     _print(result, options.json, verify.text)
@@ -161,8 +166,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _quality(options: argparse.Namespace) -> None:
+    from cyborgs.run import sources
     from cyborgs.stages import quality
-    from cyborgs.stages.masks import sources
 
     found = sources.resolve(options.where, options.index, annotations=options.annotations)
     if options.out is None:
@@ -173,7 +178,8 @@ def _quality(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from cyborgs.stages.masks import export, sources
+    from cyborgs.run import sources
+    from cyborgs.stages.masks import export
 
     export.run(sources.resolve(options.where), options.format, options.out)
 

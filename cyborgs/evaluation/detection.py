@@ -16,9 +16,9 @@ from cyborgs.evaluation.detectors import Detector, parameter_groups, use_test_si
 from cyborgs.evaluation.settings import Detection
 from cyborgs.evaluation.task import MEET, Task, memory_remedy, require_batch
 from cyborgs.models.backbones import Backbone
-from cyborgs.pretraining.samples import arrived, load_batches
 from cyborgs.runtime import distributed
 from cyborgs.runtime.hardware import autocast
+from cyborgs.training.batches import arrived, load_batches
 from cyborgs.training.finetune import Recipe, moved
 from cyborgs.training.schedule import learning_rate
 

@@ -139,9 +139,9 @@ def _accuracy(
 
     from cyborgs.evaluation.data.classes import CentralCrops
     from cyborgs.evaluation.task import MEET
-    from cyborgs.pretraining.samples import arrived, load_batches
     from cyborgs.runtime import distributed
     from cyborgs.runtime.hardware import autocast
+    from cyborgs.training.batches import arrived, load_batches
     from cyborgs.training.finetune import moved
 
     rank, ranks = distributed.rank(), distributed.size()

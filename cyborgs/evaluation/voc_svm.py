@@ -210,7 +210,7 @@ def _features(
 
     from cyborgs.evaluation.data.classes import CentralCrops
     from cyborgs.evaluation.linear import pooled
-    from cyborgs.pretraining.samples import arrived, load_batches
+    from cyborgs.training.batches import arrived, load_batches
     from cyborgs.training.finetune import moved
 
     settings, device = given.settings, given.device

@@ -21,11 +21,11 @@ from cyborgs.evaluation.kinds import S, Trained
 from cyborgs.evaluation.results import read_results, rows_of, write_result
 from cyborgs.evaluation.sources import Source
 from cyborgs.evaluation.task import Task
-from cyborgs.pretraining.samples import Steps, arrived, load_batches
 from cyborgs.run.provenance import key_of, provenance
 from cyborgs.runtime import distributed
 from cyborgs.runtime.hardware import choose_device
 from cyborgs.runtime.memory import keep_freed_memory
+from cyborgs.training.batches import Steps, arrived, load_batches
 from cyborgs.training.finetune import (
     Finetuner,
     FinetuningState,

@@ -20,7 +20,7 @@ from cyborgs.config import Compute, Config
 from cyborgs.images.index import Index, read_index
 from cyborgs.masks.shards import Masks
 from cyborgs.models.pair import Pair
-from cyborgs.pretraining.samples import Steps, TwoViews, load_batches
+from cyborgs.pretraining.samples import TwoViews
 from cyborgs.pretraining.settings import check_locations
 from cyborgs.pretraining.state import first_not_finite, load_state, require_model, save_state
 from cyborgs.pretraining.trainer import Trainer
@@ -28,6 +28,7 @@ from cyborgs.run.provenance import key_of, provenance
 from cyborgs.runtime import distributed
 from cyborgs.runtime.hardware import choose_device
 from cyborgs.runtime.memory import keep_freed_memory
+from cyborgs.training.batches import Steps, load_batches
 from cyborgs.training.metrics import Row
 from cyborgs.training.rolling import Rolling
 from cyborgs.training.session import leads, run_steps, shared_precision, sole_job

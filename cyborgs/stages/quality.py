@@ -5,12 +5,11 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from cyborgs.common.errors import InputError
-from cyborgs.common.files import atomic_write, require_file, sha256
+from cyborgs.common.files import atomic_write, sha256
 from cyborgs.common.progress import say, track
 from cyborgs.common.tables import aligned
 from cyborgs.images.annotations import GroundTruth
@@ -18,26 +17,11 @@ from cyborgs.images.index import Index, read_index
 from cyborgs.masks.alignment import full_size
 from cyborgs.masks.shards import Masks
 from cyborgs.quality.metrics import QualityMeter
-from cyborgs.stages.masks.sources import Sources
-
-# Columns of the table: key of the figures, heading.
-COLUMNS = {
-    "ari": "ARI",
-    "ari_foreground": "ARI of objects",
-    "mbo_instances": "best overlap (instances)",
-    "mbo_classes": "best overlap (classes)",
-    "asa": "ASA",
-    "boundary_recall": "boundary recall",
-    "boundary_precision": "boundary precision",
-    "miou": "mIoU (matched)",
-    "clusters_per_image": "masks an image",
-    "images": "images",
-}
+from cyborgs.quality.results import Figures, read_figures, rows_of
+from cyborgs.run.sources import Sources
 
 # Images that are named, of highest and of lowest adjusted Rand index.
 EXTREMES = 12
-
-Figures = dict[str, Any]
 
 
 def run(masks_where: str, index_path: Path, annotations: Path, out: Path | None) -> Figures:
@@ -136,32 +120,3 @@ def table(measured: list[tuple[str, Path]], out: Path) -> str:
     shown = aligned(rows)
     say(shown)
     return shown
-
-
-def read_figures(path: Path) -> Figures:
-    """What `run` wrote.  Raises `InputError` where it is missing, damaged or of another version."""
-    require_file(path, "quality")
-    try:
-        figures: Figures = json.loads(path.read_text())
-        lacking = {"round", "best", "worst", *COLUMNS} - set(figures)
-        if lacking:
-            raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"quality {path} is damaged or of no masks ({error}); give what `cyborgs masks "
-            "quality` wrote, or run it again"
-        ) from None
-    return figures
-
-
-def rows_of(measured: list[tuple[str, Figures]]) -> list[list[str]]:
-    """A heading, and a row of text for each kind of masks and its figures."""
-    header = ["masks", "round", *COLUMNS.values()]
-    rows = [[kind, str(f["round"]), *(_shown(f[key]) for key in COLUMNS)] for kind, f in measured]
-    return [header, *rows]
-
-
-def _shown(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.4f}"

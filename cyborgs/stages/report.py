@@ -18,6 +18,7 @@ from cyborgs.images.annotations import GroundTruth
 from cyborgs.images.decoding import decode
 from cyborgs.images.index import Index, read_index
 from cyborgs.masks.shards import Masks
+from cyborgs.quality.results import COLUMNS, read_figures, rows_of
 from cyborgs.report.cost import read_cost
 from cyborgs.report.gallery import Gallery, Series, Shown, rows_of_pictures
 from cyborgs.report.page import Table, render
@@ -31,10 +32,9 @@ from cyborgs.report.sections import (
     training_charts,
     training_table,
 )
+from cyborgs.run.description import describe
 from cyborgs.run.paths import Run
-from cyborgs.stages.masks import info
-from cyborgs.stages.masks.sources import Sources, title_of
-from cyborgs.stages.quality import COLUMNS, read_figures, rows_of
+from cyborgs.run.sources import Sources, title_of
 from cyborgs.training.metrics import read_metrics
 
 # Images of each gallery.
@@ -65,7 +65,7 @@ def run(folder: Path, out: Path) -> None:
     rounds = [_read_round(files, n) for n in range(config.rounds + 1)]
     measured = _read_quality(files, config)
     made = tuple((title_of(n), files.shards(n)) for n in files.rounds())
-    described = info.run(Sources(made, files.index))
+    described = describe(Sources(made, files.index))
     trained = [r for r in rounds if r.epochs]
     paid = [r for r in rounds if r.training.jobs or r.masks.jobs]
     galleries = _galleries(files, config, index, measured)

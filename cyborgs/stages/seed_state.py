@@ -4,8 +4,7 @@ from pathlib import Path
 
 import torch
 
-from cyborgs.checkpoints.layouts import Checkpoint, read_checkpoint
-from cyborgs.common.errors import InputError
+from cyborgs.checkpoints.layouts import Checkpoint, read_checkpoint, read_weights
 from cyborgs.common.files import sha256
 from cyborgs.common.progress import say
 from cyborgs.common.seeding import derive
@@ -25,20 +24,6 @@ def run(config: Config, out: Path) -> None:
     weights = config.model.weights
     given = None if weights is None else read_weights(Path(weights), config.model.architecture)
     _write(config, given, Path(weights or ""), out)
-
-
-def read_weights(weights: Path, architecture: str) -> Checkpoint:
-    """What `model.weights` names.
-
-    Raises `InputError` where it cannot be read, or is of another architecture.
-    """
-    given = read_checkpoint(weights, "model.weights")
-    if given.architecture != architecture:
-        raise InputError(
-            f"model.weights: {weights} holds a {given.architecture} ({given.layout}), not a "
-            f"{architecture}; set model.architecture to {given.architecture}"
-        )
-    return given
 
 
 def import_checkpoint(path: Path, out: Path, config: Config | None) -> None:

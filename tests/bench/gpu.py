@@ -31,13 +31,14 @@ from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.shards import Header, Masks, write_shard
 from cyborgs.models.backbones import Backbone
 from cyborgs.models.pair import Pair
-from cyborgs.pretraining.samples import Steps, TwoViews, load_batches
+from cyborgs.pretraining.samples import TwoViews
 from cyborgs.pretraining.state import TrainingState, save_state
 from cyborgs.pretraining.trainer import Trainer
 from cyborgs.runtime.hardware import describe, native_precisions, set_float32
 from cyborgs.runtime.signals import Stop
 from cyborgs.stages import bootstrap
 from cyborgs.stages import index as index_stage
+from cyborgs.training.batches import Steps, load_batches
 from cyborgs.training.loop import Waiting
 
 # Precision, batch, compiled, with the vMF term; the most telling first.

@@ -75,6 +75,6 @@ def test_finished_rows_of_other_images_are_refused(here):
 
 
 def test_what_the_workflow_reads_before_it_runs_loads_no_torch():
-    script = "import sys, cyborgs.experiments.plan, cyborgs.experiments.rows, cyborgs.stages.inputs"
+    script = "import sys, cyborgs.experiments.plan, cyborgs.experiments.rows, cyborgs.run.inputs"
     script += "; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -12,9 +12,9 @@ from cyborgs.common.errors import InputError
 from cyborgs.images.index import read_index
 from cyborgs.masks.shards import Masks
 from cyborgs.run.paths import Run
+from cyborgs.run.sources import resolve
 from cyborgs.stages import bootstrap, index, pretrain, report, seed_masks, seed_state
 from cyborgs.stages.masks import verify
-from cyborgs.stages.masks.sources import resolve
 from tests.stages.conftest import COMPUTE, FELZ
 
 NOISE = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)

@@ -11,10 +11,10 @@ from cyborgs.common.errors import InputError
 from cyborgs.images.index import read_index
 from cyborgs.masks.groups import groups_of
 from cyborgs.masks.shards import Masks, Shard
-from cyborgs.pretraining.samples import Steps
+from cyborgs.run.sources import Sources
 from cyborgs.stages import bootstrap, pretrain, seed_masks
 from cyborgs.stages.masks import info, verify
-from cyborgs.stages.masks.sources import Sources
+from cyborgs.training.batches import Steps
 from tests.stages.conftest import COMPUTE, FELZ, TinyRun
 
 BAD = 5

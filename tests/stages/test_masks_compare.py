@@ -11,8 +11,8 @@ from cyborgs.images.index import read_index
 from cyborgs.masks.alignment import full_size, grid_size
 from cyborgs.masks.shards import Header, Masks, Shard, write_shard
 from cyborgs.run.paths import Run
+from cyborgs.run.sources import pairs
 from cyborgs.stages.masks import compare
-from cyborgs.stages.masks.sources import pairs
 
 
 @pytest.fixture(scope="module")

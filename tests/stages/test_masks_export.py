@@ -16,9 +16,9 @@ from cyborgs.masks.alignment import full_size, grid_size
 from cyborgs.masks.shards import Header, Masks, write_shard
 from cyborgs.quality.agreement import adjusted_rand_index
 from cyborgs.run.paths import Run
+from cyborgs.run.sources import resolve
 from cyborgs.stages import seed_masks
 from cyborgs.stages.masks import export, imports
-from cyborgs.stages.masks.sources import resolve
 
 NAMES = ["a/x.jpg", "b/x.jpg", "b/ü 'y'\n.png", "z\udcff.jpg"]
 SIZES = [(64, 96), (50, 41), (7, 9), (1, 1)]

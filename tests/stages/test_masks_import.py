@@ -16,11 +16,12 @@ from pycocotools.coco import COCO
 
 from cyborgs.images.decoding import Entry
 from cyborgs.images.index import read_index, write_index
+from cyborgs.masks import foreign
 from cyborgs.masks.alignment import full_size, grid_size
 from cyborgs.masks.shards import Header, Masks, Shard, write_shard
 from cyborgs.quality.agreement import adjusted_rand_index
-from cyborgs.stages.masks import export, foreign, imports
-from cyborgs.stages.masks.sources import resolve
+from cyborgs.run.sources import resolve
+from cyborgs.stages.masks import export, imports
 
 SIDES = st.one_of(st.sampled_from([1, 7, 9, 321, 481]), st.integers(1, 60))
 

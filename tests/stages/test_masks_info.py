@@ -10,8 +10,8 @@ from cyborgs.masks.alignment import full_size
 from cyborgs.masks.shards import Masks
 from cyborgs.run.paths import Run
 from cyborgs.run.provenance import VERSIONS
+from cyborgs.run.sources import resolve
 from cyborgs.stages.masks import info, stats
-from cyborgs.stages.masks.sources import resolve
 
 
 def masks_of(results, number):

@@ -12,9 +12,9 @@ from cyborgs.masks.alignment import full_size
 from cyborgs.masks.shards import Masks, Shard
 from cyborgs.quality.agreement import adjusted_rand_index
 from cyborgs.run.paths import Run
+from cyborgs.run.sources import resolve
 from cyborgs.stages import index as index_stage
 from cyborgs.stages import quality
-from cyborgs.stages.masks.sources import resolve
 
 
 def measured(folder, where=None, annotations=None, index=None):

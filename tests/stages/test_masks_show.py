@@ -7,8 +7,8 @@ from PIL import Image
 from cyborgs.images.decoding import Entry
 from cyborgs.images.index import Index
 from cyborgs.run.paths import Run
+from cyborgs.run.sources import resolve
 from cyborgs.stages.masks import show
-from cyborgs.stages.masks.sources import resolve
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])

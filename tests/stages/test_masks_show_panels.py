@@ -11,8 +11,8 @@ from cyborgs.images.decoding import Entry
 from cyborgs.images.index import Index, read_index
 from cyborgs.masks.shards import Header, write_shard
 from cyborgs.run.paths import Run
+from cyborgs.run.sources import Sources, resolve
 from cyborgs.stages.masks import show
-from cyborgs.stages.masks.sources import Sources, resolve
 
 
 @pytest.fixture

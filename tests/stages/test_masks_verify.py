@@ -8,9 +8,9 @@ import pytest
 from cyborgs.images.index import read_index
 from cyborgs.masks.shards import Header, Shard, write_shard
 from cyborgs.run.paths import Run
+from cyborgs.run.sources import resolve
 from cyborgs.stages import seed_state
 from cyborgs.stages.masks import verify
-from cyborgs.stages.masks.sources import resolve
 
 
 def problems(folder):

@@ -16,9 +16,10 @@ import torch.multiprocessing as mp
 
 from cyborgs.images.index import read_index
 from cyborgs.masks.shards import Masks
-from cyborgs.pretraining.samples import Steps, TwoViews, arrived, load_batches
+from cyborgs.pretraining.samples import TwoViews
 from cyborgs.pretraining.state import load_state
 from cyborgs.pretraining.trainer import Trainer
+from cyborgs.training.batches import Steps, arrived, load_batches
 from tests.stages.conftest import TinyRun, command, wait_for
 
 

@@ -15,7 +15,7 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from cyborgs.common.errors import LoaderError
-from cyborgs.pretraining.samples import arrived, load_batches
+from cyborgs.training.batches import arrived, load_batches
 from tests.runs import REPOSITORY
 
 
@@ -42,7 +42,7 @@ def taken(samples: Samples, keys: list[list[int]], workers: int = 2) -> list[int
 
 def test_batches_come_in_order_however_long_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
     """None comes in between, which is not the end."""
-    monkeypatch.setattr("cyborgs.pretraining.samples._LOOK", 0.2)
+    monkeypatch.setattr("cyborgs.training.batches._LOOK", 0.2)
     samples = Samples(lambda: time.sleep(1))
     assert taken(samples, steps(3, -1, 5)) == [3, -1, 5]
     found = list(load_batches(samples, steps(3, -1, 5), 1, pin=False))
@@ -80,8 +80,8 @@ def test_a_process_that_dies_during_a_step_does_not_disturb_it() -> None:
 
 def test_a_thread_that_dies_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that hands batches over to a GPU."""
-    monkeypatch.setattr("cyborgs.pretraining.samples._LOOK", 0.2)
-    monkeypatch.setattr("cyborgs.pretraining.samples._pins", lambda batches: False)
+    monkeypatch.setattr("cyborgs.training.batches._LOOK", 0.2)
+    monkeypatch.setattr("cyborgs.training.batches._pins", lambda batches: False)
     with pytest.raises(LoaderError, match="timed out"):
         taken(Samples(lambda: time.sleep(30)), steps(-1))
 
@@ -113,7 +113,7 @@ def test_a_mistake_of_the_program_shows_where_it_is() -> None:
 
 def test_no_process_is_left_behind_where_one_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     """It ignores SIGTERM, as all of them do."""
-    monkeypatch.setattr("cyborgs.pretraining.samples._LOOK", 0.2)
+    monkeypatch.setattr("cyborgs.training.batches._LOOK", 0.2)
 
     def stuck() -> None:
         time.sleep(600)
@@ -132,8 +132,8 @@ def test_no_process_is_left_behind_where_one_is_stuck(monkeypatch: pytest.Monkey
 def test_a_mistake_that_ends_the_program_ends_its_loaders(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
-        "from cyborgs.pretraining.samples import load_batches\n"
-        "from tests.data.test_loaders import Samples, steps\n"
+        "from cyborgs.training.batches import load_batches\n"
+        "from tests.training.test_loaders import Samples, steps\n"
         "batches = load_batches(Samples(), steps(*range(100)), 2, False)\n"
         "next(batches)\n"
         "1 / 0\n"

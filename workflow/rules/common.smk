@@ -14,7 +14,7 @@ from cyborgs.common.files import absence, require_outputs
 from cyborgs.runtime.leaving import leave_with_jobs
 from cyborgs.images.changes import changed_images
 from cyborgs.run.paths import Run
-from cyborgs.stages.inputs import require_inputs, require_weights
+from cyborgs.run.inputs import require_inputs, require_weights
 from cyborgs.run.provenance import VERSIONS
 
 update_config(config, read_scalars(dict(workflow.config_settings.config)))

@@ -3,8 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,10 @@ from cyborgs.common.errors import InputError
 from cyborgs.common.files import atomic_write
 from cyborgs.common.progress import say, track
 from cyborgs.masks.alignment import full_size
+from cyborgs.masks.exported import file_name, require_distinct, whole_folder
 from cyborgs.masks.formats import coco_annotations, write_npy, write_png
 from cyborgs.masks.shards import Header, Shard, find_shards
-from cyborgs.stages.masks.sources import Sources
+from cyborgs.run.sources import Sources
 
 Labels = NDArray[np.integer]
 Item = tuple[int, str, Labels]  # position in the index, name, labels at image size
@@ -54,48 +54,6 @@ def run(sources: Sources, kind: str, out: Path) -> dict[str, int]:
     note = f"; {grey} of them have labels above 255 and are 16-bit grey" if grey else ""
     say(f"export: masks of {len(names)} images in {out}{note}")
     return {"images": len(names), "grey": grey}
-
-
-def file_name(name: str, suffix: str) -> str:
-    """The file of an image's mask: the image's name with another suffix.
-
-    Raises `InputError` for a name that leads out of the folder, or is none.
-    """
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.name or "\0" in name:
-        raise InputError(f"image {name!r}: its name leads out of the folder; index again")
-    return path.with_suffix(suffix).as_posix()
-
-
-def require_distinct(names: list[str], suffix: str) -> dict[str, str]:
-    """Images by the file names of their masks; `InputError` where two have one."""
-    files: dict[str, str] = {}
-    for name in names:
-        file = file_name(name, suffix)
-        if file in files:
-            raise InputError(
-                f"images {files[file]} and {name} would share the mask file {file}; rename one"
-            )
-        files[file] = name
-    return files
-
-
-@contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill: it gets the name ``out`` when the block ends, or disappears.
-
-    ``out`` must be missing or an empty folder.  Raises `InputError` where it cannot be made.
-    """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=out.parent, prefix=".part-") as temporary:
-            # One more folder: that of `tempfile` is closed to other users.
-            folder = Path(temporary) / out.name
-            folder.mkdir()
-            yield folder
-            folder.rename(out)
-    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise InputError(f"cannot write {out}: {error.strerror} ({error.filename})") from None
 
 
 def _write_pictures(paths: list[Path], names: list[str], out: Path) -> int:

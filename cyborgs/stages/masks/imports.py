@@ -7,10 +7,10 @@ import numpy as np
 from cyborgs.common.errors import InputError
 from cyborgs.common.progress import say, track
 from cyborgs.images.index import read_index
+from cyborgs.masks.exported import whole_folder
+from cyborgs.masks.foreign import open_foreign
 from cyborgs.masks.shards import Header, write_shard
 from cyborgs.run.provenance import provenance
-from cyborgs.stages.masks.export import whole_folder
-from cyborgs.stages.masks.foreign import open_foreign
 
 
 def run(

@@ -22,7 +22,7 @@ from cyborgs.images.index import Index, read_index
 from cyborgs.masks.alignment import full_size
 from cyborgs.masks.shards import Masks
 from cyborgs.quality.agreement import adjusted_rand_index
-from cyborgs.stages.masks.sources import Sources
+from cyborgs.run.sources import Sources
 
 # Pixels across, of a panel in a file.
 WIDTH = 320

@@ -10,7 +10,7 @@ from skimage.measure import label as connected
 from cyborgs.common.progress import track
 from cyborgs.common.tables import aligned
 from cyborgs.masks.shards import Shard, find_shards
-from cyborgs.stages.masks.sources import Sources
+from cyborgs.run.sources import Sources
 
 QUANTILES = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1.0}
 

@@ -12,7 +12,7 @@ from cyborgs.common.progress import track
 from cyborgs.images.index import Index, read_index
 from cyborgs.masks.shards import Masks, Shard, find_shards
 from cyborgs.run.paths import Run
-from cyborgs.stages.masks.sources import Sources
+from cyborgs.run.sources import Sources
 
 
 def run(sources: Sources) -> dict[str, Any]:

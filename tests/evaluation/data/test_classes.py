@@ -284,7 +284,7 @@ def test_large_batches_need_few_descriptors(tmp_path, write_image):
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from cyborgs.evaluation.data.classes import ClassifiedExamples, find_classified\n"
-        "from cyborgs.pretraining.samples import arrived, load_batches\n"
+        "from cyborgs.training.batches import arrived, load_batches\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))\n"
         "examples = ClassifiedExamples(find_classified(Path(sys.argv[1])), 32, [0.2, 1], 0)\n"
         "keys = [[(epoch, position) for position in range(48)] for epoch in range(6)]\n"

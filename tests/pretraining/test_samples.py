@@ -10,8 +10,9 @@ from cyborgs.images.index import Index, scan
 from cyborgs.images.listing import names_of
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.shards import Header, Masks, write_shard
-from cyborgs.pretraining.samples import Steps, TwoViews, arrived, load_batches
+from cyborgs.pretraining.samples import TwoViews
 from cyborgs.pretraining.views import scramble
+from cyborgs.training.batches import Steps, arrived, load_batches
 
 IMAGES = 11
 

@@ -21,9 +21,9 @@ from cyborgs.images.index import Index
 from cyborgs.images.outlines import Outline, brief, shown
 from cyborgs.images.shrinking import original_name
 from cyborgs.masks.alignment import centres_in, is_same_picture
+from cyborgs.masks.exported import file_name, require_distinct
 from cyborgs.masks.formats import read_npy, read_png, storable
 from cyborgs.masks.regions import own_size, region_labels
-from cyborgs.stages.masks.export import file_name, require_distinct
 
 Labels = NDArray[np.integer]
 

@@ -41,6 +41,6 @@ def require_weights(config: Config) -> None:
 
         imagenet_weights(config.model.architecture)
     if config.model.weights is not None:
-        from cyborgs.stages.seed_state import read_weights
+        from cyborgs.checkpoints.layouts import read_weights
 
         read_weights(Path(config.model.weights), config.model.architecture)
