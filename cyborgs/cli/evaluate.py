@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,11 +38,26 @@ def add(commands: o.Commands) -> None:
 
     for evaluation in EVALUATIONS:
         if isinstance(evaluation, OnOwnImages):
-            _add_on_own_images(evaluate, evaluation)
+            c = _command(evaluate, evaluation, _on_own_images)
+            o.add_images(c)
+            o.add_index(c)
+            c.add_argument("--annotations", type=Path, required=True, help="COCO instances JSON")
         elif isinstance(evaluation, OnDatasets):
-            _add_on_datasets(evaluate, evaluation)
+            c = _command(evaluate, evaluation, _on_datasets)
+            if evaluation.scores:
+                c.add_argument(
+                    "--scores",
+                    type=Path,
+                    metavar="FILE",
+                    help="file for the scores of each test image (.npz), to compare backbones by",
+                )
+            c.add_argument(
+                "--workers", type=int, help="loader processes (default: compute.workers)"
+            )
         elif isinstance(evaluation, Trained):
-            _add_trained(evaluate, evaluation)
+            c = _command(evaluate, evaluation, _trained)
+            c.add_argument("--seed", type=int, default=0, help="of what is drawn (default 0)")
+            o.add_training(c)
 
     c = o.command(evaluate, "table", _table, "print figures of several backbones as tables")
     c.add_argument("results", type=Path, nargs="+", metavar="JSON", help="what evaluations wrote")
@@ -51,38 +67,10 @@ def add(commands: o.Commands) -> None:
     c.add_argument("--json", type=Path, metavar="FILE", help="file for the same as JSON")
 
 
-def _add_on_own_images(commands: o.Commands, evaluation: OnOwnImages[Any]) -> None:
-    run = partial(_on_own_images, evaluation)
-    c = o.command(commands, evaluation.command, run, evaluation.about)
-    _add_backbone(c)
-    o.add_images(c)
-    o.add_index(c)
-    c.add_argument("--annotations", type=Path, required=True, help="COCO instances JSON")
-
-
-def _add_on_datasets(commands: o.Commands, evaluation: OnDatasets[Any]) -> None:
-    c = o.command(commands, evaluation.command, partial(_on_datasets, evaluation), evaluation.about)
-    _add_backbone(c)
-    _add_datasets(c, evaluation)
-    if evaluation.scores:
-        c.add_argument(
-            "--scores",
-            type=Path,
-            metavar="FILE",
-            help="file for the scores of each test image (.npz), to compare backbones by",
-        )
-    c.add_argument("--workers", type=int, help="loader processes (default: compute.workers)")
-
-
-def _add_trained(commands: o.Commands, evaluation: Trained[Any]) -> None:
-    c = o.command(commands, evaluation.command, partial(_trained, evaluation), evaluation.about)
-    _add_backbone(c)
-    _add_datasets(c, evaluation)
-    c.add_argument("--seed", type=int, default=0, help="of what is drawn (default 0)")
-    o.add_training(c)
-
-
-def _add_backbone(c: argparse.ArgumentParser) -> None:
+def _command(
+    commands: o.Commands, evaluation: Evaluation[Any], run: Callable[..., int | None]
+) -> argparse.ArgumentParser:
+    c = o.command(commands, evaluation.command, partial(run, evaluation), evaluation.about)
     c.add_argument(
         "--backbone",
         required=True,
@@ -100,15 +88,13 @@ def _add_backbone(c: argparse.ArgumentParser) -> None:
     )
     o.add_out(c, "figures to write (.json)")
     o.add_compute(c)
-
-
-def _add_datasets(c: argparse.ArgumentParser, evaluation: Evaluation[Any]) -> None:
-    folders = dict.fromkeys(needed.split("/")[0] for needed in evaluation.needed)
-    c.add_argument(
-        "--datasets",
-        type=Path,
-        help=f"folder with {' and '.join(folders)} (default: downstream.datasets)",
-    )
+    if evaluation.needed:
+        c.add_argument(
+            "--datasets",
+            type=Path,
+            help=f"folder with {' and '.join(evaluation.folders)} (default: downstream.datasets)",
+        )
+    return c
 
 
 def command_of(given: list[str]) -> str:

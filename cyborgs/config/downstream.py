@@ -13,7 +13,7 @@ S = TypeVar("S", bound=Evaluated)
 
 Name: Any = Literal[tuple(BY_NAME)]
 
-_FOLDERS = list(dict.fromkeys(n.split("/")[0] for e in EVALUATIONS for n in e.needed))
+_FOLDERS = list(dict.fromkeys(folder for e in EVALUATIONS for folder in e.folders))
 _OWN = [f"`{e.name}`" for e in EVALUATIONS if isinstance(e, OnOwnImages)]
 
 

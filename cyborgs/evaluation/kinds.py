@@ -44,6 +44,11 @@ class Evaluation(Generic[S]):
     needed: tuple[str, ...] = ()
 
     @property
+    def folders(self) -> list[str]:
+        """Those below `downstream.datasets` that it reads."""
+        return list(dict.fromkeys(path.split("/")[0] for path in self.needed))
+
+    @property
     def command(self) -> str:
         """Its word on the command line."""
         return self.name.replace("_", "-")

@@ -45,7 +45,7 @@ class VocSegmentation(Evaluated):
     short_side: int = Field(
         512,
         ge=32,
-        description="larger images are shrunk to this short side, in pixels; VOC2012 has none",
+        description="larger images are shrunk to this short side, in pixels; none of VOC2012 is",
     )
     layers: Layers = Field(["layer2", "layer3", "layer4"])
     locations: Locations = 64
@@ -71,6 +71,7 @@ def measure(given: Given[VocSegmentation, Path]) -> Measured:
 
     def images(split: str) -> Iterator[Labelled]:
         names = splits[split]
+        # Threads are enough: OpenCV decodes without Python's lock.
         read = in_order(partial(_read, root), names, max(1, given.compute.workers))
         tracked = track(read, len(names), f"voc_segmentation, {split}", "images")
         for number, (image, labels) in enumerate(tracked):

@@ -88,6 +88,18 @@ def test_each_round_is_evaluated_or_the_last_alone():
     assert [figures.round for figures in last.runs[0].figures] == [0]
 
 
+def test_scores_are_written_where_the_evaluation_has_such():
+    downstream = {"evaluations": ["segmentation", "voc_svm", "voc_segmentation"]}
+    found = {job.stage: job for job in planned(base={"downstream": downstream}).jobs}
+    for name, own in (("segmentation", True), ("voc-svm", False), ("voc-segmentation", False)):
+        job = found[f"evaluate-{name}"]
+        assert ("--annotations" in job.command) == own
+        assert ("--datasets" in job.command) == (not own)
+        scores = [path for path in job.outputs if path.endswith(".npz")]
+        assert bool(scores) == (name == "voc-svm")
+        assert ("--scores" in job.command) == bool(scores)
+
+
 def test_a_run_that_is_finished_is_not_planned_again():
     experiment = parse_experiment(tiny())
     whole = plan(experiment)
