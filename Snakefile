@@ -33,16 +33,16 @@ localrules:
 
 rule all:
     input:
-        f"{RUN}/backbone.pth",
-        f"{RUN}/report.html",
-        QUALITY if LABELLED else [],
-        DOWNSTREAM if EVALUATED else [],
+        RUN.backbone,
+        RUN.report,
+        RUN.quality_table if LABELLED else [],
+        RUN.downstream_table(".tsv") if EVALUATED else [],
 
 
 # The evaluations that the configuration lists.
 rule downstream:
     input:
-        DOWNSTREAM if EVALUATED else [],
+        RUN.downstream_table(".tsv") if EVALUATED else [],
 
 
 # Everything, and the masks that the last round's features make.
@@ -50,4 +50,4 @@ rule masks:
     input:
         rules.all.input,
         shards_of(CONFIG.rounds),
-        f"{RUN}/quality/made/round-{CONFIG.rounds:02d}.json" if LABELLED else [],
+        RUN.quality("made", CONFIG.rounds) if LABELLED else [],

@@ -5,6 +5,7 @@ import hashlib
 import re
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 from cyborgs.common.errors import InputError
 from cyborgs.common.files import require_file, sha256
@@ -15,9 +16,20 @@ from cyborgs.evaluation.kinds import Trained
 from cyborgs.images.index import read_index
 from cyborgs.masks.shards import Shard, find_shards
 
+# Of a round, a shard or a seed: a number, or a wildcard of Snakemake's such as ``{round}``.
+Number: TypeAlias = int | str
+
+
+def _padded(number: Number, digits: int) -> str:
+    return number if isinstance(number, str) else f"{number:0{digits}d}"
+
+
+def _of_seed(name: str, backbone: str, seed: Number | None) -> str:
+    return f"{name}/{backbone}" if seed is None else f"{name}/{backbone}/seed-{seed}"
+
 
 class Run:
-    """A run's folder, ``results/<run>``.
+    """A run's folder, ``results/<run>``, and the one place where its files have their names.
 
     Attributes:
         folder: the folder; paths of this class begin with it.
@@ -45,13 +57,17 @@ class Run:
         """Folder of the shrunk images and annotations, where the run uses such."""
         return self.folder / f"small-{short_side}"
 
-    def state(self, number: int) -> Path:
+    def state(self, number: Number) -> Path:
         """Training state after a round."""
-        return self.folder / f"states/round-{number:02d}.pt"
+        return self.folder / f"states/round-{_padded(number, 2)}.pt"
 
-    def masks(self, number: int) -> Path:
+    def masks(self, number: Number) -> Path:
         """Folder of the mask shards of a round."""
-        return self.folder / f"masks/round-{number:02d}"
+        return self.folder / f"masks/round-{_padded(number, 2)}"
+
+    def shard(self, number: Number, shard: Number, shards: int) -> Path:
+        """One of the mask shards of a round; as a pattern where ``shard`` is "*"."""
+        return self.masks(number) / f"shard-{_padded(shard, 4)}-of-{shards:04d}.h5"
 
     def shards(self, number: int) -> str:
         """The mask shards of a round: a pattern, or the folder where the run has no `config`.
@@ -61,28 +77,73 @@ class Run:
         folder = self.masks(number)
         if not self.config.exists():
             return str(folder)
-        return f"{glob.escape(str(folder))}/shard-*-of-{self.read_config().shards:04d}.h5"
+        name = self.shard(number, "*", self.read_config().shards).name
+        return f"{glob.escape(str(folder))}/{name}"
 
-    def metrics(self, number: int) -> Path:
+    def metrics(self, number: Number) -> Path:
         """Figures of each epoch of a round (JSON lines)."""
-        return self.folder / f"metrics/round-{number:02d}.jsonl"
+        return self.folder / f"metrics/round-{_padded(number, 2)}.jsonl"
+
+    def pretrain_cost(self, number: Number) -> Path:
+        """What Snakemake noted of the job that trained a round."""
+        return self.folder / f"cost/pretrain/round-{_padded(number, 2)}.tsv"
+
+    def masks_cost(self, number: Number, shard: Number) -> Path:
+        """What Snakemake noted of the job that made a mask shard of a round."""
+        return self.folder / f"cost/masks/round-{_padded(number, 2)}/shard-{_padded(shard, 4)}.tsv"
 
     def costs(self, number: int) -> tuple[list[Path], list[Path]]:
         """What Snakemake noted of the jobs that trained a round and that made its masks."""
-        count = self.read_config().shards
-        masks = [
-            self.folder / f"cost/masks/round-{number:02d}/shard-{shard:04d}.tsv"
-            for shard in range(count)
-        ]
-        return [self.folder / f"cost/pretrain/round-{number:02d}.tsv"], masks
+        shards = range(self.read_config().shards)
+        return [self.pretrain_cost(number)], [self.masks_cost(number, n) for n in shards]
 
-    def probe(self, clusters: int, number: int) -> Path:
+    def probe(self, clusters: Number, number: Number) -> Path:
         """Masks of a round at a fixed K, of some of the images."""
-        return self.folder / f"quality/k-{clusters}/round-{number:02d}.h5"
+        return self.folder / f"quality/k-{clusters}/round-{_padded(number, 2)}.h5"
 
-    def quality(self, kind: str, number: int) -> Path:
+    def quality(self, kind: str, number: Number) -> Path:
         """Quality of a round's masks (JSON): ``kind`` is "made", or "k-8" for K = 8."""
-        return self.folder / f"quality/{kind}/round-{number:02d}.json"
+        return self.folder / f"quality/{kind}/round-{_padded(number, 2)}.json"
+
+    @property
+    def quality_table(self) -> Path:
+        """Quality of all rounds, as a table."""
+        return self.folder / "quality.tsv"
+
+    def evaluation(self, name: str, backbone: str, seed: Number | None = None) -> Path:
+        """Figures of a backbone (JSON), of one seed where the evaluation trains a network."""
+        return self.folder / f"downstream/{_of_seed(name, backbone, seed)}.json"
+
+    def evaluation_metrics(self, name: str, backbone: str, seed: Number) -> Path:
+        """Figures of each epoch of a network that an evaluation trains (JSON lines)."""
+        return self.folder / f"metrics/downstream/{_of_seed(name, backbone, seed)}.jsonl"
+
+    def evaluation_cost(self, name: str, backbone: str, seed: Number) -> Path:
+        """What Snakemake noted of an evaluation that trains a network."""
+        return self.folder / f"cost/downstream/{_of_seed(name, backbone, seed)}.tsv"
+
+    def downstream_table(self, suffix: str) -> Path:
+        """Figures of all evaluations: a table (".tsv"), or all of them (".json")."""
+        return self.folder / f"downstream{suffix}"
+
+    @property
+    def backbone(self) -> Path:
+        """The last round's backbone, for other programs."""
+        return self.folder / "backbone.pth"
+
+    @property
+    def report(self) -> Path:
+        """The report (HTML)."""
+        return self.folder / "report.html"
+
+    @property
+    def work(self) -> Path:
+        """Folder of rolling checkpoints."""
+        return self.folder / "work"
+
+    def log(self, name: str) -> Path:
+        """What a job said."""
+        return self.folder / f"logs/{name}.log"
 
     def backbones(self, name: str, config: Config) -> dict[str, str]:
         """Each backbone that an evaluation measures: what its results are called, and what it is:
@@ -121,13 +182,10 @@ class Run:
         """What the evaluations of a configuration leave, in the order of tables."""
         files = []
         for name in config.downstream.evaluations:
+            trained = isinstance(BY_NAME[name], Trained)
+            seeds = range(config.downstream.seeds) if trained else [None]
             for backbone in self.backbones(name, config):
-                where = self.folder / f"downstream/{name}"
-                if isinstance(BY_NAME[name], Trained):
-                    seeds = range(config.downstream.seeds)
-                    files += [where / f"{backbone}/seed-{seed}.json" for seed in seeds]
-                else:
-                    files.append(where / f"{backbone}.json")
+                files += [self.evaluation(name, backbone, seed) for seed in seeds]
         return files
 
     def rounds(self) -> list[int]:

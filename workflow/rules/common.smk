@@ -20,12 +20,12 @@ from cyborgs.run.provenance import VERSIONS
 update_config(config, read_scalars(dict(workflow.config_settings.config)))
 try:
     CONFIG = parse_run(config)
-    RUN = f"results/{CONFIG.run}"
-    INDEX = f"{RUN}/index.jsonl"
-    for folder in (Path(RUN).parent, Path(RUN)):
+    RUN = Run(Path("results", CONFIG.run))
+    INDEX = str(RUN.index)
+    for folder in (RUN.folder.parent, RUN.folder):
         if folder.exists() and not folder.is_dir():
             raise InputError(f"results: {folder} {absence(folder, 'folder')}")
-    SMALL = f"{RUN}/small-{CONFIG.data.short_side}"
+    SMALL = RUN.small(CONFIG.data.short_side)
     # Which of the images, where not all.
     LIST = CONFIG.data.list
     GIVEN_MASKS = require_inputs(CONFIG)
@@ -38,7 +38,7 @@ try:
                 Path(CONFIG.data.images),
                 None if LIST is None else Path(LIST),
                 Path(INDEX),
-                None if CONFIG.data.short_side is None else Path(SMALL, "summary.json"),
+                None if CONFIG.data.short_side is None else SMALL / "summary.json",
             )
             if changed:
                 logger.warning(changed)
@@ -49,10 +49,6 @@ BEGUN = time.time()
 if workflow.is_main_process:
     leave_with_jobs(logger, lambda: workflow.non_local_exec)
 
-RUN_CONFIG = f"{RUN}/config.yaml"
-QUALITY = f"{RUN}/quality.tsv"
-DOWNSTREAM = f"{RUN}/downstream.tsv"
-DOWNSTREAM_JSON = f"{RUN}/downstream.json"
 LABELLED = CONFIG.data.labelled
 COMPUTE = CONFIG.compute
 GPU = COMPUTE.gpu
@@ -61,7 +57,7 @@ PLACES = COMPUTE.places
 RECORDED = sorted(set(type(CONFIG).model_fields) - {"compute"})
 
 if CONFIG.data.scenes is not None:
-    IMAGES, ANNOTATIONS = f"{RUN}/scenes/images", f"{RUN}/scenes/annotations.json"
+    IMAGES, ANNOTATIONS = f"{RUN.scenes}/images", f"{RUN.scenes}/annotations.json"
 elif CONFIG.data.short_side is not None:
     IMAGES, LIST = f"{SMALL}/images", f"{SMALL}/names"
     ANNOTATIONS = f"{SMALL}/annotations.json" if LABELLED else None
@@ -70,9 +66,9 @@ else:
 
 # What evaluations measure: for each, the names of its backbones, and what they are.
 BACKBONES = {
-    name: Run(RUN).backbones(name, CONFIG) for name in CONFIG.downstream.evaluations
+    name: RUN.backbones(name, CONFIG) for name in CONFIG.downstream.evaluations
 }
-EVALUATED = [str(path) for path in Run(RUN).evaluations(CONFIG)]
+EVALUATED = RUN.evaluations(CONFIG)
 
 # Snakemake removes a job's log and output before it starts the job again.  Under a second, hidden
 # name they live on: a log tells of the job from its beginning, and what a job finished that outlived
@@ -109,10 +105,6 @@ def watched(*paths):
     return [path for path in paths if path and not set("{}") & set(str(path))]
 
 
-def state_of(number):
-    return f"{RUN}/states/round-{number:02d}.pt"
-
-
 # Those of round 0 for every round, where none are made from features.
 def masks_round(number):
     return 0 if CONFIG.pretrain.fixed_masks else number
@@ -120,10 +112,8 @@ def masks_round(number):
 
 def shards_of(number):
     number = masks_round(number)
-    return [
-        f"{RUN}/masks/round-{number:02d}/shard-{shard:04d}-of-{CONFIG.shards:04d}.h5"
-        for shard in range(CONFIG.shards)
-    ]
+    shards = range(CONFIG.shards)
+    return [RUN.shard(number, shard, CONFIG.shards) for shard in shards]
 
 
 # Names of the backbones that an evaluation measures, as a pattern.
@@ -153,9 +143,7 @@ def backbone_option(name):
 
 # A pattern instead of a list: thousands of shards do not fit a command line.
 def shard_pattern(number):
-    return (
-        f"{RUN}/masks/round-{masks_round(number):02d}/shard-*-of-{CONFIG.shards:04d}.h5"
-    )
+    return str(RUN.shard(masks_round(number), "*", CONFIG.shards))
 
 
 # These are also run in each job of a cluster, where others are still at work.
@@ -164,10 +152,10 @@ onstart:
         require_outputs({"results": Path(INDEX)}, [])
         settings = workflow.dag_settings
         if settings.forceall or settings.forcerun or settings.forcetargets:
-            Run(RUN).forget_second_names()
+            RUN.forget_second_names()
 
 
 # Snakemake has seen all jobs of its own end.  What outlived another Snakemake is older.
 onsuccess:
     if workflow.is_main_process:
-        Run(RUN).forget_second_names(since=BEGUN)
+        RUN.forget_second_names(since=BEGUN)

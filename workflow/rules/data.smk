@@ -5,12 +5,12 @@
 rule configuration:
     output:
         report(
-            RUN_CONFIG,
+            RUN.config,
             caption="../report/configuration.rst",
             category="Configuration",
         ),
     log:
-        f"{RUN}/logs/configuration.log",
+        RUN.log("configuration"),
     conda:
         ENVIRONMENT
     params:
@@ -26,7 +26,7 @@ if CONFIG.data.scenes is not None:
             annotations=ANNOTATIONS,
             images=directory(IMAGES),
         log:
-            f"{RUN}/logs/scenes.log",
+            RUN.log("scenes"),
         conda:
             ENVIRONMENT
         params:
@@ -47,11 +47,11 @@ if CONFIG.data.short_side is not None:
             annotations=watched(CONFIG.data.annotations),
         output:
             index=INDEX,
-            names=f"{SMALL}/names",
-            summary=f"{SMALL}/summary.json",
+            names=SMALL / "names",
+            summary=SMALL / "summary.json",
             annotations=[ANNOTATIONS] if LABELLED else [],
         log:
-            f"{RUN}/logs/index.log",
+            RUN.log("index"),
         conda:
             ENVIRONMENT
         threads: COMPUTE.threads
@@ -67,7 +67,7 @@ if CONFIG.data.short_side is not None:
                 ]
             ),
             short_side=CONFIG.data.short_side,
-            folder=SMALL,
+            folder=str(SMALL),
             small=given(IMAGES),
         shell:
             "(cyborgs data shrink --images {params.images:q} {params.options:q}"
@@ -85,7 +85,7 @@ else:
         output:
             INDEX,
         log:
-            f"{RUN}/logs/index.log",
+            RUN.log("index"),
         conda:
             ENVIRONMENT
         threads: COMPUTE.threads

@@ -22,13 +22,13 @@ rule downstream_table:
         EVALUATED,
     output:
         table=report(
-            DOWNSTREAM,
+            RUN.downstream_table(".tsv"),
             caption="../report/downstream.rst",
             category="Downstream",
         ),
-        merged=DOWNSTREAM_JSON,
+        merged=RUN.downstream_table(".json"),
     log:
-        f"{RUN}/logs/downstream/table.log",
+        RUN.log("downstream/table"),
     conda:
         ENVIRONMENT
     params:

@@ -5,11 +5,11 @@
 rule probe:
     input:
         index=INDEX,
-        state=f"{RUN}/states/round-{{round}}.pt",
+        state=RUN.state("{round}"),
     output:
-        f"{RUN}/quality/k-{{k}}/round-{{round}}.h5",
+        RUN.probe("{k}", "{round}"),
     log:
-        f"{RUN}/logs/probe/k-{{k}}/round-{{round}}.log",
+        RUN.log("probe/k-{k}/round-{round}"),
     conda:
         ENVIRONMENT
     threads: COMPUTE.threads
@@ -37,9 +37,9 @@ rule quality_fixed:
         annotations=watched(ANNOTATIONS),
         masks=rules.probe.output,
     output:
-        f"{RUN}/quality/k-{{k}}/round-{{round}}.json",
+        RUN.quality("k-{k}", "{round}"),
     log:
-        f"{RUN}/logs/quality/k-{{k}}/round-{{round}}.log",
+        RUN.log("quality/k-{k}/round-{round}"),
     conda:
         ENVIRONMENT
     params:
@@ -56,9 +56,9 @@ rule quality_made:
         annotations=watched(ANNOTATIONS),
         masks=lambda wildcards: shards_of(int(wildcards.round)),
     output:
-        f"{RUN}/quality/made/round-{{round}}.json",
+        RUN.quality("made", "{round}"),
     log:
-        f"{RUN}/logs/quality/made/round-{{round}}.log",
+        RUN.log("quality/made/round-{round}"),
     conda:
         ENVIRONMENT
     params:
@@ -73,23 +73,23 @@ rule quality_made:
 rule quality_table:
     input:
         fixed=[
-            f"{RUN}/quality/k-{k}/round-{number:02d}.json"
+            RUN.quality(f"k-{k}", number)
             for k in CONFIG.quality.clusters
             for number in range(CONFIG.rounds + 1)
         ],
         # The masks that were trained on: those of the last round train nothing.
         made=[
-            f"{RUN}/quality/made/round-{number:02d}.json"
+            RUN.quality("made", number)
             for number in sorted({masks_round(n) for n in range(CONFIG.rounds)})
         ],
     output:
         report(
-            QUALITY,
+            RUN.quality_table,
             caption="../report/quality.rst",
             category="Mask quality",
         ),
     log:
-        f"{RUN}/logs/quality/table.log",
+        RUN.log("quality/table"),
     conda:
         ENVIRONMENT
     params:

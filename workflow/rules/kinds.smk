@@ -14,9 +14,9 @@ def rule_on_own_images(evaluation):
             annotations=watched(ANNOTATIONS),
             backbone=backbone_file(evaluation.name),
         output:
-            f"{RUN}/downstream/{evaluation.name}/{{backbone}}.json",
+            RUN.evaluation(evaluation.name, "{backbone}"),
         log:
-            f"{RUN}/logs/downstream/{evaluation.name}/{{backbone}}.log",
+            RUN.log(f"downstream/{evaluation.name}/{{backbone}}"),
         wildcard_constraints:
             backbone=backbone_names(evaluation.name),
         conda:
@@ -48,9 +48,9 @@ def rule_on_datasets(evaluation):
         input:
             backbone=backbone_file(evaluation.name),
         output:
-            f"{RUN}/downstream/{evaluation.name}/{{backbone}}.json",
+            RUN.evaluation(evaluation.name, "{backbone}"),
         log:
-            f"{RUN}/logs/downstream/{evaluation.name}/{{backbone}}.log",
+            RUN.log(f"downstream/{evaluation.name}/{{backbone}}"),
         wildcard_constraints:
             backbone=backbone_names(evaluation.name),
         conda:
@@ -81,11 +81,11 @@ def rule_trained(evaluation):
         input:
             backbone=backbone_file(evaluation.name),
         output:
-            f"{RUN}/downstream/{evaluation.name}/{{backbone}}/seed-{{seed}}.json",
+            RUN.evaluation(evaluation.name, "{backbone}", "{seed}"),
         log:
-            f"{RUN}/logs/downstream/{evaluation.name}/{{backbone}}/seed-{{seed}}.log",
+            RUN.log(f"downstream/{evaluation.name}/{{backbone}}/seed-{{seed}}"),
         benchmark:
-            f"{RUN}/cost/downstream/{evaluation.name}/{{backbone}}/seed-{{seed}}.tsv"
+            RUN.evaluation_cost(evaluation.name, "{backbone}", "{seed}")
         wildcard_constraints:
             backbone=backbone_names(evaluation.name),
             seed=r"\d+",
@@ -105,8 +105,8 @@ def rule_trained(evaluation):
             datasets=given(CONFIG.downstream.datasets),
             evaluation=evaluation.command,
             backbone=backbone_option(evaluation.name),
-            work=f"{RUN}/work",
-            metrics=f"{RUN}/metrics/downstream/{evaluation.name}/{{backbone}}/seed-{{seed}}.jsonl",
+            work=str(RUN.work),
+            metrics=str(RUN.evaluation_metrics(evaluation.name, "{backbone}", "{seed}")),
         shell:
             "recall {output:q} {log:q}; "
             "cyborgs evaluate {params.evaluation} --config {params.config:q}"

@@ -1,7 +1,7 @@
 # The story of the run on one page; `snakemake --report` opens with it.
 
 
-STORY = "story" if Path(RUN, "report.html").exists() else "no-story"
+STORY = "story" if RUN.report.exists() else "no-story"
 
 
 report: f"../report/{STORY}.rst"
@@ -11,19 +11,19 @@ rule report:
     input:
         # By name and not as `rules.….output`, for which Snakemake's time grows with the square of
         # the number of shards.
-        config=RUN_CONFIG,
+        config=RUN.config,
         index=INDEX,
         masks=[
             shards_of(n)
             for n in sorted({masks_round(n) for n in range(CONFIG.rounds)})
         ],
-        trained=state_of(CONFIG.rounds),
-        quality=QUALITY if LABELLED else [],
+        trained=RUN.state(CONFIG.rounds),
+        quality=RUN.quality_table if LABELLED else [],
         downstream=EVALUATED,
     output:
-        f"{RUN}/report.html",
+        RUN.report,
     log:
-        f"{RUN}/logs/report.log",
+        RUN.log("report"),
     conda:
         ENVIRONMENT
     params:

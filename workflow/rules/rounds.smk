@@ -10,9 +10,9 @@ rule seed_state:
     input:
         watched(CONFIG.model.weights),
     output:
-        state_of(0),
+        RUN.state(0),
     log:
-        f"{RUN}/logs/seed-state.log",
+        RUN.log("seed-state"),
     conda:
         ENVIRONMENT
     params:
@@ -30,11 +30,11 @@ if not CONFIG.seed_masks.from_state:
             annotations=(watched(ANNOTATIONS) if CONFIG.seed_masks.annotated else []),
             given=watched(*GIVEN_MASKS),
         output:
-            f"{RUN}/masks/round-00/shard-{{shard}}-of-{CONFIG.shards:04d}.h5",
+            RUN.shard(0, "{shard}", CONFIG.shards),
         log:
-            f"{RUN}/logs/seed-masks/shard-{{shard}}.log",
+            RUN.log("seed-masks/shard-{shard}"),
         benchmark:
-            f"{RUN}/cost/masks/round-00/shard-{{shard}}.tsv"
+            RUN.masks_cost(0, "{shard}")
         conda:
             ENVIRONMENT
         # Of the others, a job does little but write.
@@ -58,14 +58,14 @@ if not CONFIG.seed_masks.from_state:
 rule pretrain:
     input:
         index=INDEX,
-        state=lambda wildcards: state_of(int(wildcards.round) - 1),
+        state=lambda wildcards: RUN.state(int(wildcards.round) - 1),
         masks=lambda wildcards: shards_of(int(wildcards.round) - 1),
     output:
-        f"{RUN}/states/round-{{round}}.pt",
+        RUN.state("{round}"),
     log:
-        f"{RUN}/logs/pretrain/round-{{round}}.log",
+        RUN.log("pretrain/round-{round}"),
     benchmark:
-        f"{RUN}/cost/pretrain/round-{{round}}.tsv"
+        RUN.pretrain_cost("{round}")
     wildcard_constraints:
         round=r"(?!00)\d\d",
     conda:
@@ -86,8 +86,8 @@ rule pretrain:
         version=VERSIONS["pretrain"],
         images=given(IMAGES),
         masks=lambda wildcards: shard_pattern(int(wildcards.round) - 1),
-        work=f"{RUN}/work",
-        metrics=lambda wildcards: f"{RUN}/metrics/round-{wildcards.round}.jsonl",
+        work=str(RUN.work),
+        metrics=lambda wildcards: str(RUN.metrics(wildcards.round)),
     shell:
         "recall {output:q} {log:q}; "
         "cyborgs pretrain --config {params.config:q} --round {wildcards.round}"
@@ -102,13 +102,13 @@ rule pretrain:
 rule bootstrap:
     input:
         index=INDEX,
-        state=f"{RUN}/states/round-{{round}}.pt",
+        state=RUN.state("{round}"),
     output:
-        f"{RUN}/masks/round-{{round}}/shard-{{shard}}-of-{CONFIG.shards:04d}.h5",
+        RUN.shard("{round}", "{shard}", CONFIG.shards),
     log:
-        f"{RUN}/logs/bootstrap/round-{{round}}/shard-{{shard}}.log",
+        RUN.log("bootstrap/round-{round}/shard-{shard}"),
     benchmark:
-        f"{RUN}/cost/masks/round-{{round}}/shard-{{shard}}.tsv"
+        RUN.masks_cost("{round}", "{shard}")
     wildcard_constraints:
         round=r"\d\d" if CONFIG.seed_masks.from_state else r"(?!00)\d\d",
     conda:
@@ -132,11 +132,11 @@ rule bootstrap:
 
 rule export:
     input:
-        state_of(CONFIG.rounds),
+        RUN.state(CONFIG.rounds),
     output:
-        f"{RUN}/backbone.pth",
+        RUN.backbone,
     log:
-        f"{RUN}/logs/export.log",
+        RUN.log("export"),
     conda:
         ENVIRONMENT
     params:
