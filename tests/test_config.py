@@ -10,6 +10,7 @@ import yaml
 
 from cyborgs.common.errors import InputError
 from cyborgs.config import Config, load, parse, parse_run, read_scalars
+from cyborgs.config.reading import RENAMED
 from cyborgs.models.settings import check_block
 
 FILES = sorted((Path(__file__).resolve().parents[1] / "config").glob("*.yaml"))
@@ -41,13 +42,13 @@ def merged(*mappings):
             "(allowed: images, seed, height, width)",
         ),
         (
-            {"pretrain": {"lars": {"thrust": 1}}},
-            "config: pretrain.lars.thrust: unknown key; did you mean 'trust'? "
-            "(allowed: momentum, weight_decay, trust)",
+            {"pretrain": {"lars": {"weight_decy": 1}}},
+            "config: pretrain.lars.weight_decy: unknown key; did you mean 'weight_decay'? "
+            "(allowed: momentum, weight_decay, trust_coefficient)",
         ),
         (
-            {"pretrain": {"schedule": {"kind": "step", "final_rate": 0}}},
-            "config: pretrain.schedule.final_rate: unknown key "
+            {"pretrain": {"schedule": {"kind": "step", "final_learning_rate": 0}}},
+            "config: pretrain.schedule.final_learning_rate: unknown key "
             "(allowed: kind, warmup_epochs, warmup_divisor, milestones, gamma)",
         ),
         (
@@ -101,17 +102,26 @@ def test_an_unknown_key_is_named_with_its_path_and_what_is_allowed(mapping, mess
         ({"views": {"blur_sigma": [2, 1]}}, ["config: views: ", "'blur_sigma'"]),
         ({"views": {"blur_kernel": 22}}, ["config: views: ", "'blur_kernel' must be odd"]),
         ({"views": {"blur": [1.0]}}, ["config: views.blur: "]),
-        ({"pretrain": {"base_rate": "fast"}}, ["config: pretrain.base_rate: ", "'fast'"]),
-        ({"pretrain": {"base_rate": float("inf")}}, ["config: pretrain.base_rate: "]),
+        (
+            {"pretrain": {"base_learning_rate": "fast"}},
+            ["config: pretrain.base_learning_rate: ", "'fast'"],
+        ),
+        (
+            {"pretrain": {"base_learning_rate": float("inf")}},
+            ["config: pretrain.base_learning_rate: "],
+        ),
         (
             {"pretrain": {"objective": {"kind": "detcon-b", "temperature": 0}}},
             ["config: pretrain.objective.temperature: ", "greater than 0"],
         ),
         ({"pretrain": {"objective": {"kind": "simclr"}}}, ["config: pretrain.objective: "]),
         ({"pretrain": {"batch_size": 1}}, ["config: pretrain.batch_size: "]),
-        ({"pretrain": {"sgd": {"trust": 1}}}, ["config: pretrain.sgd.trust: ", "unknown key"]),
         (
-            {"pretrain": {"sgd": {}, "lars": {"trust": 1}}},
+            {"pretrain": {"sgd": {"trust_coefficient": 1}}},
+            ["config: pretrain.sgd.trust_coefficient: ", "unknown key"],
+        ),
+        (
+            {"pretrain": {"sgd": {}, "lars": {"trust_coefficient": 1}}},
             ["config: pretrain: ", "'sgd' and 'lars' are both set"],
         ),
         (
@@ -362,7 +372,7 @@ PUBLISHED = {
     "pretrain.vmf.weight": 0,
     "pretrain.vmf.temperature": 0.1,
     "pretrain.vmf.iterations": 20,
-    "pretrain.base_rate": 0.2,
+    "pretrain.base_learning_rate": 0.2,
     "pretrain.schedule.kind": "step",
     "pretrain.schedule.warmup_epochs": 10,
     "pretrain.schedule.warmup_divisor": 100,
@@ -370,7 +380,7 @@ PUBLISHED = {
     "pretrain.schedule.gamma": 0.1,
     "pretrain.lars.momentum": 0.9,
     "pretrain.lars.weight_decay": 1.5e-6,
-    "pretrain.lars.trust": 1e-3,
+    "pretrain.lars.trust_coefficient": 1e-3,
     "pretrain.sgd": None,
     "pretrain.ema.decay": 0.996,
     "pretrain.ema.horizon_epochs": None,
@@ -450,7 +460,7 @@ def test_records_leave_later_keys_out_while_they_are_at_their_defaults():
     assert Config().pretrain.recorded() == pretrain
     assert list(Config().pretrain.recorded()) == [
         *("epochs", "batch_size", "masks", "temperature", "local_negatives"),
-        *("base_rate", "schedule", "lars", "ema", "precision"),
+        *("base_learning_rate", "schedule", "lars", "ema", "precision"),
     ]
     later = {
         "fixed_masks": True,
@@ -483,7 +493,12 @@ SECTIONS = (
     {"seed_masks": {"kind": "file", "masks": "a/shard-*.h5"}},
     {"views": {"area": [0.2, 0.9], "crop": 64}},
     {"views": {"colour": "published"}},
-    {"pretrain": {"schedule": {"kind": "cosine", "horizon_epochs": 30}, "lars": {"trust": 1}}},
+    {
+        "pretrain": {
+            "schedule": {"kind": "cosine", "horizon_epochs": 30},
+            "lars": {"trust_coefficient": 1},
+        }
+    },
     {"pretrain": {"schedule": {"kind": "step", "milestones": []}, "epochs": [1, 2, 3]}},
     {"pretrain": {"objective": {"kind": "detcon-b", "temperature": 0.2}}},
     {"pretrain": {"sgd": {}}},
@@ -517,9 +532,11 @@ def test_sections_that_were_not_chosen_are_left_out():
 
 @pytest.mark.parametrize("text", ["1e-6", "1E-6", "1.0e-6", "10.e-7", "+1e-6"])
 def test_numbers_that_yaml_takes_for_text_are_numbers(text):
-    content = yaml.safe_load(f"pretrain: {{base_rate: {text}, lars: {{weight_decay: {text}}}}}")
+    content = yaml.safe_load(
+        f"pretrain: {{base_learning_rate: {text}, lars: {{weight_decay: {text}}}}}"
+    )
     pretrain = parse(content).pretrain
-    assert pretrain.base_rate == pytest.approx(1e-6)
+    assert pretrain.base_learning_rate == pytest.approx(1e-6)
     assert pretrain.lars.weight_decay == pytest.approx(1e-6)
 
 
@@ -554,11 +571,11 @@ def test_text_of_scalars_is_read_as_yaml_does(value, expected):
 
 
 def test_what_snakemake_leaves_as_text_is_accepted():
-    given = {"rounds": "2", "pretrain": {"epochs": ["5", "6"], "base_rate": "1e-1"}}
+    given = {"rounds": "2", "pretrain": {"epochs": ["5", "6"], "base_learning_rate": "1e-1"}}
     config = parse_run(merged(IMAGES, read_scalars(given)))
     assert config.rounds == 2
     assert config.pretrain.epochs == [5, 6]
-    assert config.pretrain.base_rate == 0.1
+    assert config.pretrain.base_learning_rate == 0.1
 
 
 def test_epochs_of_a_round(refused):
@@ -664,3 +681,32 @@ def test_the_record_of_a_training_is_as_it_was_before_there_were_objectives():
     record = parse({"pretrain": {"temperature": 0.2}}).pretrain.recorded()
     assert (record["temperature"], record["local_negatives"]) == (0.2, True)
     assert "objective" not in record
+
+
+def test_every_old_name_leads_to_a_key_that_is_there():
+    schema = Config.model_json_schema()
+
+    def keys(node):
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+        options = [option for name in ("anyOf", "oneOf") for option in node.get(name, [])]
+        found = dict(node.get("properties", {}))
+        for option in options:
+            found |= keys(option)
+        return found
+
+    for old, (new, _) in RENAMED.items():
+        found = keys(schema)
+        *sections, key = new.split(".")
+        for name in sections:
+            found = keys(found[name])
+        assert key in found, new
+        assert old != new
+
+
+def test_a_learning_rate_is_read_by_its_old_name(capsys):
+    old = {"imagenet_linear": {"rate": 0.1}, "coco_instances": {"rate": 0.2}}
+    given = parse({"pretrain": {"base_rate": 3, "lars": {"trust": 0.1}}, "downstream": old})
+    assert (given.pretrain.base_learning_rate, given.pretrain.lars.trust_coefficient) == (3, 0.1)
+    assert given.downstream.imagenet_linear.learning_rate == 0.1
+    assert capsys.readouterr().err.count("is called") == 4

@@ -83,7 +83,7 @@ def test_masks_after_the_last_round_come_on_demand(finished):
 
 @pytest.mark.slow
 def test_a_training_setting_reruns_no_seeding(finished):
-    jobs = planned(finished, config=changed(pretrain={"base_rate": 0.3}))
+    jobs = planned(finished, config=changed(pretrain={"base_learning_rate": 0.3}))
     assert jobs["pretrain"] == 2
     assert not jobs.keys() & {"scenes", "index", "seed_state", "seed_masks"}
 

@@ -45,4 +45,4 @@ def test_two_rounds_of_the_published_recipe(tmp_path):
             assert json.loads(shard.attrs["provenance"])["config"]["bootstrap"]["exact"] is True
     before, after = (load_state(run / f"states/round-{n:02d}.pt") for n in (1, 2))
     assert (before.step, after.step) == (3, 6)
-    assert any((before.online[k] != after.online[k]).any() for k in before.velocities)
+    assert any((before.online[k] != after.online[k]).any() for k in before.momentum_buffers)

@@ -24,6 +24,12 @@ from cyborgs.runtime.settings import check_batch
 RENAMED: dict[str, tuple[str, dict[str, str]]] = {
     "pretrain.temperature": ("pretrain.objective.temperature", {"kind": "detcon-b"}),
     "pretrain.local_negatives": ("pretrain.objective.local_negatives", {"kind": "detcon-b"}),
+    "pretrain.base_rate": ("pretrain.base_learning_rate", {}),
+    "pretrain.schedule.final_rate": ("pretrain.schedule.final_learning_rate", {}),
+    "pretrain.lars.trust": ("pretrain.lars.trust_coefficient", {}),
+    "downstream.imagenet_linear.rate": ("downstream.imagenet_linear.learning_rate", {}),
+    "downstream.voc_detection.rate": ("downstream.voc_detection.learning_rate", {}),
+    "downstream.coco_instances.rate": ("downstream.coco_instances.learning_rate", {}),
 }
 
 

@@ -47,7 +47,7 @@ def detection(
     def rate(step: int) -> float:
         return learning_rate(
             step,
-            base_rate=settings.rate,
+            base_learning_rate=settings.learning_rate,
             steps_per_epoch=1,
             warmup_epochs=settings.warmup,
             milestones=settings.milestones,
@@ -72,7 +72,7 @@ def detection(
             rate=rate,
             momentum=settings.momentum,
             precision=settings.precision,
-            remedy=f"lower downstream.{name}.rate, or raise downstream.{name}.warmup",
+            remedy=f"lower downstream.{name}.learning_rate, or raise downstream.{name}.warmup",
             memory=memory_remedy(name),
         ),
         steps=settings.iterations,

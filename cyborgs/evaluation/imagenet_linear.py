@@ -42,7 +42,7 @@ class ImagenetLinear(Cropped):
     )
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(256, ge=1, description="images of a step, over all processes")
-    rate: Positive = Field(0.3, description="learning rate, which falls to 0 by a cosine")
+    learning_rate: Positive = Field(0.3, description="learning rate, which falls to 0 by a cosine")
     momentum: Momentum = 0.9
     weight_decay: NonNegative = 0.0
     precision: Precision = Field("auto", description=PRECISION)
@@ -85,11 +85,11 @@ def task(settings: ImagenetLinear, datasets: Path) -> Task:
     def rate(step: int) -> float:
         return learning_rate(
             step,
-            base_rate=settings.rate,
+            base_learning_rate=settings.learning_rate,
             steps_per_epoch=steps_per_epoch,
             warmup_epochs=0,
             horizon_epochs=settings.epochs,
-            final_rate=0.0,
+            final_learning_rate=0.0,
         )
 
     def score(
@@ -111,7 +111,7 @@ def task(settings: ImagenetLinear, datasets: Path) -> Task:
             rate=rate,
             momentum=settings.momentum,
             precision=settings.precision,
-            remedy="lower downstream.imagenet_linear.rate",
+            remedy="lower downstream.imagenet_linear.learning_rate",
             memory=memory_remedy("imagenet_linear"),
         ),
         steps=settings.epochs * steps_per_epoch,

@@ -65,12 +65,12 @@ def write_result(
 
 
 def _summed_up(result: Result) -> Result:
-    """With ``mean`` and ``deviation`` (of the sample; null for one seed) over the seeds."""
+    """With ``mean`` and ``std`` (of the sample; null for one seed) over the seeds."""
     rows, names = result["seeds"], FIGURES[result["evaluation"]]
     values = {name: [row[name] for row in rows] for name in names}
     return result | {
         "mean": {name: mean(own) for name, own in values.items()},
-        "deviation": {n: stdev(own) if len(own) > 1 else None for n, own in values.items()},
+        "std": {n: stdev(own) if len(own) > 1 else None for n, own in values.items()},
     }
 
 
@@ -95,6 +95,9 @@ def read_results(paths: Sequence[Path]) -> list[Result]:
             key = json.dumps(
                 [result["evaluation"], result["backbone"], _behind(result)], sort_keys=True
             )
+            if "deviation" in result:
+                # As earlier versions called it.
+                result["std"] = result.pop("deviation")
             _summed_up(result)
             seeds = {row["seed"] for row in result["seeds"]}
             rows_of([result])
@@ -137,7 +140,7 @@ def tables(results: Sequence[Result]) -> dict[str, list[list[str]]]:
 
 
 def rows_of(results: Sequence[Result]) -> list[list[str]]:
-    """A heading, and a row for each result of one evaluation: percent, mean ± deviation.
+    """A heading, and a row for each result of one evaluation: percent, mean ± std.
 
     A column ``settings`` tells what is not the same behind all of them.
     """
@@ -147,7 +150,7 @@ def rows_of(results: Sequence[Result]) -> list[list[str]]:
         [
             f"{r['backbone']['name']} ({r['backbone']['architecture']})",
             r["backbone"]["network"],
-            *(_percent(r["mean"][k], r["deviation"][k]) for k in names),
+            *(_percent(r["mean"][k], r["std"][k]) for k in names),
             str(len(r["seeds"])),
             str(r["seeds"][0]["test"]),
             str(r["classes"]),
@@ -162,8 +165,8 @@ def rows_of(results: Sequence[Result]) -> list[list[str]]:
     return [header, *rows]
 
 
-def _percent(value: float, deviation: float | None) -> str:
-    spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
+def _percent(value: float, std: float | None) -> str:
+    spread = "" if std is None else f" ± {100 * std:.1f}"
     return f"{100 * value:.1f}{spread}"
 
 
@@ -190,7 +193,7 @@ def _settings(record: Mapping[str, Any]) -> dict[str, str]:
 
 # Columns of `long_rows`.
 LONG = (
-    "evaluation", "backbone", "architecture", "network", "figure", "mean", "deviation", "seeds",
+    "evaluation", "backbone", "architecture", "network", "figure", "mean", "std", "seeds",
     "command", "settings", "inputs (SHA-256)", "libraries", "hardware",
 )  # fmt: skip
 
@@ -209,7 +212,7 @@ def long_rows(results: Sequence[Result]) -> list[list[str]]:
                     r["backbone"]["network"],
                     name,
                     f"{r['mean'][name]:.6f}",
-                    "" if r["deviation"][name] is None else f"{r['deviation'][name]:.6f}",
+                    "" if r["std"][name] is None else f"{r['std'][name]:.6f}",
                     ",".join(str(row["seed"]) for row in r["seeds"]),
                     # A cell has no line ends and no tabs; JSON does not need them.
                     re.sub(r"[\t\r\n]+", " ", "; ".join(r["commands"])),

@@ -112,7 +112,7 @@ class Detection(Scheduled):
 
     SHORT: ClassVar[dict[str, Any]] = {
         "batch_size": 8,
-        "rate": 0.01,
+        "learning_rate": 0.01,
         "sides": [320, 352, 384, 416, 448, 480],
         "test_side": 480,
         "longest": 800,
@@ -122,7 +122,7 @@ class Detection(Scheduled):
     milestones: Milestones
     warmup: Warmup
     batch_size: int = Field(16, ge=1, description="images of a step, over all processes")
-    rate: Positive = Field(0.02, description="learning rate")
+    learning_rate: Positive = Field(0.02, description="learning rate")
     momentum: Momentum = 0.9
     weight_decay: NonNegative = Field(1e-4, description="not of BatchNorm")
     sides: Sides

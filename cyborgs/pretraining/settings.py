@@ -110,7 +110,9 @@ class Pretrain(Section):
         "is chance",
     )
     vmf: Vmf = Vmf()
-    base_rate: Positive = Field(0.2, description="learning rate at a batch of 128; scaled linearly")
+    base_learning_rate: Positive = Field(
+        0.2, description="learning rate at a batch of 128; scaled linearly"
+    )
     schedule: Annotated[StepSchedule | CosineSchedule, Field(discriminator="kind")] = StepSchedule(
         kind="step"
     )

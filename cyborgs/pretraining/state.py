@@ -1,7 +1,7 @@
 """The training state: everything that crosses from one round to the next, as one file.
 
 It holds the weights of the online and target networks with their heads, the optimiser's
-velocities, and the global step.  There is no random-number state to keep: every draw comes
+momentum_buffers, and the global step.  There is no random-number state to keep: every draw comes
 from the seed and the item it is for (`cyborgs.common.seeding`).
 """
 
@@ -20,7 +20,8 @@ FORMAT = "cyborgs-state"
 VERSION = 2
 
 _HEADER = ("model", "round", "step", "scaler", "provenance")
-_TENSORS = ("online", "target", "velocities")
+# Fields of tensors, and what they are called in a file.
+_TENSORS = {"online": "online", "target": "target", "momentum_buffers": "velocities"}
 
 
 @dataclass
@@ -32,7 +33,7 @@ class TrainingState:
         round: 0 for the seed.
         step: optimiser steps taken, over all rounds.
         online, target: state dicts of `Online` and `Encoder`.
-        velocities: momentum of each online parameter by name; empty before the first step.
+        momentum_buffers: momentum of each online parameter by name; empty before the first step.
         scaler: state of the loss scaling that float16 needs; empty for other precisions.
         provenance: what made it.
     """
@@ -42,7 +43,7 @@ class TrainingState:
     step: int
     online: dict[str, Tensor]
     target: dict[str, Tensor]
-    velocities: dict[str, Tensor]
+    momentum_buffers: dict[str, Tensor]
     scaler: dict[str, Any]
     provenance: dict[str, Any]
 
@@ -62,7 +63,7 @@ def save_state(path: Path, state: TrainingState) -> None:
     Raises `InputError` where it cannot be written; an older file of that name stays.
     """
     header = {name: getattr(state, name) for name in _HEADER}
-    tensors = {name: getattr(state, name) for name in _TENSORS}
+    tensors = {stored: getattr(state, name) for name, stored in _TENSORS.items()}
     write_container(path, FORMAT, VERSION, header, tensors)
 
 
@@ -76,7 +77,7 @@ def load_state(path: Path) -> TrainingState:
         **header,
         online=tensors["online"],
         target=tensors["target"],
-        velocities=tensors["velocities"],
+        momentum_buffers=tensors["velocities"],
     )
 
 

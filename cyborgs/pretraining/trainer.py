@@ -76,7 +76,7 @@ class Trainer:
             self.optimiser,
             precision=settings.precision,
             device=device,
-            momentum=state.velocities,
+            momentum=state.momentum_buffers,
             scaler=state.scaler,
         )
 
@@ -85,7 +85,7 @@ class Trainer:
         s = self._settings
         return learning_rate(
             self.step,
-            base_rate=s.base_rate * s.batch_size / 128,
+            base_learning_rate=s.base_learning_rate * s.batch_size / 128,
             steps_per_epoch=self.steps_per_epoch,
             **s.schedule.model_dump(exclude={"kind"}),
         )
@@ -115,7 +115,7 @@ class Trainer:
         rate = self.rate()
         self.optimiser.zero_grad(set_to_none=True)
         loss = self._backward(batch)
-        remedy = "lower pretrain.base_rate or lengthen the warm-up"
+        remedy = "lower pretrain.base_learning_rate or lengthen the warm-up"
         outcome = Outcome.of(loss, leave, self.step, rate, images, remedy)
         self._stepper.step(rate)
         self.pair.update_target(
@@ -182,7 +182,7 @@ class Trainer:
             step=self.step,
             online=self.pair.online.state_dict(),
             target=self.pair.target.state_dict(),
-            velocities=self._stepper.momentum(),
+            momentum_buffers=self._stepper.momentum(),
             scaler=self._stepper.scaler(),
             provenance=provenance,
         )

@@ -11,8 +11,8 @@ from cyborgs.common.files import require_file
 COLUMNS = {
     "ari": "ARI",
     "ari_foreground": "ARI of objects",
-    "mbo_instances": "best overlap (instances)",
-    "mbo_classes": "best overlap (classes)",
+    "mbo_instances": "mean best overlap (instances)",
+    "mbo_classes": "mean best overlap (classes)",
     "asa": "ASA",
     "boundary_recall": "boundary recall",
     "boundary_precision": "boundary precision",

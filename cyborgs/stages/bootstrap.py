@@ -136,7 +136,7 @@ def run(
             raise InputError(
                 f"state {state_path}: features of image {index[min(pixels)].name} or the "
                 f"{len(pixels) - 1} clustered with it are not finite; the training that made "
-                "it diverged: make it again with a lower pretrain.base_rate"
+                "it diverged: make it again with a lower pretrain.base_learning_rate"
             ) from None
         except (MemoryError, torch.OutOfMemoryError) as error:
             largest = max(pixels, key=lambda position: pixels[position].size)

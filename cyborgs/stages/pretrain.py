@@ -222,7 +222,7 @@ def _require_finite(pair: Pair) -> None:
     if name is not None:
         raise InputError(
             f"pretrain: {name} has values that are not finite after the last step; lower "
-            "pretrain.base_rate, or raise pretrain.schedule.warmup_epochs"
+            "pretrain.base_learning_rate, or raise pretrain.schedule.warmup_epochs"
         )
 
 

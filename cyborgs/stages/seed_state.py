@@ -70,7 +70,7 @@ def _write(config: Config, given: Checkpoint | None, source: Path, out: Path) ->
             step=0,
             online=pair.online.state_dict(),
             target=pair.target.state_dict(),
-            velocities={},
+            momentum_buffers={},
             scaler={},
             provenance=record,
         ),

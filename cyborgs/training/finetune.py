@@ -30,27 +30,29 @@ class FinetuningState:
         scaler: state of the loss scaling that float16 needs; empty for other precisions.
         provenance: what made it.
         weights: state dict of the network.
-        velocities: momentum of each trained parameter by name; empty before the first step.
+        momentum_buffers: momentum of each trained parameter by name; empty before the first step.
     """
 
     step: int
     scaler: dict[str, Any]
     provenance: dict[str, Any]
     weights: dict[str, Tensor]
-    velocities: dict[str, Tensor]
+    momentum_buffers: dict[str, Tensor]
 
 
 def save_finetuning(path: Path, state: FinetuningState) -> None:
     """Write a state, as `write_container` does."""
     header = {name: getattr(state, name) for name in ("step", "scaler", "provenance")}
-    tensors = {"weights": state.weights, "velocities": state.velocities}
+    tensors = {"weights": state.weights, "velocities": state.momentum_buffers}
     write_container(path, FORMAT, VERSION, header, tensors)
 
 
 def load_finetuning(path: Path) -> FinetuningState:
     """Read a state, as `read_container` does."""
     header, tensors = read_container(path, FORMAT, VERSION)
-    return FinetuningState(**header, weights=tensors["weights"], velocities=tensors["velocities"])
+    return FinetuningState(
+        **header, weights=tensors["weights"], momentum_buffers=tensors["velocities"]
+    )
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class Finetuner:
             torch.optim.SGD(groups(self.network), lr=0.0, momentum=recipe.momentum),
             precision=recipe.precision,
             device=device,
-            momentum={} if state is None else state.velocities,
+            momentum={} if state is None else state.momentum_buffers,
             scaler={} if state is None else state.scaler,
         )
 
@@ -217,7 +219,7 @@ class Finetuner:
             scaler=self._stepper.scaler(),
             provenance=provenance,
             weights=self.network.state_dict(),
-            velocities=self._stepper.momentum(),
+            momentum_buffers=self._stepper.momentum(),
         )
 
 

@@ -9,10 +9,10 @@ from torch.optim import Optimizer
 
 
 class LARS(Optimizer):
-    """Momentum SGD whose step on each weight is scaled by ``trust ‖p‖ / ‖g‖``.
+    """Momentum SGD whose step on each weight is scaled by ``t ‖p‖ / ‖g‖``.
 
     With ``g`` the gradient plus weight decay, the adapted gradient is
-    ``g (trust ‖p‖ / (‖g‖ + 1e-8))`` where both norms are positive, else ``g``; momentum and
+    ``g (t ‖p‖ / (‖g‖ + 1e-8))`` where both norms are positive, else ``g``; momentum and
     the learning rate come after.  Weight decay and adaptation apply to parameters of more
     than one dimension; biases and normalisation get plain momentum SGD.
 
@@ -21,7 +21,7 @@ class LARS(Optimizer):
         lr: learning rate.
         momentum: of the velocity ``v = momentum v + g``.
         weight_decay: L2 penalty added to the gradient.
-        trust: trust coefficient.
+        trust_coefficient: t.
     """
 
     def __init__(
@@ -30,11 +30,18 @@ class LARS(Optimizer):
         lr: float,
         momentum: float = 0.9,
         weight_decay: float = 1.5e-6,
-        trust: float = 1e-3,
+        trust_coefficient: float = 1e-3,
     ) -> None:
-        if lr < 0 or momentum < 0 or weight_decay < 0 or trust <= 0:
-            raise ValueError("lr, momentum and weight_decay must be at least 0, trust above 0")
-        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust}
+        if lr < 0 or momentum < 0 or weight_decay < 0 or trust_coefficient <= 0:
+            raise ValueError(
+                "lr, momentum and weight_decay must be at least 0, trust_coefficient above 0"
+            )
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "trust_coefficient": trust_coefficient,
+        }
         super().__init__(params, defaults)
 
     @torch.no_grad()
@@ -48,7 +55,9 @@ class LARS(Optimizer):
             params: list[Tensor] = [p for p in group["params"] if p.grad is not None]
             weights = [p for p in params if p.ndim > 1]
             plain = [p for p in params if p.ndim <= 1]
-            self._descend(group, weights, _adapted(weights, group["weight_decay"], group["trust"]))
+            self._descend(
+                group, weights, _adapted(weights, group["weight_decay"], group["trust_coefficient"])
+            )
             self._descend(group, plain, [p.grad for p in plain if p.grad is not None])
         return loss
 
@@ -57,17 +66,17 @@ class LARS(Optimizer):
     ) -> None:
         if not params:
             return
-        velocities = []
+        momentum_buffers = []
         for p in params:
             if "momentum_buffer" not in self.state[p]:
                 self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-            velocities.append(self.state[p]["momentum_buffer"])
-        torch._foreach_mul_(velocities, group["momentum"])
-        torch._foreach_add_(velocities, gradients)
-        torch._foreach_add_(params, velocities, alpha=-group["lr"])
+            momentum_buffers.append(self.state[p]["momentum_buffer"])
+        torch._foreach_mul_(momentum_buffers, group["momentum"])
+        torch._foreach_add_(momentum_buffers, gradients)
+        torch._foreach_add_(params, momentum_buffers, alpha=-group["lr"])
 
 
-def _adapted(params: list[Tensor], weight_decay: float, trust: float) -> list[Tensor]:
+def _adapted(params: list[Tensor], weight_decay: float, trust_coefficient: float) -> list[Tensor]:
     """Gradients with weight decay, scaled by the layer-wise trust ratio."""
     if not params:
         return []
@@ -76,6 +85,6 @@ def _adapted(params: list[Tensor], weight_decay: float, trust: float) -> list[Te
     sizes = torch.stack(torch._foreach_norm(params))
     slopes = torch.stack(torch._foreach_norm(decayed))
     both = (sizes > 0) & (slopes > 0)
-    ratios = torch.where(both, trust * sizes / (slopes + 1e-8), torch.ones_like(sizes))
+    ratios = torch.where(both, trust_coefficient * sizes / (slopes + 1e-8), torch.ones_like(sizes))
     torch._foreach_mul_(decayed, list(ratios.unbind()))
     return list(decayed)

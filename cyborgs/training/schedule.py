@@ -8,30 +8,33 @@ from collections.abc import Sequence
 def learning_rate(
     step: int,
     *,
-    base_rate: float,
+    base_learning_rate: float,
     steps_per_epoch: int,
     warmup_epochs: int,
     milestones: Sequence[int] = (),
     gamma: float = 0.1,
     horizon_epochs: int | None = None,
-    final_rate: float = 1e-6,
+    final_learning_rate: float = 1e-6,
     warmup_divisor: float = 100,
 ) -> float:
     """Learning rate at an optimiser step, counted from 0 over all rounds.
 
-    Linear from ``base_rate / warmup_divisor`` over the warm-up; then ``base_rate`` times
-    ``gamma`` for each milestone passed, or, where ``horizon_epochs`` is given, half a cosine
-    from ``base_rate`` to ``final_rate``, which it keeps from then on.  Milestones and horizon
-    are epochs.
+    Linear from ``base_learning_rate / warmup_divisor`` over the warm-up; then
+    ``base_learning_rate`` times ``gamma`` for each milestone passed, or, where ``horizon_epochs``
+    is given, half a cosine from ``base_learning_rate`` to ``final_learning_rate``, which it keeps
+    from then on.  Milestones and horizon are epochs.
     """
     warmup = warmup_epochs * steps_per_epoch
     if step < warmup:
-        first = base_rate / warmup_divisor
-        return first + (base_rate - first) * step / warmup
+        first = base_learning_rate / warmup_divisor
+        return first + (base_learning_rate - first) * step / warmup
     if horizon_epochs is None:
-        return base_rate * gamma ** bisect_right(milestones, step / steps_per_epoch)
+        return base_learning_rate * gamma ** bisect_right(milestones, step / steps_per_epoch)
     share = min(1.0, (step - warmup) / (horizon_epochs * steps_per_epoch - warmup))
-    return final_rate + (base_rate - final_rate) * (1 + math.cos(math.pi * share)) / 2
+    return (
+        final_learning_rate
+        + (base_learning_rate - final_learning_rate) * (1 + math.cos(math.pi * share)) / 2
+    )
 
 
 def target_decay(

@@ -38,7 +38,7 @@ class StepSchedule(Section):
 
 
 class CosineSchedule(Section):
-    """Linear warm-up, then half a cosine down to `final_rate`."""
+    """Linear warm-up, then half a cosine down to `final_learning_rate`."""
 
     later: ClassVar = ("warmup_divisor",)
 
@@ -47,10 +47,11 @@ class CosineSchedule(Section):
     warmup_divisor: WarmupDivisor = 100.0
     horizon_epochs: int = Field(
         ge=1,
-        description="epoch, counted over all rounds, at which the rate reaches `final_rate` and "
-        "stays; stated, not derived, so that one more round leaves earlier ones as they are",
+        description="epoch, counted over all rounds, at which the learning rate reaches "
+        "`final_learning_rate` and stays; stated, not derived, so that one more round leaves "
+        "earlier ones as they are",
     )
-    final_rate: NonNegative = 1e-6
+    final_learning_rate: NonNegative = 1e-6
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -64,7 +65,9 @@ class Lars(Section):
 
     momentum: Fraction = 0.9
     weight_decay: NonNegative = 1.5e-6
-    trust: Positive = Field(1e-3, description="trust coefficient of the layer-wise adaptation")
+    trust_coefficient: Positive = Field(
+        1e-3, description="trust coefficient of the layer-wise adaptation"
+    )
 
 
 class Sgd(Section):

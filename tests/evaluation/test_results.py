@@ -81,7 +81,7 @@ class TestWriting:
         assert found["provenance"] == RECORD
         assert found["commands"] == ["cyborgs evaluate x --seed 4"]
         assert found["mean"]["mask_ap"] == found["seeds"][0]["mask_ap"]
-        assert set(found["deviation"].values()) == {None}
+        assert set(found["std"].values()) == {None}
 
     def test_what_is_returned_is_what_is_written(self, tmp_path):
         source = Source("random", "resnet18", "random weights", "", "online", None)
@@ -104,14 +104,20 @@ class TestJoining:
             mean = sum(values) / 4
             deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / 3)
             assert found["mean"][name] == pytest.approx(mean, abs=1e-12)
-            assert found["deviation"][name] == pytest.approx(deviation, abs=1e-12)
+            assert found["std"][name] == pytest.approx(deviation, abs=1e-12)
         assert sorted(found["commands"]) == [f"cyborgs evaluate x --seed {s}" for s in (0, 1, 5)]
         assert found["provenance"] == RECORD
+
+    def test_the_spread_is_read_by_the_name_that_earlier_versions_gave_it(self, tmp_path):
+        path = write(tmp_path / "a.json", 0, 1)
+        (found,) = read_results([path])
+        path.write_text(path.read_text().replace('"std"', '"deviation"'))
+        assert read_results([path]) == [found]
 
     def test_the_order_of_files_changes_no_figure(self, tmp_path):
         paths = [write(tmp_path / f"{seed}.json", seed) for seed in range(3)]
         (forwards,), (backwards,) = read_results(paths), read_results(paths[::-1])
-        for key in ("seeds", "mean", "deviation", "backbone", "provenance"):
+        for key in ("seeds", "mean", "std", "backbone", "provenance"):
             assert forwards[key] == backwards[key]
 
     @pytest.mark.parametrize(
@@ -165,7 +171,7 @@ DAMAGED = {
         f"without {key}": without(key)
         for key in (
             "evaluation", "backbone", "classes", "commands", "seeds", "provenance", "mean",
-            "deviation",
+            "std",
         )
     },
     "unknown evaluation": changed(evaluation="guessing"),
@@ -280,11 +286,11 @@ class TestTables:
             assert row["architecture"] == "resnet18"
             assert row["network"] == "online"
             assert float(row["mean"]) == pytest.approx(result["mean"][row["figure"]], abs=1e-6)
-            deviation = result["deviation"][row["figure"]]
+            deviation = result["std"][row["figure"]]
             if joined:
-                assert float(row["deviation"]) == pytest.approx(deviation, abs=1e-6)
+                assert float(row["std"]) == pytest.approx(deviation, abs=1e-6)
             else:
-                assert row["deviation"] == ""
+                assert row["std"] == ""
                 assert deviation is None
             assert row["seeds"] == ("0,1" if joined else "7")
             assert json.loads(row["settings"]) == RECORD["config"]

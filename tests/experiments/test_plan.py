@@ -53,7 +53,7 @@ def test_a_variant_that_is_added_changes_no_other():
 def test_each_setting_gives_other_files():
     before = outputs(planned())
     for changes in (
-        {"base": {"pretrain": {"base_rate": 3}}},
+        {"base": {"pretrain": {"base_learning_rate": 3}}},
         {"base": {"bootstrap": {"clusters": [2, 5]}}},
         {"base": {"seed_masks": {"cells": 3}}},
         {"base": {"data": {"scenes": {"images": 13}}}},

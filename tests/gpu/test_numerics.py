@@ -93,7 +93,7 @@ def a_step(device, precision, compiled=False):
     pair = Pair(**MODEL)
     before = {k: v.clone() for k, v in pair.online.state_dict().items()}
     state = TrainingState(MODEL, 0, 9, before, pair.target.state_dict(), {}, {}, {})
-    section = {"batch_size": 16, "precision": precision, "masks": 8, "base_rate": 8.0}
+    section = {"batch_size": 16, "precision": precision, "masks": 8, "base_learning_rate": 8.0}
     settings = parse({"pretrain": section}).pretrain
     trainer = Trainer(state, settings, 4, device, compiled, seed=0)
     draw = torch.Generator().manual_seed(1)

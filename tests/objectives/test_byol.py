@@ -79,7 +79,7 @@ def test_training_lowers_it():
     state = TrainingState(
         model, 0, 0, pair.online.state_dict(), pair.target.state_dict(), {}, {}, {}
     )
-    given = {"batch_size": 4, "masks": 3, "precision": "float32", "base_rate": 3.2}
+    given = {"batch_size": 4, "masks": 3, "precision": "float32", "base_learning_rate": 3.2}
     given |= {"objective": {"kind": "byol"}, "schedule": {"kind": "step", "warmup_epochs": 0}}
     settings = parse({"pretrain": given | {"sgd": {}}}).pretrain
     trainer = Trainer(state, settings, steps_per_epoch=8, device=torch.device("cpu"), seed=0)

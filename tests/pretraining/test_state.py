@@ -17,7 +17,7 @@ def a_state(**changes):
         "step": 40,
         "online": {"backbone.conv1.weight": torch.randn(4, 3, generator=generator)},
         "target": {"backbone.conv1.weight": torch.randn(4, 3, generator=generator)},
-        "velocities": {"backbone.conv1.weight": torch.randn(4, 3, generator=generator)},
+        "momentum_buffers": {"backbone.conv1.weight": torch.randn(4, 3, generator=generator)},
         "scaler": {"scale": 65536.0, "_growth_tracker": 7},
         "provenance": {"stage": "pretrain"},
     }
@@ -30,7 +30,7 @@ def test_round_trip(tmp_path):
     assert (loaded.model, loaded.round, loaded.step) == (MODEL, 2, 40)
     assert loaded.provenance == {"stage": "pretrain"}
     assert loaded.scaler == {"scale": 65536.0, "_growth_tracker": 7}
-    for name in ("online", "target", "velocities"):
+    for name in ("online", "target", "momentum_buffers"):
         for k, v in getattr(expected, name).items():
             assert torch.equal(getattr(loaded, name)[k], v)
     assert list(loaded.backbone()) == ["conv1.weight"]

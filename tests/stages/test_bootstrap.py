@@ -296,7 +296,9 @@ def test_a_state_that_diverged_is_named(tiny, tmp_path, refused):
     state = load_state(tiny.state)
     next(iter(state.online.values()))[0] = torch.nan
     save_state(tmp_path / "state.pt", state)
-    with refused(f"state {tmp_path / 'state.pt'}", "are not finite", "lower pretrain.base_rate"):
+    with refused(
+        f"state {tmp_path / 'state.pt'}", "are not finite", "lower pretrain.base_learning_rate"
+    ):
         bootstrap.run(
             tiny.config(), 0, tiny.images, tiny.index, tmp_path / "state.pt",
             tmp_path / "shard.h5", 0, COMPUTE,

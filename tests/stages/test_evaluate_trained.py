@@ -328,9 +328,9 @@ def test_an_image_that_cannot_be_decoded_is_named(datasets, tmp_path, capsys):
 
 def test_a_loss_that_is_not_finite_stops_training(datasets, tmp_path, capsys):
     settings = json.loads(json.dumps(SETTINGS))
-    settings["downstream"]["imagenet_linear"] |= {"rate": 1e38, "epochs": 20}
+    settings["downstream"]["imagenet_linear"] |= {"learning_rate": 1e38, "epochs": 20}
     assert main(command("imagenet-linear", datasets, tmp_path / "o.json", settings=settings)) == 2
-    assert "lower downstream.imagenet_linear.rate" in capsys.readouterr().err
+    assert "lower downstream.imagenet_linear.learning_rate" in capsys.readouterr().err
 
 
 def seeds_of(folder, name):

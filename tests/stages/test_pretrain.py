@@ -23,8 +23,8 @@ from tests.stages.conftest import COMPUTE, command, train
 def test_a_round_trains_and_counts_its_steps(tiny, trained):
     before, after = load_state(tiny.state), load_state(trained)
     assert (after.round, after.step) == (1, 2 * (13 // 4))
-    assert set(after.velocities) == {k for k in after.online if k in after.velocities}
-    assert "projector.0.weight" in after.velocities
+    assert set(after.momentum_buffers) == {k for k in after.online if k in after.momentum_buffers}
+    assert "projector.0.weight" in after.momentum_buffers
     for name in ("online", "target"):
         weight = "backbone.layer4.1.conv2.weight"
         assert not torch.equal(getattr(before, name)[weight], getattr(after, name)[weight])
@@ -193,7 +193,7 @@ def interrupt_after(save, times):
 
 def test_a_rolling_checkpoint_of_other_settings_is_left_alone(tiny, trained, tmp_path, monkeypatch):
     always = COMPUTE.model_copy(update={"checkpoint_minutes": 0.0})
-    other = tiny.config(pretrain=tiny.config().pretrain.model_dump() | {"base_rate": 0.1})
+    other = tiny.config(pretrain=tiny.config().pretrain.model_dump() | {"base_learning_rate": 0.1})
     with monkeypatch.context() as patch:
         patch.setattr(pretrain, "save_state", interrupt_after(pretrain.save_state, 2))
         with pytest.raises(KeyboardInterrupt):
@@ -207,7 +207,7 @@ def test_bfloat16_trains_float32_weights(tiny, trained, tmp_path):
     start, expected = load_state(tiny.state), load_state(trained)
     state = load_state(tmp_path / "s.pt")
     assert state.scaler == {}
-    for name, v in state.velocities.items():
+    for name, v in state.momentum_buffers.items():
         assert v.dtype == torch.float32
         if v.ndim == 4:
             moved = expected.online[name] - start.online[name]
@@ -300,7 +300,7 @@ def test_float16_scales_the_loss_and_continues_with_the_same_scale(tiny, tmp_pat
     whole = train(tiny, tmp_path / "whole.pt", config=config)
     start, state = load_state(tiny.state), load_state(tmp_path / "whole.pt")
     assert 0 < state.scaler["scale"] <= 2**16
-    for name, v in state.velocities.items():
+    for name, v in state.momentum_buffers.items():
         assert v.dtype == torch.float32
         assert torch.isfinite(v).all()
         assert not torch.equal(state.online[name], start.online[name])
@@ -324,7 +324,7 @@ def test_compiling_changes_rounding_alone(tiny, trained, tmp_path):
 @pytest.mark.parametrize("vmf", [{}, VMF | {"every": 1}])
 def test_a_loss_that_is_not_finite_stops_the_step(tiny, tmp_path, vmf):
     schedule = {"kind": "step", "warmup_epochs": 0}
-    config = with_pretrain(tiny, base_rate=1e30, schedule=schedule, vmf=vmf)
+    config = with_pretrain(tiny, base_learning_rate=1e30, schedule=schedule, vmf=vmf)
     with pytest.raises(InputError, match=r"loss is \w+ at step \d, learning rate .*, images \d+, "):
         train(tiny, tmp_path / "s.pt", config=config)
     assert not (tmp_path / "s.pt").exists()
@@ -442,7 +442,9 @@ def test_a_last_step_that_diverges_makes_no_state(tiny, tmp_path, monkeypatch, r
         return found
 
     monkeypatch.setattr(Trainer, "train_step", poisoned)
-    with refused("values that are not finite after the last step", "lower pretrain.base_rate"):
+    with refused(
+        "values that are not finite after the last step", "lower pretrain.base_learning_rate"
+    ):
         train(tiny, tmp_path / "s.pt")
     assert not (tmp_path / "s.pt").exists()
 

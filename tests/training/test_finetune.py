@@ -86,7 +86,7 @@ def test_an_interrupted_training_takes_the_same_steps(tmp_path):
     torch.rand(7)
     assert [again.train_step(a_batch(step)).read()[0] for step in range(2, 5)] == losses[2:]
     assert same(whole.network.state_dict(), again.network.state_dict())
-    assert same(whole.state({}).velocities, again.state({}).velocities)
+    assert same(whole.state({}).momentum_buffers, again.state({}).momentum_buffers)
 
 
 def test_another_seed_draws_other_numbers():

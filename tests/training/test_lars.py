@@ -22,7 +22,7 @@ def test_six_reference_steps():
         lr=float(arrays["lr"]),
         momentum=float(arrays["momentum"]),
         weight_decay=float(arrays["weight_decay"]),
-        trust=float(arrays["trust_coefficient"]),
+        trust_coefficient=float(arrays["trust_coefficient"]),
     )
     for step in range(6):
         for n, p in params.items():
@@ -39,7 +39,7 @@ def test_steps_by_the_equation(shape):
     """v = 0.9 v + g', p = p - lr v, with g' adapted for weights and plain for vectors."""
     generator = torch.Generator().manual_seed(0)
     p = torch.nn.Parameter(torch.randn(shape, generator=generator))
-    optimiser = LARS([p], lr=0.3, momentum=0.9, weight_decay=0.01, trust=0.02)
+    optimiser = LARS([p], lr=0.3, momentum=0.9, weight_decay=0.01, trust_coefficient=0.02)
     expected, velocity = p.detach().clone().double(), torch.zeros(shape, dtype=torch.float64)
     for _ in range(3):
         g = torch.randn(shape, generator=generator)

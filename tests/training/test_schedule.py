@@ -10,7 +10,7 @@ from cyborgs.training.schedule import learning_rate, target_decay
 VECTORS = Path(__file__).resolve().parents[2].parent / "shared" / "vectors" / "lr_schedule.json"
 
 PUBLISHED = {"warmup_epochs": 10, "milestones": [768, 784], "gamma": 0.1}
-COSINE = {"warmup_epochs": 10, "horizon_epochs": 200, "final_rate": 1e-6}
+COSINE = {"warmup_epochs": 10, "horizon_epochs": 200, "final_learning_rate": 1e-6}
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_every_step_of_the_reference(name, settings):
     for step, expected in enumerate(reference[name]):
         rate = learning_rate(
             step,
-            base_rate=reference["base_lr"],
+            base_learning_rate=reference["base_lr"],
             steps_per_epoch=reference["steps_per_epoch"],
             **settings,
         )
@@ -33,7 +33,7 @@ def test_every_step_of_the_reference(name, settings):
 
 def test_warm_up_begins_at_a_hundredth_and_ends_at_the_base_rate():
     def rate(step):
-        return learning_rate(step, base_rate=2.0, steps_per_epoch=3, warmup_epochs=2)
+        return learning_rate(step, base_learning_rate=2.0, steps_per_epoch=3, warmup_epochs=2)
 
     assert rate(0) == pytest.approx(0.02)
     assert rate(5) < 2.0
@@ -44,7 +44,7 @@ def test_warm_up_begins_at_a_hundredth_and_ends_at_the_base_rate():
 def test_warm_up_begins_where_the_divisor_says(divisor):
     def rate(step):
         return learning_rate(
-            step, base_rate=2.0, steps_per_epoch=3, warmup_epochs=2, warmup_divisor=divisor
+            step, base_learning_rate=2.0, steps_per_epoch=3, warmup_epochs=2, warmup_divisor=divisor
         )
 
     assert rate(0) == pytest.approx(2.0 / divisor)
@@ -53,13 +53,13 @@ def test_warm_up_begins_where_the_divisor_says(divisor):
 
 
 def test_no_warm_up_begins_at_the_base_rate():
-    assert learning_rate(0, base_rate=2.0, steps_per_epoch=3, warmup_epochs=0) == 2.0
+    assert learning_rate(0, base_learning_rate=2.0, steps_per_epoch=3, warmup_epochs=0) == 2.0
 
 
 def test_cosine_stays_at_the_final_rate_after_its_horizon():
     for step in (60, 61, 600):
         rate = learning_rate(
-            step, base_rate=1.0, steps_per_epoch=3, warmup_epochs=1, horizon_epochs=20
+            step, base_learning_rate=1.0, steps_per_epoch=3, warmup_epochs=1, horizon_epochs=20
         )
         assert rate == pytest.approx(1e-6)
 

@@ -12,7 +12,7 @@ MODEL = {"architecture": "resnet18", "hidden": 8, "projection": 4}
 MOMENTUM, DECAY = 0.8, 0.03
 
 
-def trainer(velocities=None, **sgd):
+def trainer(momentum_buffers=None, **sgd):
     torch.manual_seed(0)
     pair = Pair(*MODEL.values())
     state = TrainingState(
@@ -21,7 +21,7 @@ def trainer(velocities=None, **sgd):
         step=0,
         online=pair.online.state_dict(),
         target=pair.target.state_dict(),
-        velocities=velocities or {},
+        momentum_buffers=momentum_buffers or {},
         scaler={},
         provenance={},
     )
@@ -31,7 +31,7 @@ def trainer(velocities=None, **sgd):
                 "batch_size": 2,
                 "masks": 3,
                 "precision": "float32",
-                "base_rate": 6.4,  # 0.1 at a batch of 2
+                "base_learning_rate": 6.4,  # 0.1 at a batch of 2
                 "schedule": {"kind": "step", "warmup_epochs": 0},
                 "sgd": {"momentum": MOMENTUM, "weight_decay": DECAY, **sgd},
             }
@@ -82,13 +82,13 @@ def test_steps_are_those_of_pytorch_and_of_the_equation():
 def test_velocities_are_kept_and_taken_up():
     first = trainer()
     first.train_step(batch(0))
-    velocities = first.state(1, {}).velocities
-    assert set(velocities) == set(parameters(first))
-    second = trainer(velocities=velocities)
+    momentum_buffers = first.state(1, {}).momentum_buffers
+    assert set(momentum_buffers) == set(parameters(first))
+    second = trainer(momentum_buffers=momentum_buffers)
     before = parameters(second)
     second.train_step(batch(1))
     for name, parameter in second.pair.online.named_parameters():
-        velocity = MOMENTUM * velocities[name] + parameter.grad + DECAY * before[name]
+        velocity = MOMENTUM * momentum_buffers[name] + parameter.grad + DECAY * before[name]
         expected = before[name] - 0.1 * velocity
         torch.testing.assert_close(parameter.detach(), expected, rtol=1e-5, atol=1e-6)
 
@@ -96,7 +96,7 @@ def test_velocities_are_kept_and_taken_up():
 def test_without_momentum_there_are_no_velocities():
     plain = trainer(momentum=0.0)
     plain.train_step(batch(0))
-    assert plain.state(1, {}).velocities == {}
+    assert plain.state(1, {}).momentum_buffers == {}
 
 
 @pytest.mark.parametrize("section", [{}, {"momentum": 0.9}])
