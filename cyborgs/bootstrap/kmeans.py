@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cyborgs.bootstrap.settings import Bootstrap, require_faiss
+from cyborgs.common.seeding import generator
 
 
 class NotFiniteError(ValueError):
@@ -22,6 +23,15 @@ _LEAST = 8192
 
 # By how much the halves of a split cluster are moved apart (as in FAISS).
 _SPLIT = 1 / 1024
+
+
+def draw_clusters(settings: Bootstrap, seed: int, number: int, group: int) -> int:
+    """K of a group of images: uniform in `clusters`, both ends included.
+
+    It depends on the run's ``seed``, the round's ``number`` and the ``group`` alone.
+    """
+    low, high = settings.clusters
+    return int(generator(seed, "clusters", number, group).integers(low, high + 1))
 
 
 def cluster(points: Tensor, clusters: int, *, seed: int, settings: Bootstrap) -> NDArray[np.int64]:

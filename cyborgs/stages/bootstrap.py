@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from cyborgs.bootstrap.features import FeatureExtractor, memory_needed
-from cyborgs.bootstrap.kmeans import NotFiniteError, cluster, pin_threads
+from cyborgs.bootstrap.kmeans import NotFiniteError, cluster, draw_clusters, pin_threads
 from cyborgs.common.ahead import in_order
 from cyborgs.common.errors import BadImageError, InputError
 from cyborgs.common.files import keep, sha256
 from cyborgs.common.progress import say, track
-from cyborgs.common.seeding import derive, generator
+from cyborgs.common.seeding import derive
 from cyborgs.config import Bootstrap, Compute, Config
 from cyborgs.images.decoding import Entry, decode
 from cyborgs.images.index import Index, read_index
@@ -165,7 +165,7 @@ def run(
         for group, pixels, (k, labels) in track(labelled, len(mine), "bootstrap", "groups"):
             for position, part in zip(pixels, labels, strict=True):
                 writer.add(position, index[position], part, group, k)
-            if pixels and k < (drawn := _drawn(config, number, group)):
+            if pixels and k < (drawn := draw_clusters(settings, config.seed, number, group)):
                 lowered.append((drawn, k))
             if (group + 1) % _GROUPS_UNTIL_GIVEN_BACK == 0:
                 give_back()
@@ -288,17 +288,11 @@ def _ahead(
             yield {member: future.result() for member, future in last.items()}
 
 
-def _drawn(config: Config, number: int, group: int) -> int:
-    """K of a group, as it is drawn."""
-    low, high = config.bootstrap.clusters
-    return int(generator(config.seed, "clusters", number, group).integers(low, high + 1))
-
-
 def _cluster_group(maps: list[torch.Tensor], config: Config, number: int, group: int) -> Labelled:
     """K and the labels of each image of a group, from features ``(rows, cols, channels)``."""
     shapes = [tuple(m.shape[:2]) for m in maps]
     sizes = [rows * cols for rows, cols in shapes]
-    k = min(_drawn(config, number, group), min(sizes))
+    k = min(draw_clusters(config.bootstrap, config.seed, number, group), min(sizes))
     labels = cluster(
         torch.cat([m.flatten(0, 1) for m in maps]),
         k,
