@@ -166,7 +166,7 @@ def test_a_command_that_is_ended_leaves_no_half_a_file(tmp_path, number, status)
         "import sys; from pathlib import Path; from cyborgs.cli import entry\n"
         "import cyborgs.stages.index as stage\n"
         "from cyborgs.common.files import atomic_write\n"
-        "def run(images, out, *rest):\n"
+        "def run(images, out, **rest):\n"
         "    with atomic_write(out):\n"
         "        print('writing', flush=True)\n"
         "        open(images.parent / 'list').read()\n"

@@ -72,11 +72,11 @@ def _shrink(options: argparse.Namespace) -> None:
     shrink.run(
         options.images,
         options.out,
-        options.short_side,
-        options.threads,
-        options.list,
-        options.annotations,
-        options.on_bad_image,
+        short_side=options.short_side,
+        threads=options.threads,
+        list_file=options.list,
+        annotations=options.annotations,
+        on_bad_image=options.on_bad_image,
     )
 
 

@@ -119,7 +119,9 @@ def _on_own_images(evaluation: OnOwnImages[Any], options: argparse.Namespace) ->
 def _on_datasets(evaluation: OnDatasets[Any], options: argparse.Namespace) -> None:
     config = load(options.config)
     data = _datasets(options, config, evaluation)
-    _measure(evaluation, options, config, data, options.scores if evaluation.scores else None)
+    _measure(
+        evaluation, options, config, data, scores=options.scores if evaluation.scores else None
+    )
 
 
 def _measure(
@@ -127,6 +129,7 @@ def _measure(
     options: argparse.Namespace,
     config: Config,
     data: D,
+    *,
     scores: Path | None = None,
 ) -> None:
     compute = o.compute(options, config.compute)

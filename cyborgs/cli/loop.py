@@ -145,7 +145,13 @@ def _scenes(options: argparse.Namespace) -> None:
 def _index(options: argparse.Namespace) -> None:
     from cyborgs.stages import index
 
-    index.run(options.images, options.out, options.threads, options.on_bad_image, options.list)
+    index.run(
+        options.images,
+        options.out,
+        threads=options.threads,
+        on_bad_image=options.on_bad_image,
+        list_file=options.list,
+    )
 
 
 def _seed_state(options: argparse.Namespace) -> None:
@@ -160,13 +166,13 @@ def _seed_masks(options: argparse.Namespace) -> None:
     config = load(options.config)
     seed_masks.run(
         config,
-        options.images,
-        options.index,
-        options.out,
-        options.shard,
-        options.annotations,
-        o.on_bad_image(options, config),
-        o.compute(options, config.compute).threads,
+        images=options.images,
+        index_path=options.index,
+        out=options.out,
+        shard=options.shard,
+        annotations=options.annotations,
+        on_bad_image=o.on_bad_image(options, config),
+        threads=o.compute(options, config.compute).threads,
     )
 
 
@@ -179,15 +185,15 @@ def _pretrain(options: argparse.Namespace) -> int | None:
 
         pretrain.run(
             config,
-            options.round,
-            options.images,
-            options.index,
-            options.state,
-            options.masks,
-            options.out,
-            o.work(options),
-            compute,
-            options.metrics,
+            number=options.round,
+            images=options.images,
+            index_path=options.index,
+            state_path=options.state,
+            masks_where=options.masks,
+            out=options.out,
+            work=o.work(options),
+            compute=compute,
+            metrics=options.metrics,
         )
 
     return o.in_processes(options, compute, run)
@@ -203,15 +209,15 @@ def _bootstrap(options: argparse.Namespace) -> None:
     with exclusive(lock, str(options.out)), claimed(compute.device, 1):
         bootstrap.run(
             config,
-            options.round,
-            options.images,
-            options.index,
-            options.state,
-            options.out,
-            options.shard,
-            compute,
-            options.limit,
-            o.on_bad_image(options, config),
+            number=options.round,
+            images=options.images,
+            index_path=options.index,
+            state_path=options.state,
+            out=options.out,
+            shard=options.shard,
+            compute=compute,
+            limit=options.limit,
+            on_bad_image=o.on_bad_image(options, config),
         )
 
 

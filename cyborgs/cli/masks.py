@@ -191,10 +191,10 @@ def _import(options: argparse.Namespace) -> None:
         options.source,
         options.index,
         options.out,
-        options.stride,
-        options.shards,
-        options.annotations,
-        options.min_score,
+        stride=options.stride,
+        shards=options.shards,
+        images=options.annotations,
+        min_score=options.min_score,
     )
 
 

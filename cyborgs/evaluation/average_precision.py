@@ -46,14 +46,14 @@ def coco_ap(images: DetectionSet, found: Sequence[Detections]) -> dict[str, Any]
     # pycocotools reports its progress on standard output.
     with contextlib.redirect_stdout(io.StringIO()):
         truth = _coco(images) if images.truth is None else images.truth.for_scoring()
-        scores = _coco_scores(truth, images, found, "bbox", "")
+        scores = _coco_scores(truth, images, found, kind="bbox", prefix="")
         if images.truth is not None:
-            scores |= _coco_scores(truth, images, found, "segm", "mask_")
+            scores |= _coco_scores(truth, images, found, kind="segm", prefix="mask_")
     return scores
 
 
 def _coco_scores(
-    truth: COCO, images: DetectionSet, found: Sequence[Detections], kind: str, prefix: str
+    truth: COCO, images: DetectionSet, found: Sequence[Detections], *, kind: str, prefix: str
 ) -> dict[str, Any]:
     names = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
     categories = [c["id"] for c in truth.dataset["categories"]]

@@ -63,7 +63,7 @@ def task(settings: CocoInstances, datasets: Path) -> Task:
     test.truth.for_scoring()
     # The JSON as a whole: gigabytes, in every process.
     train = replace(train, truth=None)
-    return detection("coco_instances", settings, train, test, mask_rcnn, ignored=False)
+    return detection("coco_instances", settings, train, test, build=mask_rcnn, ignored=False)
 
 
 COCO_INSTANCES = Trained(

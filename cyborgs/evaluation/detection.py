@@ -28,6 +28,7 @@ def detection(
     settings: Detection,
     train: DetectionSet,
     test: DetectionSet,
+    *,
     build: Callable[[Backbone, int, Detection], Detector],
     ignored: bool,
 ) -> Task:
@@ -57,7 +58,7 @@ def detection(
     def score(
         network: Detector, device: torch.device, precision: str, workers: int
     ) -> dict[str, Any]:
-        found = detect(network, test, settings, device, precision, workers)
+        found = detect(network, test, settings, device=device, precision=precision, workers=workers)
         if distributed.rank() != 0:
             return {}
         scores = coco_ap(test, found)
@@ -92,6 +93,7 @@ def detect(
     network: Detector,
     images: DetectionSet,
     settings: Detection,
+    *,
     device: torch.device,
     precision: str,
     workers: int,
@@ -103,7 +105,9 @@ def detect(
     own = TestImages(images, rank, ranks)
     label = "detect" if rank == 0 else None
     keys = [[number] for number in range(len(own))]
-    batches = arrived(load_batches(own, keys, workers, device.type == "cuda", list))
+    batches = arrived(
+        load_batches(own, keys, workers=workers, pin=device.type == "cuda", collate=list)
+    )
     batches = distributed.in_step(batches, len(images.images) // ranks, MEET, device)
     found: dict[int, Detections] = {}
     for batch in track(batches, len(keys), label, "images"):

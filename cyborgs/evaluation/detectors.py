@@ -141,6 +141,7 @@ def mask_rcnn(backbone: Backbone, classes: int, settings: Detection) -> Detector
 def _detector(
     body: nn.Module,
     anchors: Anchors,
+    *,
     proposed: dict[str, int],
     kept: dict[str, int],
     parts: dict[str, nn.Module],

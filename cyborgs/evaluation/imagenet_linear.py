@@ -95,7 +95,9 @@ def task(settings: ImagenetLinear, datasets: Path) -> Task:
     def score(
         network: LinearClassifier, device: torch.device, precision: str, workers: int
     ) -> dict[str, float]:
-        return _accuracy(network, test, labels, settings, device, precision, workers)
+        return _accuracy(
+            network, test, labels, settings, device=device, precision=precision, workers=workers
+        )
 
     return Task(
         inputs={"train": train.digest, "test": test.digest},
@@ -131,6 +133,7 @@ def _accuracy(
     test: Classified,
     labels: NDArray[np.int64],
     settings: ImagenetLinear,
+    *,
     device: torch.device,
     precision: str,
     workers: int,
@@ -150,7 +153,7 @@ def _accuracy(
     crops = CentralCrops(paths, labels[own], settings.short_side, settings.crop)
     size = max(1, settings.batch_size // ranks)
     keys = [list(range(i, min(i + size, len(own)))) for i in range(0, len(own), size)]
-    batches = arrived(load_batches(crops, keys, workers, device.type == "cuda"))
+    batches = arrived(load_batches(crops, keys, workers=workers, pin=device.type == "cuda"))
     batches = distributed.in_step(batches, len(test.names) // ranks // size, MEET, device)
     right = torch.zeros(3, dtype=torch.float64, device=device)  # first, among five, all
     label = "imagenet_linear, test" if rank == 0 else None

@@ -78,7 +78,7 @@ def measure(given: Given[Objects, OwnImages]) -> Measured:
         if vectors is None or given.source.name == RANDOM:
             vectors = features(given.source.load(seed), crops.pixels, given.device)
         train, test = split(crops.images, crops.categories, settings.test, seed)
-        scores = classify(vectors, crops.categories, train, test, settings)
+        scores = classify(vectors, crops.categories, train=train, test=test, settings=settings)
         counts = {"train": int(train.sum()), "test": int(test.sum())}
         rows.append({"seed": seed, **counts, **scores})
     inputs = {"index": index.digest, "annotations": sha256(data.annotations)}
@@ -197,6 +197,7 @@ def split(
 def classify(
     vectors: NDArray[np.float32],
     categories: NDArray[np.int64],
+    *,
     train: NDArray[np.bool_],
     test: NDArray[np.bool_],
     settings: Objects,

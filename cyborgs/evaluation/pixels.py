@@ -156,7 +156,7 @@ def evaluate(
         # A bound on the time of a cheap probe, the same for every backbone.
         warnings.simplefilter("ignore", ConvergenceWarning)
         classifier.fit(np.concatenate(vectors), known)
-    pairs = _count(classifier, backbone, test, settings, device)
+    pairs = _count(classifier, backbone, test, settings=settings, device=device)
     if not pairs:
         raise InputError(f"{section}: the images for testing have no labelled pixel")
     return pairs
@@ -175,6 +175,7 @@ def _count(
     classifier: Any,
     backbone: Backbone,
     test: Iterable[Labelled],
+    *,
     settings: Settings,
     device: torch.device,
 ) -> Counter[tuple[int, int]]:

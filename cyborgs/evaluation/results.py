@@ -28,6 +28,7 @@ def write_result(
     out: Path,
     evaluation: str,
     source: "Source",
+    *,
     seeds: Sequence[Mapping[str, Any]],
     command: str,
     provenance: Mapping[str, Any],

@@ -45,7 +45,7 @@ def task(settings: VocDetection, datasets: Path) -> Task:
         settings,
         voc_objects(years, "trainval", classes),
         voc_objects(years[:1], "test", classes),
-        faster_rcnn,
+        build=faster_rcnn,
         # Detectron2 trains on VOC's difficult objects, and not on COCO's crowds.
         ignored=True,
     )

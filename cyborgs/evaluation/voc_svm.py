@@ -91,7 +91,12 @@ def measure(given: Given[VocSvm, Path]) -> Measured:
         # Processes, as in one process all of the solver's threads draw from one generator.
         found = Parallel(given.compute.threads, return_as="generator")(
             delayed(class_ap)(
-                vectors["trainval"], train[:, c], vectors["test"], test[:, c], settings, seed
+                vectors["trainval"],
+                train[:, c],
+                vectors["test"],
+                test[:, c],
+                settings=settings,
+                seed=seed,
             )
             for c in range(len(classes))
         )
@@ -112,7 +117,7 @@ def measure(given: Given[VocSvm, Path]) -> Measured:
 
 
 def class_ap(
-    train: Features, own: Labels, test: Features, truth: Labels, settings: VocSvm, seed: int
+    train: Features, own: Labels, test: Features, truth: Labels, *, settings: VocSvm, seed: int
 ) -> tuple[float, float, NDArray[np.float32]]:
     """Average precision of a class on the test images, the C that was chosen, and the scores.
 
@@ -218,7 +223,9 @@ def _features(
     crops = CentralCrops(paths, np.zeros(len(paths), np.int64), settings.short_side, settings.crop)
     keys = [list(range(i, min(i + _BATCH, len(paths)))) for i in range(0, len(paths), _BATCH)]
     found = []
-    batches = arrived(load_batches(crops, keys, given.compute.workers, device.type == "cuda"))
+    batches = arrived(
+        load_batches(crops, keys, workers=given.compute.workers, pin=device.type == "cuda")
+    )
     with torch.inference_mode():
         for batch in track(batches, len(keys), f"voc_svm, {split}", "batches"):
             images = moved(batch["image"], device)

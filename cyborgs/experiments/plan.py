@@ -233,7 +233,7 @@ class _Planner:
                 "scenes",
                 "scenes",
                 ("scenes", "--config", given, "--out", str(layout.scenes)),
-                (self.annotations,),
+                patterns=(self.annotations,),
             )
             needed: tuple[str, ...] = (self.annotations,)
         elif data.short_side is not None:
@@ -254,7 +254,7 @@ class _Planner:
                     *("--short-side", str(data.short_side), "--out", str(small)),
                     *("--on-bad-image", data.on_bad_image),
                 ),
-                tuple(outputs),
+                patterns=tuple(outputs),
                 compute=("threads",),
             )
             needed = (outputs[0],)
@@ -270,7 +270,7 @@ class _Planner:
                 *("index", "--images", self.images, *listed),
                 *("--on-bad-image", data.on_bad_image, "--out", str(layout.index)),
             ),
-            (str(layout.index),),
+            patterns=(str(layout.index),),
             compute=("threads",),
             inputs=needed,
         )
@@ -287,7 +287,7 @@ class _Planner:
             "seed-state",
             key,
             ("seed", "state", "--config", given, "--out", out),
-            (str(self.folder / "states/{key}.pt"),),
+            patterns=(str(self.folder / "states/{key}.pt"),),
             inputs=(weights,) if weights else (),
         )
         return _Made(key, (out,))
@@ -304,7 +304,14 @@ class _Planner:
         command = ("seed", "masks", "--config", given, "--images", self.images)
         given_masks = tuple(map(str, method.shards()))
         compute = ("threads",) if method.threaded else ()
-        return self._shards(config, "seed-masks", given, (*command, *options), given_masks, compute)
+        return self._shards(
+            config,
+            "seed-masks",
+            given,
+            command=(*command, *options),
+            inputs=given_masks,
+            compute=compute,
+        )
 
     def _bootstrap(self, config: Config, number: int, state: _Made) -> _Made:
         given = config.only("seed", "shards", "bootstrap")
@@ -313,7 +320,12 @@ class _Planner:
             *("--images", self.images, "--state", state.files[0]),
         )
         return self._shards(
-            config, "bootstrap", f"{given} {state.key} {number}", command, state.files, _PLACE
+            config,
+            "bootstrap",
+            f"{given} {state.key} {number}",
+            command=command,
+            inputs=state.files,
+            compute=_PLACE,
         )
 
     def _shards(
@@ -321,6 +333,7 @@ class _Planner:
         config: Config,
         stage: str,
         identity: str,
+        *,
         command: tuple[str, ...],
         inputs: tuple[str, ...],
         compute: tuple[str, ...],
@@ -340,7 +353,7 @@ class _Planner:
                 stage,
                 key,
                 (*command, *own),
-                (pattern,),
+                patterns=(pattern,),
                 compute=compute,
                 inputs=(str(self.layout.index), *inputs),
                 shard=number,
@@ -363,7 +376,7 @@ class _Planner:
                 *("--state", state.files[0], "--masks", str(Path(masks.files[0]).parent)),
                 *("--out", out, "--work", str(self.folder / "work"), "--metrics", str(metrics)),
             ),
-            (str(self.folder / "states/{key}.pt"),),
+            patterns=(str(self.folder / "states/{key}.pt"),),
             compute=_TRAINING,
             inputs=(str(self.layout.index), *state.files, *masks.files),
         )
@@ -398,7 +411,7 @@ class _Planner:
                 evaluation.stage,
                 key,
                 tuple(command),
-                tuple(patterns),
+                patterns=tuple(patterns),
                 compute=_PLACE if isinstance(evaluation, OnOwnImages) else _LOADING,
                 inputs=tuple(inputs),
             )
@@ -419,6 +432,7 @@ class _Planner:
         stage: str,
         key: str,
         command: tuple[str, ...],
+        *,
         patterns: tuple[str, ...],
         compute: tuple[str, ...] = (),
         inputs: tuple[str, ...] = (),

@@ -36,7 +36,7 @@ _KEYS: dict[str, type | tuple[type, ...]] = {
 
 
 def row_of(
-    experiment: Experiment, run: PlannedRun, figures: Figures, index: str, commit: str
+    experiment: Experiment, run: PlannedRun, figures: Figures, *, index: str, commit: str
 ) -> Row:
     """The row of figures whose file is there.
 

@@ -153,7 +153,7 @@ def _images(path: Path, entries: list[Any]) -> dict[str, dict[str, Any]]:
         entry["id"] = _required_id(path, where, entry, "id")
         name = entry.get("file_name")
         if not isinstance(name, str) or not name:
-            _wrong(path, where, entry, "file_name", "the image's path below the images folder")
+            _wrong(path, where, entry, "file_name", give="the image's path below the images folder")
         entry["file_name"] = _plain(name)
         for side in ("height", "width"):
             entry[side] = _side(path, where, entry, side)
@@ -173,7 +173,7 @@ def _categories(path: Path, entries: list[Any]) -> list[dict[str, Any]]:
         _require_entry(path, where, entry)
         identity = _whole(entry.get("id"))
         if identity is None or not 0 <= identity <= _LARGEST_CATEGORY:
-            _wrong(path, where, entry, "id", f"a whole number of 0 … {_LARGEST_CATEGORY}")
+            _wrong(path, where, entry, "id", give=f"a whole number of 0 … {_LARGEST_CATEGORY}")
         entry["id"] = identity
     _require_unique(path, "id", "category", (entry["id"] for entry in entries))
     return entries
@@ -205,7 +205,7 @@ def _assign(
         if type(category) is not int:
             category = _whole(category)
             if category is None:
-                _wrong(path, _at(place, entry), entry, "category_id", "the id of a category")
+                _wrong(path, _at(place, entry), entry, "category_id", give="the id of a category")
             entry["category_id"] = category
         if category not in categories:
             raise InputError(
@@ -215,7 +215,7 @@ def _assign(
         crowd = entry.get("iscrowd", 0)
         if type(crowd) is not int or crowd not in (0, 1):
             if isinstance(crowd, list | dict) or crowd not in _CROWD:
-                _wrong(path, _at(place, entry), entry, "iscrowd", "0 or 1, or leave it out")
+                _wrong(path, _at(place, entry), entry, "iscrowd", give="0 or 1, or leave it out")
             entry["iscrowd"] = _CROWD[crowd]
         own = of_image.get(image)
         (orphaned if own is None else own).append(place)
@@ -255,7 +255,7 @@ def _require_entry(path: Path, where: str, entry: Any) -> None:
 def _required_id(path: Path, where: str, entry: dict[str, Any], key: str) -> int | str:
     identity = _identity(entry.get(key))
     if identity is None:
-        _wrong(path, where, entry, key, "the image's id, a whole number")
+        _wrong(path, where, entry, key, give="the image's id, a whole number")
     return identity
 
 
@@ -263,11 +263,11 @@ def _side(path: Path, where: str, entry: dict[str, Any], key: str) -> int:
     value = entry.get(key)
     side = None if isinstance(value, str) else _whole(value)
     if side is None or side < 1:
-        _wrong(path, where, entry, key, "a whole number of pixels")
+        _wrong(path, where, entry, key, give="a whole number of pixels")
     return side
 
 
-def _wrong(path: Path, where: str, entry: dict[str, Any], key: str, give: str) -> NoReturn:
+def _wrong(path: Path, where: str, entry: dict[str, Any], key: str, *, give: str) -> NoReturn:
     told = f"is {brief(entry[key])}" if key in entry else "is missing"
     raise InputError(f"annotations {path}: '{key}' of {where} {told}; give {give}")
 

@@ -137,7 +137,7 @@ def _draw(
     light = _rotation(rng.uniform(0, 2 * np.pi))[0]
     for thing, _ in reversed(objects):
         _cast_shadow(canvas, thing, light)
-        _paint(rng, canvas, thing, light, _two_colours(rng, palette))
+        _paint(rng, canvas, thing, light=light, colours=_two_colours(rng, palette))
     return _expose(rng, canvas), [(thing.category, seen) for thing, seen in objects]
 
 
@@ -225,7 +225,7 @@ def _two_colours(rng: np.random.Generator, palette: Array) -> Array:
 
 
 def _paint(
-    rng: np.random.Generator, canvas: Array, thing: _Object, light: Array, colours: Array
+    rng: np.random.Generator, canvas: Array, thing: _Object, *, light: Array, colours: Array
 ) -> None:
     """Paint an object onto the canvas: its pattern, grain, and light from one side."""
     left, top, width, height = cv2.boundingRect(thing.mask.astype(np.uint8))

@@ -104,7 +104,9 @@ class ShardWriter:
         self._palette = palette
         self._masks = file.create_group("masks")
 
-    def add(self, position: int, entry: Entry, labels: Labels, group: int, clusters: int) -> None:
+    def add(
+        self, position: int, entry: Entry, labels: Labels, *, group: int, clusters: int
+    ) -> None:
         """Add the mask of the image at ``position`` of the index.
 
         Args:

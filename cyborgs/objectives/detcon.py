@@ -58,6 +58,7 @@ def candidates(target: "Tensor") -> "Tensor":
 
 def view_loss(
     pred: "Tensor",
+    *,
     across: "Tensor",
     within: "Tensor",
     ids: "Tensor",

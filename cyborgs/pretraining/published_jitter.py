@@ -15,7 +15,7 @@ _LEVELS = np.arange(256)
 
 
 def published_jitter(
-    image: NDArray[Any], brightness: float, contrast: float, saturation: float, hue: float
+    image: NDArray[Any], *, brightness: float, contrast: float, saturation: float, hue: float
 ) -> NDArray[Any]:
     """Jitter an image as albumentations 1.1.0 does with what the published program hands it.
 

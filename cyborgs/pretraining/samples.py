@@ -45,6 +45,7 @@ class TwoViews(Dataset[dict[str, Any] | InputError]):
         index: Index,
         masks: Masks,
         views: Views,
+        *,
         samples: int,
         seed: int,
         scrambled: bool = False,
@@ -70,7 +71,7 @@ class TwoViews(Dataset[dict[str, Any] | InputError]):
         rng = generator(self._seed, "views", epoch, position)
         images, cells, ids = [], [], []
         for which in range(2):
-            view = draw_view(rng, self._views, which, entry.height, entry.width)
+            view = draw_view(rng, self._views, which, height=entry.height, width=entry.width)
             images.append(render(image, view, self._views))
             cells.append(cell_labels(labels, self._masks.stride, view.crop, self._views.crop))
             ids.append(sample_ids(rng, cells[-1], self._samples))

@@ -64,7 +64,7 @@ def save_state(path: Path, state: TrainingState) -> None:
     """
     header = {name: getattr(state, name) for name in _HEADER}
     tensors = {stored: getattr(state, name) for name, stored in _TENSORS.items()}
-    write_container(path, FORMAT, VERSION, header, tensors)
+    write_container(path, FORMAT, VERSION, header=header, tensors=tensors)
 
 
 def load_state(path: Path) -> TrainingState:

@@ -46,10 +46,10 @@ class Trainer:
         self,
         state: TrainingState,
         settings: Pretrain,
+        *,
         steps_per_epoch: int,
         device: torch.device,
         compiled: bool = False,
-        *,
         seed: int,
     ) -> None:
         self.step = state.step

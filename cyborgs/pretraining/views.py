@@ -65,7 +65,7 @@ class View:
 
 
 def draw_view(
-    rng: np.random.Generator, settings: Views, which: int, height: int, width: int
+    rng: np.random.Generator, settings: Views, which: int, *, height: int, width: int
 ) -> View:
     """Draw the choices of view ``which`` (0 or 1) of an image of ``height`` x ``width`` pixels."""
     crop = _draw_crop(rng, settings, height, width)
@@ -191,7 +191,11 @@ def _detcon_like(image: Pixels, jitter: Jitter) -> Pixels:
 
 def _published(image: Pixels, jitter: Jitter) -> Pixels:
     return published_jitter(
-        image, jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue
+        image,
+        brightness=jitter.brightness,
+        contrast=jitter.contrast,
+        saturation=jitter.saturation,
+        hue=jitter.hue,
     )
 
 
@@ -213,8 +217,12 @@ def cell_labels(labels: Labels, stride: int, crop: Crop, side: int) -> NDArray[n
         side: of the view, in pixels.
     """
     grid = side // CELL
-    row_cells, row_at, row_counts = _runs(crop.top, crop.height, labels.shape[0], stride, side)
-    col_cells, col_at, col_counts = _runs(crop.left, crop.width, labels.shape[1], stride, side)
+    row_cells, row_at, row_counts = _runs(
+        crop.top, crop.height, locations=labels.shape[0], stride=stride, side=side
+    )
+    col_cells, col_at, col_counts = _runs(
+        crop.left, crop.width, locations=labels.shape[1], stride=stride, side=side
+    )
     if crop.flip:
         col_cells = grid - 1 - col_cells
     seen = labels[row_at[:, None], col_at]
@@ -237,7 +245,7 @@ def cell_labels(labels: Labels, stride: int, crop: Crop, side: int) -> NDArray[n
 
 
 def _runs(
-    begin: int, length: int, locations: int, stride: int, side: int
+    begin: int, length: int, *, locations: int, stride: int, side: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Along one axis: cells, the stored locations they touch, and how many pixels each covers."""
     odd, cells, edges = _pixels_of(side)

@@ -45,6 +45,7 @@ def rows_of_pictures(
     name: str,
     position: int,
     photograph: NDArray[np.uint8],
+    *,
     series: Sequence[Series],
     truth: Instances | None,
 ) -> list[tuple[str, list[Picture]]]:

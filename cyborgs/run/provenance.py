@@ -35,6 +35,7 @@ def provenance(
     stage: str,
     config: Mapping[str, Any],
     inputs: Mapping[str, str],
+    *,
     libraries: Sequence[str] = (),
     hardware: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:

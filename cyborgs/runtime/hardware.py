@@ -178,7 +178,7 @@ def best_precision(device: torch.device, among: tuple[str, ...]) -> str:
 
 
 def choose_precision(
-    asked: str, key: str, device: torch.device, among: tuple[str, ...], kept: str | None = None
+    asked: str, key: str, device: torch.device, *, among: tuple[str, ...], kept: str | None = None
 ) -> str:
     """The precision of a job: ``asked``, or what suits its device where that is ``auto``.
 

@@ -54,6 +54,7 @@ _GROUPS_UNTIL_GIVEN_BACK = 8
 
 def run(
     config: Config,
+    *,
     number: int,
     images: Path,
     index_path: Path,
@@ -91,7 +92,7 @@ def run(
     device = choose_device(compute.device)
     if device.type == "cpu":
         keep_freed_memory()
-    precision = choose_precision(settings.precision, "bootstrap.precision", device, MASKS)
+    precision = choose_precision(settings.precision, "bootstrap.precision", device, among=MASKS)
     index = read_index(index_path)
     state = load_state(state_path)
     if state.round != number:
@@ -120,7 +121,7 @@ def run(
     channels = backbone.channels[settings.block.split(".")[0]]
     kind = getattr(torch, precision)
     members = [[index[int(p)] for p in groups[g]] for g in mine]
-    _require_memory(members, channels, settings, kind, device)
+    _require_memory(members, channels=channels, settings=settings, precision=kind, device=device)
     features = FeatureExtractor(backbone, settings.block, device, kind)
     decoded = _ahead(
         lambda position: _pixels(images, index, position, skip),
@@ -164,7 +165,7 @@ def run(
         labelled = _labelled(label, readable(), device, lanes)
         for group, pixels, (k, labels) in track(labelled, len(mine), "bootstrap", "groups"):
             for position, part in zip(pixels, labels, strict=True):
-                writer.add(position, index[position], part, group, k)
+                writer.add(position, index[position], part, group=group, clusters=k)
             if pixels and k < (drawn := draw_clusters(settings, config.seed, number, group)):
                 lowered.append((drawn, k))
             if (group + 1) % _GROUPS_UNTIL_GIVEN_BACK == 0:
@@ -234,6 +235,7 @@ class _Lane(threading.local):
 
 def _require_memory(
     groups: list[list[Entry]],
+    *,
     channels: int,
     settings: Bootstrap,
     precision: torch.dtype,

@@ -61,11 +61,17 @@ def run(
         evaluation.stage,
         config.used_by(evaluation.name),
         {**measured.inputs, **source.digests},
-        ("scikit-learn",),
-        provenance_of(device, "float32"),
+        libraries=("scikit-learn",),
+        hardware=provenance_of(device, "float32"),
     )
     result = write_result(
-        out, evaluation.name, source, measured.rows, command, record, measured.classes
+        out,
+        evaluation.name,
+        source,
+        seeds=measured.rows,
+        command=command,
+        provenance=record,
+        classes=measured.classes,
     )
     say(aligned(rows_of([result])))
     return result

@@ -97,22 +97,24 @@ def run(
         record |= {"hardware": chosen}
         if continued is None:
             _inspect(name, task, ranks)
-        trainer = _trainer(task, recipe, source, seed, device, continued)
+        trainer = _trainer(task, recipe, source, seed=seed, device=device, continued=continued)
         examples = task.examples(seed)
 
         def batches(first: int, last: int) -> tuple[int, Iterator[Any]]:
             steps = Steps(
                 task.count,
                 np.arange(task.count),
-                task.recipe.batch_size,
-                first,
-                last,
-                seed,
-                distributed.rank(),
-                ranks,
+                batch_size=task.recipe.batch_size,
+                first=first,
+                last=last,
+                seed=seed,
+                rank=distributed.rank(),
+                ranks=ranks,
             )
             pin = device.type == "cuda"
-            return len(steps), load_batches(examples, steps, compute.workers, pin, task.collate)
+            return len(steps), load_batches(
+                examples, steps, workers=compute.workers, pin=pin, collate=task.collate
+            )
 
         def checkpoint() -> None:
             rolling.save(trainer.state(record))
@@ -120,7 +122,16 @@ def run(
         if trainer.step < task.steps:
             count, training = batches(trainer.step, task.steps)
             # Scoring may take long, too.
-            run_steps(trainer, training, count, checkpoint, compute, metrics, name, more=True)
+            run_steps(
+                trainer,
+                training,
+                count,
+                checkpoint=checkpoint,
+                compute=compute,
+                metrics=metrics,
+                label=name,
+                more=True,
+            )
         if task.batchnorm:
             count, measuring = batches(task.steps, task.steps + task.batchnorm)
             label = f"{name}, BatchNorm" if lead else None
@@ -131,7 +142,15 @@ def run(
         figures = task.score(trainer.network.eval(), device, recipe.precision, compute.workers)
         if lead:
             row = {"seed": seed, "train": task.count, "test": task.tested, **figures}
-            result = write_result(out, name, source, [row], command, record, task.classes)
+            result = write_result(
+                out,
+                name,
+                source,
+                seeds=[row],
+                command=command,
+                provenance=record,
+                classes=task.classes,
+            )
             rolling.remove()
             say(aligned(rows_of([result])))
 
@@ -150,6 +169,7 @@ def _trainer(
     task: Task,
     recipe: Recipe,
     source: Source,
+    *,
     seed: int,
     device: torch.device,
     continued: FinetuningState | None,
@@ -157,7 +177,15 @@ def _trainer(
     backbone = source.load(seed)
     torch.manual_seed(derive(seed, "heads"))
     network = task.network(backbone)
-    return Finetuner(network, task.groups, recipe, task.steps_per_epoch, seed, device, continued)
+    return Finetuner(
+        network,
+        task.groups,
+        recipe,
+        steps_per_epoch=task.steps_per_epoch,
+        seed=seed,
+        device=device,
+        state=continued,
+    )
 
 
 def _is_made(out: Path, record: dict[str, Any], identity: dict[str, Any]) -> bool:

@@ -61,7 +61,7 @@ def run(experiment: Experiment, rows_file: Path, page: Path | None) -> str:
                 rows.append(known[figures.key] | {"variant": own.variant, "seed": own.seed})
             elif figures.path.exists():
                 made_from = index or read_index(path).digest
-                rows.append(row_of(experiment, own, figures, made_from, commit))
+                rows.append(row_of(experiment, own, figures, index=made_from, commit=commit))
             else:
                 missing += 1
     used = {row["key"] for row in rows}
@@ -71,7 +71,7 @@ def run(experiment: Experiment, rows_file: Path, page: Path | None) -> str:
     found = differences(experiment, planned, rows)
     tables = _tables(experiment, rows, found)
     if page is not None:
-        _write_page(page, experiment, planned, rows, tables)
+        _write_page(page, experiment, planned, rows=rows, tables=tables)
     return "\n\n".join(f"{title}\n{aligned([t.header, *t.rows])}" for title, t in tables)
 
 
@@ -204,6 +204,7 @@ def _write_page(
     page: Path,
     experiment: Experiment,
     planned: Plan,
+    *,
     rows: list[Row],
     tables: list[tuple[str, Table]],
 ) -> None:

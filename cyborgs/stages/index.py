@@ -12,6 +12,7 @@ from cyborgs.images.listing import names_of, others_named
 def run(
     images: Path,
     out: Path,
+    *,
     threads: int,
     on_bad_image: str = "error",
     list_file: Path | None = None,

@@ -40,6 +40,7 @@ _WORTH_COMPILING = 5000
 
 def run(
     config: Config,
+    *,
     number: int,
     images: Path,
     index_path: Path,
@@ -134,33 +135,46 @@ def run(
             _read_all(masks, np.array_split(masks.as_stored, ranks)[distributed.rank()])
         compiled = _is_compiled(compute, device, last - state.step)
         trainer = Trainer(
-            continued or state, settings, steps_per_epoch, device, compiled, seed=config.seed
+            continued or state,
+            settings,
+            steps_per_epoch=steps_per_epoch,
+            device=device,
+            compiled=compiled,
+            seed=config.seed,
         )
         dataset = TwoViews(
             images,
             index,
             masks,
             config.views,
-            settings.masks,
-            config.seed,
+            samples=settings.masks,
+            seed=config.seed,
             scrambled=settings.scramble_masks,
         )
         steps = Steps(
             len(index),
             masks.positions,
-            settings.batch_size,
-            trainer.step,
-            last,
-            config.seed,
-            distributed.rank(),
-            ranks,
+            batch_size=settings.batch_size,
+            first=trainer.step,
+            last=last,
+            seed=config.seed,
+            rank=distributed.rank(),
+            ranks=ranks,
         )
 
         def checkpoint() -> None:
             rolling.save(trainer.state(number, record))
 
-        batches = load_batches(dataset, steps, compute.workers, device.type == "cuda")
-        rows = run_steps(trainer, batches, len(steps), checkpoint, compute, metrics, "pretrain")
+        batches = load_batches(dataset, steps, workers=compute.workers, pin=device.type == "cuda")
+        rows = run_steps(
+            trainer,
+            batches,
+            len(steps),
+            checkpoint=checkpoint,
+            compute=compute,
+            metrics=metrics,
+            label="pretrain",
+        )
         if distributed.rank() == 0:
             _require_finite(trainer.pair)
             save_state(out, trainer.state(number, record))

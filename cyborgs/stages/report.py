@@ -74,7 +74,7 @@ def run(folder: Path, out: Path) -> None:
         title=f"{config.run}: {config.rounds} rounds of {config.model.architecture} on "
         f"{len(index):,} images",
         lead=_lead(measured, config),
-        tiles=_tiles(config, index, rounds, measured, described),
+        tiles=_tiles(config, index, rounds, measured=measured, described=described),
         quality=_quality_table(measured) if measured else None,
         quality_text="Higher is better in every chart. Lines cluster the features of each round "
         "with the same K, so that rounds compare (round 0 is the network before training); the "
@@ -171,6 +171,7 @@ def _tiles(
     config: Config,
     index: Index,
     rounds: list[Round],
+    *,
     measured: Measured,
     described: list[dict[str, Any]],
 ) -> list[tuple[str, str]]:
@@ -198,7 +199,7 @@ def _galleries(files: Run, config: Config, index: Index, measured: Measured) -> 
     galleries = []
     for title, positions in _choose(config, candidates, measured).items():
         shown = [
-            _show(files.images(), index, p, series, truth)
+            _show(files.images(), index, p, series=series, truth=truth)
             for p in track(positions, len(positions), "report", "images")
         ]
         galleries.append(Gallery(title, shown))
@@ -242,7 +243,12 @@ def _choose(
 
 
 def _show(
-    images: Path, index: Index, position: int, series: Sequence[Series], truth: GroundTruth | None
+    images: Path,
+    index: Index,
+    position: int,
+    *,
+    series: Sequence[Series],
+    truth: GroundTruth | None,
 ) -> Shown:
     e = index[position]
     photograph = decode(images, e)
@@ -250,7 +256,7 @@ def _show(
     instances = truth.instances(e) if truth and known else None
     return Shown(
         f"image {position}: {e.name}",
-        rows_of_pictures(e.name, position, photograph, series, instances),
+        rows_of_pictures(e.name, position, photograph, series=series, truth=instances),
     )
 
 

@@ -20,6 +20,7 @@ from cyborgs.runtime.memory import available_memory
 
 def run(
     config: Config,
+    *,
     images: Path,
     index_path: Path,
     out: Path,
@@ -84,7 +85,7 @@ def run(
                 writer.skip(position, entry, str(labels))
                 say(f"seed: left out: {labels}")
             else:
-                writer.add(position, entry, labels, -1, len(np.unique(labels)))
+                writer.add(position, entry, labels, group=-1, clusters=len(np.unique(labels)))
     say(f"seed: masks of {len(writer)} images in {out}")
 
 

@@ -25,6 +25,7 @@ from cyborgs.images.shrinking import shrink_image, shrink_mask, small_name, smal
 def run(
     images: Path,
     out: Path,
+    *,
     short_side: int,
     threads: int,
     list_file: Path | None = None,

@@ -46,6 +46,7 @@ class Steps(Sampler[list[tuple[int, int]]]):
         self,
         images: int,
         drawn: NDArray[np.int64],
+        *,
         batch_size: int,
         first: int,
         last: int,
@@ -109,6 +110,7 @@ def arrived(batches: Iterable[Any]) -> Iterator[Any]:
 def load_batches(
     dataset: Dataset[Any],
     steps: Iterable[list[Any]],
+    *,
     workers: int,
     pin: bool,
     collate: Callable[[list[Any]], Any] = default_collate,

@@ -18,7 +18,7 @@ Tensors = Mapping[str, Mapping[str, Tensor]]
 
 
 def write_container(
-    path: Path, form: str, version: int, header: Mapping[str, Any], tensors: Tensors
+    path: Path, form: str, version: int, *, header: Mapping[str, Any], tensors: Tensors
 ) -> None:
     """Write a file; it appears whole or not at all, and the same content gives the same bytes.
 

@@ -44,7 +44,7 @@ def save_finetuning(path: Path, state: FinetuningState) -> None:
     """Write a state, as `write_container` does."""
     header = {name: getattr(state, name) for name in ("step", "scaler", "provenance")}
     tensors = {"weights": state.weights, "velocities": state.momentum_buffers}
-    write_container(path, FORMAT, VERSION, header, tensors)
+    write_container(path, FORMAT, VERSION, header=header, tensors=tensors)
 
 
 def load_finetuning(path: Path) -> FinetuningState:
@@ -106,6 +106,7 @@ class Finetuner:
         network: nn.Module,
         groups: Callable[[nn.Module], list[dict[str, Any]]],
         recipe: Recipe,
+        *,
         steps_per_epoch: int,
         seed: int,
         device: torch.device,

@@ -28,6 +28,7 @@ class LARS(Optimizer):
         self,
         params: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
         lr: float,
+        *,
         momentum: float = 0.9,
         weight_decay: float = 1.5e-6,
         trust_coefficient: float = 1e-3,

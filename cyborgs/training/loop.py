@@ -61,7 +61,7 @@ class Outcome:
     remedy: str
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0917
         cls, loss: Tensor, leave: bool, step: int, rate: float, images: str, remedy: str
     ) -> Self:
         """Share this rank's loss, a scalar without gradient, with the others; waits for nothing."""
@@ -100,6 +100,7 @@ def train(
     trainer: Training,
     batches: Iterable[Any],
     steps: int,
+    *,
     checkpoint: Callable[[], None],
     every: float,
     log: Callable[[Row], None],

@@ -74,7 +74,7 @@ def shared_precision(
     chosen: dict[str, str] | None = None
     if distributed.rank() == 0:
         kept = None if continued is None else continued.provenance["hardware"]["precision"]
-        precision = choose_precision(asked, key, device, TRAINING, kept)
+        precision = choose_precision(asked, key, device, among=TRAINING, kept=kept)
         chosen = provenance_of(device, precision)
     found: dict[str, str] = distributed.gather_objects(chosen)[0]
     return found
@@ -84,6 +84,7 @@ def run_steps(
     trainer: Training,
     batches: Iterable[Any],
     steps: int,
+    *,
     checkpoint: Callable[[], None],
     compute: Compute,
     metrics: Path | None,
@@ -128,5 +129,15 @@ def run_steps(
         left -= min(60 * compute.leave_minutes, left / 2)
     every = 60 * compute.checkpoint_minutes
     with note_signals(left) as stop:
-        train(trainer, batches, steps, save, every, note, stop, label, more)
+        train(
+            trainer,
+            batches,
+            steps,
+            checkpoint=save,
+            every=every,
+            log=note,
+            stop=stop,
+            label=label,
+            more=more,
+        )
     return rows if log is None else log.rows

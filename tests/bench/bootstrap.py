@@ -134,7 +134,7 @@ def ours(clock, features, images, index, members, k, seed, folder):
                 rows, cols = found.shape[:2]
                 part = labels[begin : begin + rows * cols].reshape(rows, cols)
                 begin += rows * cols
-                writer.add(p, index[p], part, 0, k)
+                writer.add(p, index[p], part, group=0, clusters=k)
 
     clock("writing", save)
     return labels
@@ -221,7 +221,7 @@ def compare(options, folder):
             resized = cv2.resize(cv2.imread(str(path)), (width, height))
             cv2.imwrite(str(folder / "images" / path.name), resized)
         images = folder / "images"
-    index_stage.run(images, folder / "index.jsonl", options.threads)
+    index_stage.run(images, folder / "index.jsonl", threads=options.threads)
     index = read_index(folder / "index.jsonl")
     _, backbone = networks(images, index)
     keep_freed_memory()

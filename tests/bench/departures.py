@@ -109,7 +109,9 @@ def labels_of(photos, backbone):
 def drawn(photo, number, **changes):
     """A view of a photograph, and what it is made by."""
     settings = Views(**(BARE | changes))
-    return draw_view(np.random.default_rng(number), settings, 0, *photo.shape[:2]), settings
+    height, width = photo.shape[:2]
+    view = draw_view(np.random.default_rng(number), settings, 0, height=height, width=width)
+    return view, settings
 
 
 def crop_of(photo, number):

@@ -147,7 +147,7 @@ def classification(options, backbone):
         scores = Parallel(options.threads)(
             delayed(class_ap)(
                 found["trainval"], labels["trainval"][:, c],
-                found["test"], labels["test"][:, c], settings, seed,
+                found["test"], labels["test"][:, c], settings=settings, seed=seed,
             )
             for seed in seeds
             for c in counted

@@ -102,7 +102,15 @@ def trained_alone(network: torch.nn.Module, _: float) -> list[dict]:
 def seconds(network, batch, groups, options) -> float:
     """A step of training, median of the turns after one to warm up."""
     recipe = Recipe(len(batch), lambda step: 1e-4, 0.9, options.precision, "", "")
-    trainer = Finetuner(network, lambda n: groups(n, 1e-4), recipe, 1, 0, CPU, None)
+    trainer = Finetuner(
+        network,
+        lambda n: groups(n, 1e-4),
+        recipe,
+        steps_per_epoch=1,
+        seed=0,
+        device=CPU,
+        state=None,
+    )
     return timed(lambda: trainer.train_step(batch), options, grad=True)
 
 

@@ -118,7 +118,9 @@ def trainer_of(bench, precision, batch, compiled=False, vmf=False):
     term = {"weight": 1.0, "clusters": [k, k]} if vmf else {}
     section = {"batch_size": batch, "precision": precision, "vmf": term}
     settings = parse({"pretrain": section}).pretrain
-    return Trainer(state, settings, 100, bench.device, compiled, seed=0)
+    return Trainer(
+        state, settings, steps_per_epoch=100, device=bench.device, compiled=compiled, seed=0
+    )
 
 
 def our_step(bench, precision, batch, compiled, vmf):
@@ -230,19 +232,30 @@ def loaders(bench, folder, images, index):
         for p, entry in enumerate(index.entries):
             rows, cols = grid_size(entry.height, STRIDE), grid_size(entry.width, STRIDE)
             coarse = rng.integers(0, 60, (rows // 8 + 1, cols // 8 + 1))
-            writer.add(p, entry, coarse.repeat(8, 0).repeat(8, 1)[:rows, :cols], 0, 60)
+            writer.add(
+                p, entry, coarse.repeat(8, 0).repeat(8, 1)[:rows, :cols], group=0, clusters=60
+            )
     masks = Masks(str(folder / "masks.h5"), index)
     batch = 4 if bench.small else 128
     views = Views(crop=bench.side)
-    dataset = TwoViews(images, index, masks, views, 16, seed=0)
+    dataset = TwoViews(images, index, masks, views, samples=16, seed=0)
     precision = "bfloat16" if "bfloat16" in native_precisions(bench.device) else "float32"
     trainer = trainer_of(bench, precision, batch)
     for workers in WORKERS[-1:] if bench.small else WORKERS:
         if bench.late():
             continue
         warm, counted = (1, 2) if bench.small else (8, 24 if workers > 4 else 8)
-        keys = Steps(len(index), masks.positions, batch, 0, warm + counted, 0, 0, 1)
-        batches = load_batches(dataset, keys, workers, bench.device.type == "cuda")
+        keys = Steps(
+            len(index),
+            masks.positions,
+            batch_size=batch,
+            first=0,
+            last=warm + counted,
+            seed=0,
+            rank=0,
+            ranks=1,
+        )
+        batches = load_batches(dataset, keys, workers=workers, pin=bench.device.type == "cuda")
         waiting = Waiting(batches, Stop())
         outcome = None
         for number, loaded in enumerate(waiting):
@@ -291,7 +304,7 @@ def masks(bench, folder, images, index):
         with write_shard(folder / "written.h5", header) as writer:
             for p in range(16):
                 part = labels[p * rows * cols : (p + 1) * rows * cols].reshape(rows, cols)
-                writer.add(p, index[p], part, 0, k)
+                writer.add(p, index[p], part, group=0, clusters=k)
 
     parts = {
         "decode, one thread": lambda: [decode(images, index[p]) for p in range(16)],
@@ -319,9 +332,16 @@ def masks(bench, folder, images, index):
     for limit in (few, few, len(index)):  # the first job warms up
         begin = time.perf_counter()
         bootstrap.run(
-            config, 1, images, folder / "index.jsonl", folder / "state.pt", folder / "m.h5", 0,
-            compute, limit,
-        )  # fmt: skip
+            config,
+            number=1,
+            images=images,
+            index_path=folder / "index.jsonl",
+            state_path=folder / "state.pt",
+            out=folder / "m.h5",
+            shard=0,
+            compute=compute,
+            limit=limit,
+        )
         taken.append(time.perf_counter() - begin)
     memory = None
     if bench.device.type == "cuda":

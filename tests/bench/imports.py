@@ -52,7 +52,7 @@ def main():
             path.write_text(json.dumps(found))
             counts.append(len(found))
         begin = time.process_time()
-        imports.run(folder / "regions", folder / "index.jsonl", folder / "out", 8, 1)
+        imports.run(folder / "regions", folder / "index.jsonl", folder / "out", stride=8, shards=1)
         seconds = (time.process_time() - begin) / len(entries)
     print(describe(torch.device("cpu")))
     print(f"{mean(counts):.0f} regions an image: {seconds:.3f} core seconds an image")

@@ -32,7 +32,8 @@ def main():
     rows = {name: [] for name in ("none", *COLOURS)}
     for path in [*paths, *paths]:
         image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-        view = draw_view(rng, BARE, 0, *image.shape[:2])
+        height, width = image.shape[:2]
+        view = draw_view(rng, BARE, 0, height=height, width=width)
         bare = render(image, replace(view, jitter=None), BARE)
         shown = {c: render(image, view, BARE.model_copy(update={"colour": c})) for c in COLOURS}
         for name, result in {"none": bare, **shown}.items():

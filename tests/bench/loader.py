@@ -43,7 +43,7 @@ def compare(photographs, folder, turns):
     index = read_index(folder / "index.jsonl")
     write_masks(index, folder)
     masks = Masks(str(folder / "masks.h5"), index)
-    ours = TwoViews(photographs, index, masks, Views(), 16, seed=0)
+    ours = TwoViews(photographs, index, masks, Views(), samples=16, seed=0)
     rng = np.random.default_rng(0)
     loaders = {
         "published": lambda p: two_views(photographs / index[p].name, folder / f"{p}.npy", rng),
@@ -80,7 +80,7 @@ def write_masks(index, folder):
             shape = grid_size(entry.height, STRIDE), grid_size(entry.width, STRIDE)
             coarse = rng.integers(0, 60, (shape[0] // 8 + 1, shape[1] // 8 + 1))
             labels = coarse.repeat(8, 0).repeat(8, 1)[: shape[0], : shape[1]]
-            writer.add(p, entry, labels, 0, 60)
+            writer.add(p, entry, labels, group=0, clusters=60)
             full = full_size(labels, entry.height, entry.width, STRIDE)
             np.save(folder / f"{p}.npy", full.astype(np.int64))
 

@@ -56,11 +56,11 @@ class Step:
         loss = sum(
             view_loss(
                 predictions[own][0],
-                offered[other],
-                offered[own],
-                predictions[own][1],
-                targets[other][1],
-                targets[own][1],
+                across=offered[other],
+                within=offered[own],
+                ids=predictions[own][1],
+                ids_across=targets[other][1],
+                ids_within=targets[own][1],
             )
             for own, other in ((0, 1), (1, 0))
         )
@@ -116,7 +116,13 @@ def two_views(path, mask_path, rng, side=224):
         m = cv2.resize(m, (side, side), interpolation=cv2.INTER_NEAREST)
         if rng.random() < 0.8:
             b, c = rng.uniform(0.6, 1.4, 2)
-            x = published_jitter(x, b, c, rng.uniform(0.8, 1.2), rng.uniform(-0.1, 0.1))
+            x = published_jitter(
+                x,
+                brightness=b,
+                contrast=c,
+                saturation=rng.uniform(0.8, 1.2),
+                hue=rng.uniform(-0.1, 0.1),
+            )
         if rng.random() < 0.2:
             x = cv2.cvtColor(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         if rng.random() < (1.0, 0.1)[view]:

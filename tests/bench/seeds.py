@@ -41,7 +41,14 @@ def job(kind, images, folder, shard, shards, threads):
     config = parse({"seed_masks": KINDS[kind], "shards": shards, "bootstrap": {"group": 1}})
     begin, busy = time.time(), time.process_time()
     out = folder / f"{shard}.h5"
-    seed_masks.run(config, images, folder / "timed.jsonl", out, shard, threads=threads)
+    seed_masks.run(
+        config,
+        images=images,
+        index_path=folder / "timed.jsonl",
+        out=out,
+        shard=shard,
+        threads=threads,
+    )
     return begin, time.time(), time.process_time() - busy
 
 
@@ -78,7 +85,7 @@ def main():
 
 def compare(options, folder):
     images, threads = options.photographs, options.threads
-    index_stage.run(images, folder / "index.jsonl", threads)
+    index_stage.run(images, folder / "index.jsonl", threads=threads)
     index = read_index(folder / "index.jsonl")
     timed = np.linspace(0, len(index), options.timed, endpoint=False).astype(int)
     write_index(folder / "timed.jsonl", [index[int(p)] for p in timed])

@@ -84,7 +84,14 @@ def our_step(batch, side, precision, extra):
     section = {"batch_size": batch, "precision": precision, "vmf": vmf}
     settings = parse({"pretrain": section}).pretrain
     keep_freed_memory()
-    trainer = Trainer(state, settings, 100, torch.device("cpu"), "compiled" in extra, seed=0)
+    trainer = Trainer(
+        state,
+        settings,
+        steps_per_epoch=100,
+        device=torch.device("cpu"),
+        compiled="compiled" in extra,
+        seed=0,
+    )
     del pair, state
     grid = side // 32
     cells = torch.randint(0, 20, (batch, 2, grid, grid), dtype=torch.int32)

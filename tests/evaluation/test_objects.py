@@ -74,7 +74,9 @@ class TestClassify:
 
     def test_neighbours_by_hand(self, objects):
         vectors, categories, train, test = objects
-        found = classify(vectors, categories, train, test, Objects(neighbours=7))
+        found = classify(
+            vectors, categories, train=train, test=test, settings=Objects(neighbours=7)
+        )
         right = []
         for distances, category in zip(
             cdist(vectors[test], vectors[train], "cosine"), categories[test], strict=True
@@ -87,7 +89,7 @@ class TestClassify:
 
     def test_linear_by_scikit_learn(self, objects):
         vectors, categories, train, test = objects
-        found = classify(vectors, categories, train, test, Objects(cost=0.5))
+        found = classify(vectors, categories, train=train, test=test, settings=Objects(cost=0.5))
         scale = vectors[train].std()
         model = LogisticRegression(C=0.5, max_iter=5000, tol=1e-8)
         model.fit(vectors[train] / scale, categories[train])
@@ -98,9 +100,9 @@ class TestClassify:
     def test_what_is_told_apart_scores_one_and_what_is_not_by_chance(self, objects):
         _, categories, train, test = objects
         perfect = np.eye(16, dtype=np.float32)[categories]
-        found = classify(perfect, categories, train, test, Objects())
+        found = classify(perfect, categories, train=train, test=test, settings=Objects())
         assert set(found.values()) == {1.0}
         constant = np.ones((400, 16), np.float32)
-        found = classify(constant, categories, train, test, Objects())
+        found = classify(constant, categories, train=train, test=test, settings=Objects())
         assert found["linear_classes"] == pytest.approx(0.25)
         assert found["knn_classes"] == pytest.approx(0.25)

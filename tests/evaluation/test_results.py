@@ -53,7 +53,13 @@ def write(
     source = Source(name, architecture, layout, "cc33", network, None)
     command = command or f"cyborgs evaluate x --seed {seeds[0]}"
     write_result(
-        path, evaluation, source, rows(evaluation, *seeds), command, RECORD | record, classes
+        path,
+        evaluation,
+        source,
+        seeds=rows(evaluation, *seeds),
+        command=command,
+        provenance=RECORD | record,
+        classes=classes,
     )
     return path
 
@@ -86,7 +92,15 @@ class TestWriting:
     def test_what_is_returned_is_what_is_written(self, tmp_path):
         source = Source("random", "resnet18", "random weights", "", "online", None)
         path = tmp_path / "a.json"
-        given = write_result(path, "voc_svm", source, rows("voc_svm", 0, 1), "cyborgs", RECORD, 20)
+        given = write_result(
+            path,
+            "voc_svm",
+            source,
+            seeds=rows("voc_svm", 0, 1),
+            command="cyborgs",
+            provenance=RECORD,
+            classes=20,
+        )
         assert given == json.loads(path.read_text())
 
 

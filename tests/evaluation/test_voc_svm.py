@@ -69,14 +69,15 @@ def random_case(seed, images=150):
 def test_agrees_with_scikit_learn(seed):
     case = random_case(seed)
     expected, chosen = by_scikit_learn(*case, SETTINGS, seed)
-    ap, cost, _ = class_ap(*case, SETTINGS, seed)
+    ap, cost, _ = class_ap(*case, settings=SETTINGS, seed=seed)
     assert cost == chosen
     assert ap == pytest.approx(expected, abs=1e-9)
     assert 0.3 < ap < 1
 
 
 def test_not_every_case_chooses_the_same_cost():
-    assert len({class_ap(*random_case(seed), SETTINGS, seed)[1] for seed in range(4)}) > 1
+    found = (class_ap(*random_case(s), settings=SETTINGS, seed=s) for s in range(4))
+    assert len({cost for _, cost, _ in found}) > 1
 
 
 @pytest.mark.parametrize("weight", [1.0, 50.0])
@@ -84,31 +85,40 @@ def test_the_weight_of_positives_counts(weight):
     settings = VocSvm(costs=[0.1], positive_weight=weight)
     case = random_case(5)
     expected = by_scikit_learn(*case, settings, 0)
-    assert class_ap(*case, settings, 0)[:2] == pytest.approx(expected, abs=1e-9)
+    assert class_ap(*case, settings=settings, seed=0)[:2] == pytest.approx(expected, abs=1e-9)
 
 
 def test_of_equally_good_costs_the_smallest_is_chosen():
     train = np.array([[-1], [1]] * 10, np.float32)
     own = np.array([-1, 1] * 10)
     settings = VocSvm(costs=[0.5, 1.0, 2.0])
-    assert class_ap(train, own, train, own, settings, 0)[:2] == (1.0, 0.5)
+    assert class_ap(train, own, train, own, settings=settings, seed=0)[:2] == (1.0, 0.5)
 
 
 def test_difficult_images_are_negatives_in_training():
     train, own, test, truth = random_case(0)
     assert (own == 0).any()
-    found = class_ap(train, own, test, truth, SETTINGS, 0)[:2]
-    assert class_ap(train, np.where(own == 0, -1, own), test, truth, SETTINGS, 0)[:2] == found
-    assert class_ap(train, np.where(own == 0, 1, own), test, truth, SETTINGS, 0)[:2] != found
+    found = class_ap(train, own, test, truth, settings=SETTINGS, seed=0)[:2]
+    assert (
+        class_ap(train, np.where(own == 0, -1, own), test, truth, settings=SETTINGS, seed=0)[:2]
+        == found
+    )
+    assert (
+        class_ap(train, np.where(own == 0, 1, own), test, truth, settings=SETTINGS, seed=0)[:2]
+        != found
+    )
 
 
 def test_difficult_images_are_left_out_of_testing():
     train, own, test, truth = random_case(0)
-    found = class_ap(train, own, test, truth, SETTINGS, 0)[:2]
+    found = class_ap(train, own, test, truth, settings=SETTINGS, seed=0)[:2]
     kept = truth != 0
     assert not kept.all()
-    assert class_ap(train, own, test[kept], truth[kept], SETTINGS, 0)[:2] == found
-    assert class_ap(train, own, test, np.where(kept, truth, -1), SETTINGS, 0)[:2] != found
+    assert class_ap(train, own, test[kept], truth[kept], settings=SETTINGS, seed=0)[:2] == found
+    assert (
+        class_ap(train, own, test, np.where(kept, truth, -1), settings=SETTINGS, seed=0)[:2]
+        != found
+    )
 
 
 class TestRequireEnough:

@@ -41,7 +41,7 @@ def indexed(folder, photographs):
     for number in range(photographs):
         Image.new("RGB", (40, 40), (number, 0, 0)).save(images / f"{number}.png")
     path = folder / "results/tiny/index.jsonl"
-    index_stage.run(images, path, 1, "error", None)
+    index_stage.run(images, path, threads=1, on_bad_image="error", list_file=None)
     return read_index(path).digest
 
 

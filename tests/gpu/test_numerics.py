@@ -44,8 +44,16 @@ def test_loss_and_gradients(device):
 
     def on(where):
         own = pred.detach().to(where).requires_grad_()
-        offered = [candidates(t.to(where)) for t in targets]
-        loss = view_loss(own, *offered, *(i.to(where) for i in ids))
+        across, within = (candidates(t.to(where)) for t in targets)
+        own_ids, ids_across, ids_within = (i.to(where) for i in ids)
+        loss = view_loss(
+            own,
+            across=across,
+            within=within,
+            ids=own_ids,
+            ids_across=ids_across,
+            ids_within=ids_within,
+        )
         loss.backward()
         return loss.detach().cpu(), own.grad.cpu()
 
@@ -95,7 +103,7 @@ def a_step(device, precision, compiled=False):
     state = TrainingState(MODEL, 0, 9, before, pair.target.state_dict(), {}, {}, {})
     section = {"batch_size": 16, "precision": precision, "masks": 8, "base_learning_rate": 8.0}
     settings = parse({"pretrain": section}).pretrain
-    trainer = Trainer(state, settings, 4, device, compiled, seed=0)
+    trainer = Trainer(state, settings, steps_per_epoch=4, device=device, compiled=compiled, seed=0)
     draw = torch.Generator().manual_seed(1)
     cells = torch.randint(0, 6, (16, 2, 4, 4), generator=draw, dtype=torch.int32)
     chosen = torch.randint(0, 16, (16, 2, 2, 8), generator=draw)

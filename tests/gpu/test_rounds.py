@@ -74,7 +74,16 @@ def test_masks_do_not_depend_on_shards(tiny, tmp_path, compute, precision):
         config = tiny.config(shards=shards, bootstrap=section)
         for shard in range(shards):
             out = tmp_path / f"{shards}/shard-{shard}.h5"
-            bootstrap.run(config, 0, tiny.images, tiny.index, tiny.state, out, shard, compute)
+            bootstrap.run(
+                config,
+                number=0,
+                images=tiny.images,
+                index_path=tiny.index,
+                state_path=tiny.state,
+                out=out,
+                shard=shard,
+                compute=compute,
+            )
         masks = Masks(str(tmp_path / str(shards)), index)
         found.append([masks.read(i) for i in range(len(index))])
     assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))

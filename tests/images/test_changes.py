@@ -37,13 +37,19 @@ def test_new_and_missing_images_are_told_in_a_line(photos, indexed, write_image)
 
 def test_an_image_that_was_left_out_is_not_new(photos, tmp_path):
     (photos / "2.png").write_bytes(b"broken")
-    index.run(photos, tmp_path / "index.jsonl", 1, "skip")
+    index.run(photos, tmp_path / "index.jsonl", threads=1, on_bad_image="skip")
     assert changed_images(photos, None, tmp_path / "index.jsonl") is None
 
 
 def test_images_that_a_list_leaves_out_do_not_count(photos, tmp_path, write_image):
     (tmp_path / "list").write_text("0.png\n3.png\n")
-    index.run(photos, tmp_path / "index.jsonl", 1, "error", tmp_path / "list")
+    index.run(
+        photos,
+        tmp_path / "index.jsonl",
+        threads=1,
+        on_bad_image="error",
+        list_file=tmp_path / "list",
+    )
     write_image(photos / "new.png", (40, 40))
     assert changed_images(photos, tmp_path / "list", tmp_path / "index.jsonl") is None
     (tmp_path / "list").write_text("0.png\nnew.png\n")
@@ -54,8 +60,14 @@ def test_images_that_a_list_leaves_out_do_not_count(photos, tmp_path, write_imag
 def test_small_copies_go_by_what_they_were_made_of(photos, tmp_path, write_image):
     (photos / "2.png").write_bytes(b"broken")
     small, summary = tmp_path / "small", tmp_path / "small/summary.json"
-    shrink.run(photos, small, 32, 1, on_bad_image="skip")
-    index.run(small / "images", tmp_path / "index.jsonl", 1, "error", small / "names")
+    shrink.run(photos, small, short_side=32, threads=1, on_bad_image="skip")
+    index.run(
+        small / "images",
+        tmp_path / "index.jsonl",
+        threads=1,
+        on_bad_image="error",
+        list_file=small / "names",
+    )
     assert changed_images(photos, None, tmp_path / "index.jsonl", summary) is None
     (photos / "0.png").unlink()
     write_image(photos / "9.png", (40, 40))
@@ -65,7 +77,13 @@ def test_small_copies_go_by_what_they_were_made_of(photos, tmp_path, write_image
 
 def test_files_of_a_list_that_are_gone_are_told(photos, tmp_path):
     (tmp_path / "list").write_text("0.png\n3.png\n")
-    index.run(photos, tmp_path / "index.jsonl", 1, "error", tmp_path / "list")
+    index.run(
+        photos,
+        tmp_path / "index.jsonl",
+        threads=1,
+        on_bad_image="error",
+        list_file=tmp_path / "list",
+    )
     (photos / "3.png").unlink()
     told = changed_images(photos, tmp_path / "list", tmp_path / "index.jsonl")
     assert "data.images: 1 gone (3.png) in" in told

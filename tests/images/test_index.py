@@ -240,15 +240,17 @@ def test_a_list_names_the_images(photos, tmp_path, end):
         expected.insert(3, "new\nline.jpg")
     (tmp_path / "list").write_bytes(end.join([*given, ""]).encode())
     assert names_of(photos, tmp_path / "list") == expected
-    index_stage.run(photos, tmp_path / "index", 1, list_file=tmp_path / "list")
+    index_stage.run(photos, tmp_path / "index", threads=1, list_file=tmp_path / "list")
     assert [e.name for e in read_index(tmp_path / "index").entries] == expected
 
 
 def test_an_image_that_is_listed_and_not_there_is_bad(photos, tmp_path, refused):
     (tmp_path / "list").write_text("9.jpg\ngone.jpg\na\n")
     with pytest.raises(InputError, match=r"gone\.jpg: No such file or directory"):
-        index_stage.run(photos, tmp_path / "index", 1, list_file=tmp_path / "list")
-    index_stage.run(photos, tmp_path / "index", 1, "skip", tmp_path / "list")
+        index_stage.run(photos, tmp_path / "index", threads=1, list_file=tmp_path / "list")
+    index_stage.run(
+        photos, tmp_path / "index", threads=1, on_bad_image="skip", list_file=tmp_path / "list"
+    )
     index = read_index(tmp_path / "index")
     assert [e.name for e in index.entries] == ["9.jpg"]
     assert index.bad == (Bad("a", "Is a directory"), Bad("gone.jpg", "No such file or directory"))
@@ -273,9 +275,9 @@ def test_a_list_that_cannot_be_used_is_refused(photos, tmp_path, content, messag
 
 
 def test_images_that_come_later_extend_an_index(photos, tmp_path, write_image):
-    index_stage.run(photos, tmp_path / "before", 1)
+    index_stage.run(photos, tmp_path / "before", threads=1)
     write_image(photos / "a/new.png", (4, 4))
-    index_stage.run(photos, tmp_path / "after", 1)
+    index_stage.run(photos, tmp_path / "after", threads=1)
     before, after = (read_index(tmp_path / name).entries for name in ("before", "after"))
     assert [e for e in after if e.name != "a/new.png"] == list(before)
 
@@ -309,13 +311,13 @@ def test_a_broken_file_is_named_or_left_out(photos, content, suffix, refused, tm
     path.write_bytes(content)
     out = tmp_path / "index"
     with pytest.raises(InputError) as caught:
-        index_stage.run(photos, out, 2)
+        index_stage.run(photos, out, threads=2)
     first, last = str(caught.value).splitlines()
     reason = first.removeprefix(f"image {path}: ")
     assert reason not in ("", first)
     assert "named above" in last
     assert not out.exists()
-    index_stage.run(photos, out, 2, "skip")
+    index_stage.run(photos, out, threads=2, on_bad_image="skip")
     index = read_index(out)
     assert [e.name for e in index.entries] == sorted(NAMES)
     assert index.bad == (Bad(f"a/broken{suffix}", reason),)
@@ -328,12 +330,12 @@ def test_all_broken_files_are_named_at_once_but_not_hundreds(
     for number in range(broken):
         (photos / f"broken {number:02d}.jpg").write_bytes(jpeg()[: 300 + number])
     with pytest.raises(InputError) as caught:
-        index_stage.run(photos, tmp_path / "index", 2)
+        index_stage.run(photos, tmp_path / "index", threads=2)
     *lines, _ = str(caught.value).splitlines()
     for number in range(shown):
         assert lines[number].startswith(f"image {photos / f'broken {number:02d}.jpg'}: ")
     assert lines[shown:] == ([f"… and {rest} more"] if rest else [])
-    index_stage.run(photos, tmp_path / "index", 2, "skip")
+    index_stage.run(photos, tmp_path / "index", threads=2, on_bad_image="skip")
     assert len(read_index(tmp_path / "index").bad) == broken
     assert capsys.readouterr().err.rstrip().endswith(f"{broken} left out")
 
@@ -358,7 +360,7 @@ def test_a_folder_of_broken_files_is_no_data(tmp_path, refused):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/x.jpg").write_bytes(b"x")
     with pytest.raises(InputError, match=r"x\.jpg: not an image[^\n]*\nno image of .* be decoded$"):
-        index_stage.run(tmp_path / "photos", tmp_path / "index", 1, "skip")
+        index_stage.run(tmp_path / "photos", tmp_path / "index", threads=1, on_bad_image="skip")
     assert not (tmp_path / "index").exists()
 
 

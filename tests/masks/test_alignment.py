@@ -116,7 +116,7 @@ def test_cells_of_a_resized_view_follow_its_image():
     image = painted(numbers, 140, 200, 8)
     clear = 0
     for _ in range(100):
-        crop = draw_view(rng, settings, 0, 140, 200).crop
+        crop = draw_view(rng, settings, 0, height=140, width=200).crop
         shown = render(image, View(crop, None, False, None, False), settings)
         clear += clear_cells(shown, cell_labels(IDS[numbers], 8, crop, 96))
     assert clear > 500
@@ -132,7 +132,7 @@ def test_samples_of_training_have_the_cells_of_their_images(tmp_path, write_imag
     with write_shard(tmp_path / "masks.h5", Header(0, 8, 0, 1, "digest", {})) as writer:
         for position in (2, 0, 1):
             entry = index[position]
-            writer.add(position, entry, IDS[maps[entry.name]], -1, 3)
+            writer.add(position, entry, IDS[maps[entry.name]], group=-1, clusters=3)
     masks = Masks(str(tmp_path / "masks.h5"), index)
     settings = Views(crop=64, area=[0.2, 1], **UNCHANGED)
     dataset = TwoViews(tmp_path / "images", index, masks, settings, samples=4, seed=0)

@@ -142,7 +142,14 @@ class Case:
         return self.folder / name
 
     def found(self, source, **given):
-        imports.run(source, self.folder / "index.jsonl", self.folder / "out", STRIDE, 1, **given)
+        imports.run(
+            source,
+            self.folder / "index.jsonl",
+            self.folder / "out",
+            stride=STRIDE,
+            shards=1,
+            **given,
+        )
         masks = Masks(str(self.folder / "out"), self.index)
         return [masks.read(p).tolist() for p in range(len(self.index))]
 

@@ -30,7 +30,7 @@ def masks(tmp_path):
         with write_shard(tmp_path / f"masks/{shard}.h5", header) as writer:
             for p in positions:
                 shape = tuple(grid_size(side, 4) for side in SIZES[p])
-                writer.add(p, index[p], rng.integers(0, 300, shape), -1, 300)
+                writer.add(p, index[p], rng.integers(0, 300, shape), group=-1, clusters=300)
     return Masks(str(tmp_path / "masks"), index)
 
 
@@ -85,7 +85,7 @@ class TestBadInput:
 
     def test_shards_of_two_indexes(self, tmp_path, masks, refused):
         with write_shard(tmp_path / "masks/2.h5", Header(0, 4, 0, 1, "other", {})) as writer:
-            writer.add(0, Entry("q.jpg", 4, 4, 1, 0), np.zeros((1, 1), int), -1, 1)
+            writer.add(0, Entry("q.jpg", 4, 4, 1, 0), np.zeros((1, 1), int), group=-1, clusters=1)
         with refused("2.h5 was made for another index"):
             given(tmp_path)
 

@@ -37,7 +37,7 @@ def write(path):
     record = {"stage": "test", "config": {}, "inputs": {}, "libraries": {}}
     with write_shard(path, Header(3, 8, 0, 1, INDEX.digest, record)) as writer:
         for position, entry in enumerate(INDEX.entries):
-            writer.add(position, entry, labels_of(position), position - 1, 5)
+            writer.add(position, entry, labels_of(position), group=position - 1, clusters=5)
     return path
 
 

@@ -52,7 +52,7 @@ def digest_of(path, labels, index=INDEX):
     """Digest of masks given by position, written to a file of this name."""
     with write_shard(path, Header(1, 8, 0, 1, "abc", {})) as writer:
         for p, mask in labels.items():
-            writer.add(p, index[p], mask, 0, 9)
+            writer.add(p, index[p], mask, group=0, clusters=9)
     return Masks(str(path), index, complete=False).digest
 
 
@@ -110,7 +110,7 @@ def test_reading_takes_no_memory_that_grows(tmp_path):
     for number in range(8):
         with write_shard(tmp_path / f"{number}.h5", Header(1, 8, number, 8, "abc", {})) as writer:
             for p in range(1000 * number, 1000 * number + 1000):
-                writer.add(p, Entry(f"{p}.jpg", 48, 64, 1, 0), labels, 0, 9)
+                writer.add(p, Entry(f"{p}.jpg", 48, 64, 1, 0), labels, group=0, clusters=9)
     line = [sys.executable, "-c", READ, tmp_path]
     assert float(subprocess.run(line, capture_output=True, text=True, check=True).stdout) < 500
 
@@ -147,8 +147,8 @@ def test_labels_that_do_not_fit_are_refused_and_leave_nothing(tmp_path, labels, 
 
     def replace():
         with write_shard(path, Header(1, 8, 0, 1, "abc", {})) as writer:
-            writer.add(1, INDEX[1], labels_of(1), 0, 2)
-            writer.add(0, INDEX[0], labels, 0, 2)
+            writer.add(1, INDEX[1], labels_of(1), group=0, clusters=2)
+            writer.add(0, INDEX[0], labels, group=0, clusters=2)
 
     with pytest.raises(ValueError, match=message):
         replace()
@@ -216,7 +216,7 @@ def test_the_digest_notices_labels_round_and_stride(tmp_path):
         for p in range(len(SIZES)):
             labels = labels_of(p)
             labels[0, 0] += p == 2
-            writer.add(p, INDEX[p], labels, p // 2, 5)
+            writer.add(p, INDEX[p], labels, group=p // 2, clusters=5)
     write(tmp_path / "c.h5", round=2)
     digests = {Masks(str(tmp_path / f"{n}.h5"), INDEX).digest for n in "abc"}
     assert len(digests) == 3
@@ -360,7 +360,7 @@ def test_names_that_are_not_utf8_keep_their_bytes(tmp_path):
     entry = Entry("a\udcff.jpg", 10, 10, 3, 0)
     index = Index([entry], "abc")
     with write_shard(tmp_path / "s.h5", Header(0, 8, 0, 1, "abc", {})) as writer:
-        writer.add(0, entry, np.zeros((2, 2), int), -1, 1)
+        writer.add(0, entry, np.zeros((2, 2), int), group=-1, clusters=1)
     with Shard(tmp_path / "s.h5") as shard:
         assert shard.names == [entry.name]
     assert Masks(str(tmp_path / "s.h5"), index).read(0).shape == (2, 2)
@@ -395,7 +395,8 @@ def test_shards_are_written_and_read_where_files_cannot_be_locked(tmp_path, numb
         "    print('no flock')\n"
         "header = Header(0, 8, 0, 1, '0' * 64, {})\n"
         "with write_shard(Path(sys.argv[1]), header) as writer:\n"
-        "    writer.add(0, Entry('a.jpg', 16, 24, 1, 1), np.ones((2, 3), np.int64), 0, 2)\n"
+        "    entry, labels = Entry('a.jpg', 16, 24, 1, 1), np.ones((2, 3), np.int64)\n"
+        "    writer.add(0, entry, labels, group=0, clusters=2)\n"
         "with Shard(Path(sys.argv[1])) as shard:\n"
         "    print(shard.read(0).tolist())\n"
     )

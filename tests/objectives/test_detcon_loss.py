@@ -66,8 +66,22 @@ def detcon_b_loss(
     """Both views, in the order in which the reference vectors have them."""
     all1, all2 = candidates(target1), candidates(target2)
     return view_loss(
-        pred1, all2, all1, pred_ids1, target_ids2, target_ids1, **settings
-    ) + view_loss(pred2, all1, all2, pred_ids2, target_ids1, target_ids2, **settings)
+        pred1,
+        across=all2,
+        within=all1,
+        ids=pred_ids1,
+        ids_across=target_ids2,
+        ids_within=target_ids1,
+        **settings,
+    ) + view_loss(
+        pred2,
+        across=all1,
+        within=all2,
+        ids=pred_ids2,
+        ids_across=target_ids1,
+        ids_within=target_ids2,
+        **settings,
+    )
 
 
 def random_case(seed, ids, batch=3, masks=5, dim=4, ranks=1):

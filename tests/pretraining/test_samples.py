@@ -27,13 +27,15 @@ def parts(tmp_path_factory, write_image):
     with write_shard(folder / "masks.h5", Header(0, 8, 0, 1, "digest", {})) as writer:
         for p, entry in enumerate(index.entries):
             shape = grid_size(entry.height, 8), grid_size(entry.width, 8)
-            writer.add(p, entry, np.random.default_rng(p).integers(0, 9, shape), -1, 9)
+            writer.add(
+                p, entry, np.random.default_rng(p).integers(0, 9, shape), group=-1, clusters=9
+            )
     return folder / "images", index, Masks(str(folder / "masks.h5"), index)
 
 
 def dataset(parts, seed=1, scrambled=False):
     folder, index, masks = parts
-    return TwoViews(folder, index, masks, Views(crop=64), 5, seed, scrambled=scrambled)
+    return TwoViews(folder, index, masks, Views(crop=64), samples=5, seed=seed, scrambled=scrambled)
 
 
 def equal(a, b):
@@ -60,10 +62,10 @@ def test_a_sample_depends_on_seed_epoch_and_image_alone(parts):
 
 @pytest.mark.parametrize(("workers", "scrambled"), [(1, False), (2, False), (2, True)])
 def test_workers_change_nothing(parts, workers, scrambled):
-    steps = Steps(IMAGES, np.arange(IMAGES), 4, 0, 5, 1, 0, 1)
+    steps = Steps(IMAGES, np.arange(IMAGES), batch_size=4, first=0, last=5, seed=1, rank=0, ranks=1)
     data = dataset(parts, scrambled=scrambled)
-    alone = list(arrived(load_batches(data, steps, 0, pin=False)))
-    shared = list(arrived(load_batches(data, steps, workers, pin=False)))
+    alone = list(arrived(load_batches(data, steps, workers=0, pin=False)))
+    shared = list(arrived(load_batches(data, steps, workers=workers, pin=False)))
     assert len(alone) == len(shared) == 5
     for a, b in zip(alone, shared, strict=True):
         assert all(torch.equal(a[k], b[k]) for k in ("images", "cells", "ids"))
@@ -78,12 +80,14 @@ def labelled(tmp_path_factory, write_image):
     index = Index(list(scan(folder / "images", names_of(folder / "images"), 1)), "digest")
     with write_shard(folder / "masks.h5", Header(0, 8, 0, 1, "digest", {})) as writer:
         for p, entry in enumerate(index.entries):
-            writer.add(p, entry, np.arange(32 * 32).reshape(32, 32), -1, 32 * 32)
+            writer.add(p, entry, np.arange(32 * 32).reshape(32, 32), group=-1, clusters=32 * 32)
     masks = Masks(str(folder / "masks.h5"), index)
     views = Views(crop=224, area=[0.9, 1.0], ratio=[1.0, 1.0])
 
     def make(scrambled, seed=1):
-        return TwoViews(folder / "images", index, masks, views, 4, seed, scrambled=scrambled)
+        return TwoViews(
+            folder / "images", index, masks, views, samples=4, seed=seed, scrambled=scrambled
+        )
 
     return make
 
@@ -139,7 +143,8 @@ def test_each_label_comes_to_each_location_equally_often():
 
 
 def test_an_epoch_draws_every_image_at_most_once_in_an_order_of_its_own():
-    steps = list(Steps(IMAGES, np.arange(IMAGES), 2, 0, 15, 1, 0, 1))
+    given = {"batch_size": 2, "first": 0, "last": 15, "rank": 0, "ranks": 1}
+    steps = list(Steps(IMAGES, np.arange(IMAGES), seed=1, **given))
     orders = []
     for epoch in range(3):
         drawn = [key for step in steps[5 * epoch : 5 * epoch + 5] for key in step]
@@ -148,20 +153,24 @@ def test_an_epoch_draws_every_image_at_most_once_in_an_order_of_its_own():
         assert len(set(positions)) == 10
         orders.append(tuple(positions))
     assert len(set(orders)) == 3
-    assert list(Steps(IMAGES, np.arange(IMAGES), 2, 0, 15, 2, 0, 1)) != steps
+    assert list(Steps(IMAGES, np.arange(IMAGES), seed=2, **given)) != steps
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 6])
 def test_ranks_share_out_the_steps_of_one_process(ranks):
-    whole = list(Steps(40, np.arange(40), 6, 2, 20, 1, 0, 1))
-    parts = [list(Steps(40, np.arange(40), 6, 2, 20, 1, rank, ranks)) for rank in range(ranks)]
+    given = {"batch_size": 6, "first": 2, "last": 20, "seed": 1}
+    whole = list(Steps(40, np.arange(40), rank=0, ranks=1, **given))
+    parts = [
+        list(Steps(40, np.arange(40), rank=rank, ranks=ranks, **given)) for rank in range(ranks)
+    ]
     assert [[key for part in step for key in part] for step in zip(*parts, strict=True)] == whole
 
 
 def test_going_on_in_mid_epoch_draws_what_is_left():
-    whole = list(Steps(IMAGES, np.arange(IMAGES), 3, 0, 12, 1, 0, 1))
+    given = {"batch_size": 3, "last": 12, "seed": 1, "rank": 0, "ranks": 1}
+    whole = list(Steps(IMAGES, np.arange(IMAGES), first=0, **given))
     for first in range(12):
-        rest = Steps(IMAGES, np.arange(IMAGES), 3, first, 12, 1, 0, 1)
+        rest = Steps(IMAGES, np.arange(IMAGES), first=first, **given)
         assert list(rest) == whole[first:]
         assert len(rest) == 12 - first
 
@@ -173,10 +182,16 @@ def test_a_picture_that_changed_is_one_line_from_any_process(tmp_path, write_ima
     index = Index(list(scan(tmp_path / "images", names_of(tmp_path / "images"), 1)), "digest")
     with write_shard(tmp_path / "masks.h5", Header(0, 8, 0, 1, "digest", {})) as writer:
         for p, entry in enumerate(index.entries):
-            writer.add(p, entry, np.zeros((4, 4), int), -1, 1)
+            writer.add(p, entry, np.zeros((4, 4), int), group=-1, clusters=1)
     (tmp_path / "images/2.png").write_bytes(b"short")
     data = TwoViews(
-        tmp_path / "images", index, Masks(str(tmp_path / "masks.h5"), index), Views(crop=32), 2, 0
+        tmp_path / "images",
+        index,
+        Masks(str(tmp_path / "masks.h5"), index),
+        Views(crop=32),
+        samples=2,
+        seed=0,
     )
+    steps = Steps(4, np.arange(4), batch_size=4, first=0, last=1, seed=0, rank=0, ranks=1)
     with pytest.raises(InputError, match=r"^image 2\.png: [^\n]* has 5 bytes[^\n]*$"):
-        list(load_batches(data, Steps(4, np.arange(4), 4, 0, 1, 0, 0, 1), workers, pin=False))
+        list(load_batches(data, steps, workers=workers, pin=False))

@@ -48,7 +48,7 @@ def test_cell_labels_agree_with_a_loop_over_pixels(stride, most):
         shape = grid_size(height, stride), grid_size(width, stride)
         labels = rng.integers(0, most, shape).astype(np.uint16 if most > 256 else np.uint8)
         for _ in range(3):
-            crop = draw_view(rng, PLAIN, 0, height, width).crop
+            crop = draw_view(rng, PLAIN, 0, height=height, width=width).crop
             np.testing.assert_array_equal(
                 cell_labels(labels, stride, crop, 64), slow_cells(labels, stride, crop, 64)
             )
@@ -85,7 +85,7 @@ def test_image_and_labels_stay_in_step(flip, stride):
     settings = Views(crop=side)
     pure = 0
     for _ in range(20):
-        crop = draw_view(rng, settings, 0, height, width).crop
+        crop = draw_view(rng, settings, 0, height=height, width=width).crop
         crop = Crop(crop.top, crop.left, crop.height, crop.width, flip)
         shown = render(image, View(crop, None, False, None, False), settings)[..., 0]
         cells = cell_labels(labels, stride, crop, side)
@@ -104,7 +104,7 @@ def test_crops_lie_in_the_image(size):
     height, width = size
     rng = np.random.default_rng(0)
     for _ in range(200):
-        crop = draw_view(rng, PLAIN, 0, height, width).crop
+        crop = draw_view(rng, PLAIN, 0, height=height, width=width).crop
         assert crop.height >= 1
         assert crop.width >= 1
         assert 0 <= crop.top <= height - crop.height
@@ -113,7 +113,7 @@ def test_crops_lie_in_the_image(size):
 
 def test_crops_have_the_area_and_ratio_that_are_set():
     rng = np.random.default_rng(0)
-    crops = [draw_view(rng, PLAIN, 0, 480, 640).crop for _ in range(2000)]
+    crops = [draw_view(rng, PLAIN, 0, height=480, width=640).crop for _ in range(2000)]
     areas = np.array([c.height * c.width / (480 * 640) for c in crops])
     ratios = np.array([c.width / c.height for c in crops])
     assert 0.078 < areas.min() < 0.1
@@ -127,8 +127,8 @@ def test_probabilities_by_view():
     rng = np.random.default_rng(0)
     always = Views(jitter=1, greyscale=1, blur=[1, 0], solarise=[0, 1], flip=0)
     for _ in range(50):
-        first = draw_view(rng, always, 0, 100, 100)
-        second = draw_view(rng, always, 1, 100, 100)
+        first = draw_view(rng, always, 0, height=100, width=100)
+        second = draw_view(rng, always, 1, height=100, width=100)
         assert first.jitter is not None
         assert first.greyscale
         assert first.blur_sigma is not None
@@ -139,7 +139,7 @@ def test_probabilities_by_view():
 
 
 def test_the_same_generator_draws_the_same_view():
-    views = [draw_view(np.random.default_rng(7), PLAIN, 0, 100, 90) for _ in range(2)]
+    views = [draw_view(np.random.default_rng(7), PLAIN, 0, height=100, width=90) for _ in range(2)]
     assert views[0] == views[1]
 
 
@@ -211,7 +211,7 @@ def test_every_choice_is_drawn_evenly_from_its_range():
     rng = np.random.default_rng(0)
     # Crops this small always fit, so that none is drawn again.
     settings = Views(area=[0.1, 0.4], ratio=[0.5, 2.0], jitter=1, blur=[1, 1])
-    views = [draw_view(rng, settings, 0, 1000, 1000) for _ in range(3000)]
+    views = [draw_view(rng, settings, 0, height=1000, width=1000) for _ in range(3000)]
     crops, jitters = [v.crop for v in views], [v.jitter for v in views]
     assert uniformity([c.height * c.width / 1e6 for c in crops], 0.1, 0.4) < FAR
     assert uniformity([np.log2(c.width / c.height) for c in crops], -1, 1) < FAR
@@ -230,7 +230,7 @@ def test_every_choice_is_drawn_evenly_from_its_range():
 @pytest.mark.parametrize("which", [0, 1])
 def test_changes_are_as_frequent_as_the_recipe_says(which):
     rng = np.random.default_rng(which)
-    views = [draw_view(rng, Views(), which, 300, 400) for _ in range(4000)]
+    views = [draw_view(rng, Views(), which, height=300, width=400) for _ in range(4000)]
     made = {
         "flip": (0.5, [v.crop.flip for v in views]),
         "jitter": (0.8, [v.jitter is not None for v in views]),
@@ -249,7 +249,7 @@ def test_changes_are_independent_of_one_another():
     half = Views(jitter=0.5, greyscale=0.5, blur=[0.5, 0.5], solarise=[0.5, 0.5])
     outcomes = []
     for _ in range(4000):
-        v = draw_view(rng, half, 0, 300, 400)
+        v = draw_view(rng, half, 0, height=300, width=400)
         changes = v.jitter is not None, v.greyscale, v.blur_sigma is not None, v.solarise
         outcomes.append((v.crop.flip, *changes))
     between = np.corrcoef(np.array(outcomes, dtype=float).T) - np.eye(5)
@@ -258,12 +258,14 @@ def test_changes_are_independent_of_one_another():
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (300, 2), (64, 64), (200, 31)])
 def test_views_of_any_image_have_one_shape_and_leave_the_image_alone(size):
+    height, width = size
     rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     before = image.copy()
     everything = Views(crop=96, jitter=1, hue=0.5, greyscale=0.5, blur=[1, 1], solarise=[0.5, 0.5])
     for _ in range(20):
-        shown = render(image, draw_view(rng, everything, 0, *size), everything)
+        view = draw_view(rng, everything, 0, height=height, width=width)
+        shown = render(image, view, everything)
         assert shown.shape == (96, 96, 3)
         assert shown.dtype == np.uint8
     np.testing.assert_array_equal(image, before)

@@ -61,7 +61,7 @@ class TestPrecision:
         self, cpu, capsys, level, flags, name, expected
     ):
         cpu(level, *flags)
-        assert choose_precision("auto", "x.precision", CPU, TRAINING) == expected
+        assert choose_precision("auto", "x.precision", CPU, among=TRAINING) == expected
         said = capsys.readouterr().err
         assert said == f"computing in {expected} (x.precision: auto) on CPU with {name}\n"
 
@@ -84,38 +84,41 @@ class TestPrecision:
     )
     def test_of_gpus_older_ones_train_in_float16(self, gpu, capability, among, expected):
         gpu("A GPU", capability)
-        assert choose_precision("auto", "x.precision", CUDA, among) == expected
+        assert choose_precision("auto", "x.precision", CUDA, among=among) == expected
 
     def test_of_amds_gpus_none_has_tf32(self, gpu, monkeypatch, refused):
         gpu("AMD Instinct MI300X", (9, 4))
         monkeypatch.setattr(torch.version, "hip", "6.4")
-        assert choose_precision("auto", "x.precision", CUDA, TRAINING) == "bfloat16"
+        assert choose_precision("auto", "x.precision", CUDA, among=TRAINING) == "bfloat16"
         with refused("x.precision: AMD Instinct MI300X has no tf32"):
-            choose_precision("tf32", "x.precision", CUDA, TRAINING)
+            choose_precision("tf32", "x.precision", CUDA, among=TRAINING)
 
     def test_what_continues_keeps_its_precision(self, cpu, capsys):
         cpu("AVX2")
-        assert choose_precision("auto", "x.precision", CPU, TRAINING, kept="bfloat16") == "bfloat16"
+        assert (
+            choose_precision("auto", "x.precision", CPU, among=TRAINING, kept="bfloat16")
+            == "bfloat16"
+        )
         said = capsys.readouterr().err
         assert "bfloat16 is emulated on this CPU with AVX2: expect 10 to 40 times as long" in said
         assert "(x.precision: auto, as it began)" in said
 
     def test_a_precision_that_is_asked_for_is_taken(self, cpu, capsys):
         cpu("AVX512", "avx512_bf16")
-        assert choose_precision("float32", "x", CPU, TRAINING, kept="bfloat16") == "float32"
+        assert choose_precision("float32", "x", CPU, among=TRAINING, kept="bfloat16") == "float32"
         assert "emulated" not in capsys.readouterr().err
-        assert choose_precision("float16", "x", CPU, TRAINING) == "float16"
+        assert choose_precision("float16", "x", CPU, among=TRAINING) == "float16"
         assert "x: float16 is emulated" in capsys.readouterr().err
 
     def test_a_precision_that_is_lacking_is_refused(self, cpu, gpu, refused):
         cpu("AVX2")
         gpu("Tesla T4", (7, 5))
         with refused("pretrain.precision: Tesla T4 has no bfloat16", "auto"):
-            choose_precision("bfloat16", "pretrain.precision", CUDA, TRAINING)
+            choose_precision("bfloat16", "pretrain.precision", CUDA, among=TRAINING)
         with refused("pretrain.precision: CPU with AVX2 has no tf32", "auto"):
-            choose_precision("tf32", "pretrain.precision", CPU, TRAINING)
+            choose_precision("tf32", "pretrain.precision", CPU, among=TRAINING)
         with refused("this began in bfloat16, and Tesla T4 has no bfloat16", "where it began"):
-            choose_precision("auto", "pretrain.precision", CUDA, TRAINING, kept="bfloat16")
+            choose_precision("auto", "pretrain.precision", CUDA, among=TRAINING, kept="bfloat16")
 
     def test_tf32_is_taken_where_it_is_asked_for_alone(self):
         for precision in ("tf32", "bfloat16", "float32"):

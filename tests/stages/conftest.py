@@ -84,7 +84,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     write_scenes(run.folder / "scenes", images=13, size=(64, 96), seed=0)
     index.run(run.images, run.index, threads=1)
     seed_state.run(run.config(), run.state)
-    seed_masks.run(run.config(), run.images, run.index, run.masks / "shard-0.h5", 0)
+    seed_masks.run(
+        run.config(), images=run.images, index_path=run.index, out=run.masks / "shard-0.h5", shard=0
+    )
     return run
 
 
@@ -94,15 +96,15 @@ def train(
 ):  # fmt: skip
     pretrain.run(
         config or tiny.config(),
-        number,
-        tiny.images,
-        index_path or tiny.index,
-        state or tiny.state,
-        str(masks or tiny.masks),
-        out,
-        out.parent / "work",
-        compute,
-        metrics,
+        number=number,
+        images=tiny.images,
+        index_path=index_path or tiny.index,
+        state_path=state or tiny.state,
+        masks_where=str(masks or tiny.masks),
+        out=out,
+        work=out.parent / "work",
+        compute=compute,
+        metrics=metrics,
     )
     return out.read_bytes()
 
@@ -147,18 +149,43 @@ def results(tiny: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     seed_state.run(config, run.state(0))
     for shard in range(2):
         out = run.masks(0) / f"shard-000{shard}-of-0002.h5"
-        seed_masks.run(config, run.images(), run.index, out, shard)
+        seed_masks.run(config, images=run.images(), index_path=run.index, out=out, shard=shard)
     pretrain.run(
-        config, 1, run.images(), run.index, run.state(0), str(run.masks(0)), run.state(1),
-        folder / "work", COMPUTE, run.metrics(1),
-    )  # fmt: skip
+        config,
+        number=1,
+        images=run.images(),
+        index_path=run.index,
+        state_path=run.state(0),
+        masks_where=str(run.masks(0)),
+        out=run.state(1),
+        work=folder / "work",
+        compute=COMPUTE,
+        metrics=run.metrics(1),
+    )
     for shard in range(2):
         out = run.masks(1) / f"shard-000{shard}-of-0002.h5"
-        bootstrap.run(config, 1, run.images(), run.index, run.state(1), out, shard, COMPUTE)
+        bootstrap.run(
+            config,
+            number=1,
+            images=run.images(),
+            index_path=run.index,
+            state_path=run.state(1),
+            out=out,
+            shard=shard,
+            compute=COMPUTE,
+        )
     for number in range(2):
         state, out = run.state(number), run.probe(4, number)
         bootstrap.run(
-            config.at_fixed_k(4), number, run.images(), run.index, state, out, 0, COMPUTE, 6
+            config.at_fixed_k(4),
+            number=number,
+            images=run.images(),
+            index_path=run.index,
+            state_path=state,
+            out=out,
+            shard=0,
+            compute=COMPUTE,
+            limit=6,
         )
         for kind, where in (("k-4", out), ("made", run.masks(number))):
             quality.run(str(where), run.index, run.annotations(), run.quality(kind, number))

@@ -95,7 +95,7 @@ def photos(tmp_path_factory):
 
 def test_every_broken_file_is_named(photos, tmp_path):
     with pytest.raises(InputError) as caught:
-        index.run(photos, tmp_path / "index", 2)
+        index.run(photos, tmp_path / "index", threads=2)
     lines = str(caught.value).splitlines()
     assert [line.split(": ")[0] for line in lines[:-1]] == [
         f"image {photos / name}" for name in sorted(BROKEN)
@@ -113,19 +113,36 @@ def test_the_others_go_from_the_index_to_the_report(photos, tiny, tmp_path):
     run = Run(tmp_path / "results/any")
     run.folder.mkdir(parents=True)
     run.config.write_text(yaml.safe_dump(config.model_dump(exclude={"compute"})))
-    index.run(photos, run.index, 2, "skip")
+    index.run(photos, run.index, threads=2, on_bad_image="skip")
     found = read_index(run.index)
     assert [e.name for e in found.entries] == sorted(GOOD)
     assert [bad.name for bad in found.bad] == sorted(BROKEN)
     seed_state.run(config, run.state(0))
     shard = "shard-0000-of-0001.h5"
-    seed_masks.run(config, photos, run.index, run.masks(0) / shard, 0)
+    seed_masks.run(config, images=photos, index_path=run.index, out=run.masks(0) / shard, shard=0)
     pretrain.run(
-        config, 1, photos, run.index, run.state(0), str(run.masks(0)), run.state(1),
-        tmp_path / "work", COMPUTE, run.metrics(1),
-    )  # fmt: skip
+        config,
+        number=1,
+        images=photos,
+        index_path=run.index,
+        state_path=run.state(0),
+        masks_where=str(run.masks(0)),
+        out=run.state(1),
+        work=tmp_path / "work",
+        compute=COMPUTE,
+        metrics=run.metrics(1),
+    )
     made = run.masks(1) / shard
-    bootstrap.run(config, 1, photos, run.index, run.state(1), made, 0, COMPUTE)
+    bootstrap.run(
+        config,
+        number=1,
+        images=photos,
+        index_path=run.index,
+        state_path=run.state(1),
+        out=made,
+        shard=0,
+        compute=COMPUTE,
+    )
     masks = Masks(str(run.masks(1)), found)
     for position, entry in enumerate(found.entries):
         rows, columns = masks.read(position).shape

@@ -29,12 +29,29 @@ class Damaged:
     def bootstrap(self, out, on_bad_image, shard=0, **changes):
         run = self.run
         config = run.config(**changes)
-        given = self.images, run.index, run.state, out, shard, COMPUTE
-        bootstrap.run(config, 0, *given, on_bad_image=on_bad_image)
+        bootstrap.run(
+            config,
+            number=0,
+            images=self.images,
+            index_path=run.index,
+            state_path=run.state,
+            out=out,
+            shard=shard,
+            compute=COMPUTE,
+            on_bad_image=on_bad_image,
+        )
 
     def seed(self, out, on_bad_image):
         config = self.run.config(seed_masks=FELZ)
-        seed_masks.run(config, self.images, self.run.index, out, 0, None, on_bad_image)
+        seed_masks.run(
+            config,
+            images=self.images,
+            index_path=self.run.index,
+            out=out,
+            shard=0,
+            annotations=None,
+            on_bad_image=on_bad_image,
+        )
 
 
 def cut(content):
@@ -81,7 +98,16 @@ def test_or_it_is_left_out_and_listed(damaged, tmp_path, stage, capsys):
 def test_only_its_group_is_clustered_otherwise(damaged, tmp_path):
     run = damaged.run
     damaged.bootstrap(tmp_path / "x.h5", "skip")
-    bootstrap.run(run.config(), 0, run.images, run.index, run.state, tmp_path / "y.h5", 0, COMPUTE)
+    bootstrap.run(
+        run.config(),
+        number=0,
+        images=run.images,
+        index_path=run.index,
+        state_path=run.state,
+        out=tmp_path / "y.h5",
+        shard=0,
+        compute=COMPUTE,
+    )
     with Shard(tmp_path / "x.h5") as found, Shard(tmp_path / "y.h5") as whole:
         for group in groups_of(13, 3, 3):
             for position in group.tolist():
@@ -104,9 +130,16 @@ def test_training_never_draws_it(damaged, tmp_path, capsys):
     damaged.bootstrap(tmp_path / "x.h5", "skip")
     damaged.bad.unlink()
     pretrain.run(
-        run.config(), 1, damaged.images, run.index, run.state, str(tmp_path / "x.h5"),
-        tmp_path / "s.pt", tmp_path / "work", COMPUTE,
-    )  # fmt: skip
+        run.config(),
+        number=1,
+        images=damaged.images,
+        index_path=run.index,
+        state_path=run.state,
+        masks_where=str(tmp_path / "x.h5"),
+        out=tmp_path / "s.pt",
+        work=tmp_path / "work",
+        compute=COMPUTE,
+    )
     assert "1 images have no mask and are not drawn" in capsys.readouterr().err
 
 
@@ -115,8 +148,18 @@ def test_given_masks_that_lack_it_say_so_again(damaged, tmp_path):
     damaged.bootstrap(tmp_path / "x.h5", "skip")
     config = run.config(seed_masks={"kind": "file", "masks": str(tmp_path / "x.h5")})
     with pytest.raises(InputError, match=damaged.bad.name):
-        seed_masks.run(config, run.images, run.index, tmp_path / "y.h5", 0)
-    seed_masks.run(config, run.images, run.index, tmp_path / "y.h5", 0, None, "skip")
+        seed_masks.run(
+            config, images=run.images, index_path=run.index, out=tmp_path / "y.h5", shard=0
+        )
+    seed_masks.run(
+        config,
+        images=run.images,
+        index_path=run.index,
+        out=tmp_path / "y.h5",
+        shard=0,
+        annotations=None,
+        on_bad_image="skip",
+    )
     with Shard(tmp_path / "y.h5") as shard:
         assert list(shard.skipped) == [BAD]
 
@@ -141,7 +184,7 @@ def test_a_shard_without_any_image_is_refused(damaged, tmp_path, stage):
 
 def test_an_epoch_has_as_many_steps_and_draws_none_without_a_mask():
     drawn = np.delete(np.arange(13), [BAD, 7])
-    steps = list(Steps(13, drawn, 4, 0, 6, 1, 0, 1))
+    steps = list(Steps(13, drawn, batch_size=4, first=0, last=6, seed=1, rank=0, ranks=1))
     assert len(steps) == 6
     for epoch in range(2):
         positions = [p for step in steps for e, p in step if e == epoch]

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from functools import partial
 
 import cv2
 import h5py
@@ -35,7 +36,16 @@ def make(tiny, folder, shards, only=None, **changes):
     config = tiny.config(shards=shards, **changes)
     for shard in range(shards) if only is None else only:
         path = folder / f"shard-{shard}.h5"
-        bootstrap.run(config, 0, tiny.images, tiny.index, tiny.state, path, shard, COMPUTE)
+        bootstrap.run(
+            config,
+            number=0,
+            images=tiny.images,
+            index_path=tiny.index,
+            state_path=tiny.state,
+            out=path,
+            shard=shard,
+            compute=COMPUTE,
+        )
     return folder
 
 
@@ -122,7 +132,17 @@ def test_k_is_capped_at_the_smallest_grid(tiny, tmp_path):
 
 def test_a_limit_takes_the_first_groups(tiny, tmp_path):
     path = tmp_path / "some.h5"
-    bootstrap.run(tiny.config(), 0, tiny.images, tiny.index, tiny.state, path, 0, COMPUTE, 4)
+    bootstrap.run(
+        tiny.config(),
+        number=0,
+        images=tiny.images,
+        index_path=tiny.index,
+        state_path=tiny.state,
+        out=path,
+        shard=0,
+        compute=COMPUTE,
+        limit=4,
+    )
     with Shard(path) as shard:
         assert sorted(set(shard.groups.tolist())) == [0, 1]
         assert len(shard) == 6
@@ -138,7 +158,14 @@ def test_a_block_that_the_state_lacks_is_named(tiny, tmp_path):
 def test_a_state_of_another_round_is_refused(tiny, tmp_path):
     with pytest.raises(InputError, match=r"is of round 0, not 1"):
         bootstrap.run(
-            tiny.config(), 1, tiny.images, tiny.index, tiny.state, tmp_path / "x.h5", 0, COMPUTE
+            tiny.config(),
+            number=1,
+            images=tiny.images,
+            index_path=tiny.index,
+            state_path=tiny.state,
+            out=tmp_path / "x.h5",
+            shard=0,
+            compute=COMPUTE,
         )
 
 
@@ -256,7 +283,16 @@ def test_shards_of_one_round_may_come_from_other_hardware(tiny, tmp_path, monkey
     for shard, native in enumerate((("bfloat16",), ())):
         monkeypatch.setattr(hardware, "native_precisions", lambda device, native=native: native)
         out = tmp_path / f"shard-{shard}.h5"
-        bootstrap.run(config, 0, tiny.images, tiny.index, tiny.state, out, shard, COMPUTE)
+        bootstrap.run(
+            config,
+            number=0,
+            images=tiny.images,
+            index_path=tiny.index,
+            state_path=tiny.state,
+            out=out,
+            shard=shard,
+            compute=COMPUTE,
+        )
     index = read_index(tiny.index)
     assert len(Masks(str(tmp_path), index).positions) == len(index)
 
@@ -300,9 +336,15 @@ def test_a_state_that_diverged_is_named(tiny, tmp_path, refused):
         f"state {tmp_path / 'state.pt'}", "are not finite", "lower pretrain.base_learning_rate"
     ):
         bootstrap.run(
-            tiny.config(), 0, tiny.images, tiny.index, tmp_path / "state.pt",
-            tmp_path / "shard.h5", 0, COMPUTE,
-        )  # fmt: skip
+            tiny.config(),
+            number=0,
+            images=tiny.images,
+            index_path=tiny.index,
+            state_path=tmp_path / "state.pt",
+            out=tmp_path / "shard.h5",
+            shard=0,
+            compute=COMPUTE,
+        )
     assert not (tmp_path / "shard.h5").exists()
 
 
@@ -354,7 +396,14 @@ def test_images_of_any_size_and_of_one_colour_get_masks(tiny, tmp_path):
     out = tmp_path / "shard.h5"
     config = tiny.config(shards=1)
     bootstrap.run(
-        config, 0, tmp_path / "images", tmp_path / "index.jsonl", tiny.state, out, 0, COMPUTE
+        config,
+        number=0,
+        images=tmp_path / "images",
+        index_path=tmp_path / "index.jsonl",
+        state_path=tiny.state,
+        out=out,
+        shard=0,
+        compute=COMPUTE,
     )
     with Shard(out) as shard:
         for position, entry in enumerate(listed.entries):
@@ -403,12 +452,21 @@ class TestAShardThatIsThere:
         assert not self.is_kept(tiny, shard, **{key: 4 if key == "seed" else section})
 
     def test_is_made_anew_where_it_is_of_other_images(self, tiny, shard):
-        config = tiny.config(shards=1)
-        arguments = (config, 0, tiny.images, tiny.index, tiny.state, shard, 0, COMPUTE)
+        again = partial(
+            bootstrap.run,
+            tiny.config(shards=1),
+            number=0,
+            images=tiny.images,
+            index_path=tiny.index,
+            state_path=tiny.state,
+            out=shard,
+            shard=0,
+            compute=COMPUTE,
+        )
         whole = shard.read_bytes()
-        bootstrap.run(*arguments, limit=2)
+        again(limit=2)
         assert shard.read_bytes() != whole
-        bootstrap.run(*arguments)
+        again()
         assert shard.read_bytes() == whole
 
     def test_is_made_anew_where_it_is_damaged(self, tiny, shard):

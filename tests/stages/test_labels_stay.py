@@ -66,7 +66,14 @@ def labels_of(folder):
     for kind, settings in SEEDS.items():
         given = config(seed_masks={"kind": kind, **settings})
         out = folder / f"{kind}.h5"
-        seed_masks.run(given, images, listed, out, 0, folder / "scenes/annotations.json")
+        seed_masks.run(
+            given,
+            images=images,
+            index_path=listed,
+            out=out,
+            shard=0,
+            annotations=folder / "scenes/annotations.json",
+        )
         found[kind] = kept(out)
     seed_state.run(config(), folder / "0.pt")
     pretrain.run(
@@ -83,7 +90,16 @@ def labels_of(folder):
     for number in (0, 1):
         out = folder / f"round-{number}.h5"
         state = folder / f"{number}.pt"
-        bootstrap.run(config(), number, images, listed, state, out, 0, COMPUTE)
+        bootstrap.run(
+            config(),
+            number=number,
+            images=images,
+            index_path=listed,
+            state_path=state,
+            out=out,
+            shard=0,
+            compute=COMPUTE,
+        )
         found[f"round {number}"] = kept(out)
     torch.set_num_threads(threads)
     return found

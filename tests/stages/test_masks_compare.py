@@ -65,7 +65,7 @@ def test_masks_of_different_strides_are_compared_by_pixel(results, tmp_path):
     e = index[0]
     fine = rng.integers(0, 3, (grid_size(e.height, 4), grid_size(e.width, 4)))
     with write_shard(tmp_path / "fine.h5", Header(1, 4, 0, 1, index.digest, {})) as writer:
-        writer.add(0, e, fine, 0, 3)
+        writer.add(0, e, fine, group=0, clusters=3)
     other = str(results / "masks/round-01")
     (pair,) = pairs(str(tmp_path / "fine.h5"), other)
     (image,) = compare.run(*pair, top=5)["most_changed"]
@@ -83,7 +83,9 @@ def test_the_text_has_a_line_a_pair_and_the_images(compared):
 
 def test_masks_of_other_images(results, tmp_path, refused):
     with write_shard(tmp_path / "a.h5", Header(1, 8, 0, 1, "another", {})) as writer:
-        writer.add(0, read_index(results / "index.jsonl")[0], np.zeros((8, 12), int), 0, 1)
+        writer.add(
+            0, read_index(results / "index.jsonl")[0], np.zeros((8, 12), int), group=0, clusters=1
+        )
     (pair,) = pairs(str(tmp_path / "a.h5"), str(results / "masks/round-01"))
     with refused("were made for different indexes", "only masks of the same images"):
         compare.run(*pair, top=1)

@@ -37,7 +37,7 @@ def odd(tmp_path):
             for p in positions:
                 shape = grid_size(entries[p].height, 8), grid_size(entries[p].width, 8)
                 labels = rng.integers(0, 600 if p == 1 else 5, shape)
-                writer.add(p, entries[p], labels, 0, 600)
+                writer.add(p, entries[p], labels, group=0, clusters=600)
     return tmp_path
 
 
@@ -89,7 +89,7 @@ def test_coco_annotations_load_and_decode(odd):
 @pytest.mark.parametrize("shards", [1, 3])
 def test_there_and_back_is_the_same(odd, kind, shards):
     source = written(odd, kind, "out")
-    imports.run(source, odd / "index.jsonl", odd / "back", 8, shards)
+    imports.run(source, odd / "index.jsonl", odd / "back", stride=8, shards=shards)
     before, after = masks_of(odd), masks_of(odd, "back")
     assert len(after.paths) == shards
     assert (after.round, after.stride) == (0, 8)
@@ -99,7 +99,9 @@ def test_there_and_back_is_the_same(odd, kind, shards):
 
 
 def test_there_and_back_by_coco_is_the_same_partition(odd):
-    imports.run(written(odd, "coco", "m.json"), odd / "index.jsonl", odd / "back", 8, 1)
+    imports.run(
+        written(odd, "coco", "m.json"), odd / "index.jsonl", odd / "back", stride=8, shards=1
+    )
     before, after = masks_of(odd), masks_of(odd, "back")
     for p in range(4):
         assert adjusted_rand_index(after.read(p), before.read(p)) == 1
@@ -108,25 +110,34 @@ def test_there_and_back_by_coco_is_the_same_partition(odd):
 def test_the_same_input_gives_the_same_bytes(odd):
     source = written(odd, "png", "out")
     for name in ("one", "two"):
-        imports.run(source, odd / "index.jsonl", odd / name, 8, 2)
+        imports.run(source, odd / "index.jsonl", odd / name, stride=8, shards=2)
     for path in (odd / "one").iterdir():
         assert path.read_bytes() == (odd / "two" / path.name).read_bytes()
 
 
 def test_imported_masks_seed_a_run(tiny, tmp_path):
     """Instances of the annotations, from elsewhere as a COCO JSON."""
-    imports.run(tiny.annotations, tiny.index, tmp_path / "given", 8, 1)
+    imports.run(tiny.annotations, tiny.index, tmp_path / "given", stride=8, shards=1)
     config = tiny.config(seed_masks={"kind": "file", "masks": str(tmp_path / "given")})
-    seed_masks.run(config, tiny.images, tiny.index, tmp_path / "seed.h5", 0)
+    seed_masks.run(
+        config, images=tiny.images, index_path=tiny.index, out=tmp_path / "seed.h5", shard=0
+    )
     truth = tiny.config(seed_masks={"kind": "ground-truth"})
-    seed_masks.run(truth, tiny.images, tiny.index, tmp_path / "truth.h5", 0, tiny.annotations)
+    seed_masks.run(
+        truth,
+        images=tiny.images,
+        index_path=tiny.index,
+        out=tmp_path / "truth.h5",
+        shard=0,
+        annotations=tiny.annotations,
+    )
     index = read_index(tiny.index)
     ours, theirs = (Masks(str(tmp_path / f"{n}.h5"), index) for n in ("seed", "truth"))
     assert ours.digest == theirs.digest
 
 
 def test_another_stride(odd):
-    imports.run(written(odd, "png", "out"), odd / "index.jsonl", odd / "back", 4, 1)
+    imports.run(written(odd, "png", "out"), odd / "index.jsonl", odd / "back", stride=4, shards=1)
     after = masks_of(odd, "back")
     assert after.read(0).shape == (16, 24)
     np.testing.assert_array_equal(after.read(0), full(masks_of(odd), 0)[::4, ::4])
@@ -148,7 +159,7 @@ class TestBadExport:
         index = Index([Entry(n, 8, 8, 1, 0) for n in ("a/x.jpg", "a/x.png")], "d")
         with write_shard(tmp_path / "masks/s.h5", Header(0, 8, 0, 1, "d", {})) as writer:
             for p in range(2):
-                writer.add(p, index[p], np.zeros((1, 1), int), -1, 1)
+                writer.add(p, index[p], np.zeros((1, 1), int), group=-1, clusters=1)
         with refused("images a/x.jpg and a/x.png would share the mask file a/x.npy"):
             written(tmp_path, "npy", "out")
         assert [p.name for p in tmp_path.iterdir()] == ["masks"]
@@ -157,7 +168,7 @@ class TestBadExport:
     @pytest.mark.parametrize("name", ["../x.jpg", "/x.jpg", "a/../../x.jpg"])
     def test_a_name_that_leads_out_of_the_folder(self, tmp_path, refused, name):
         with write_shard(tmp_path / "masks/s.h5", Header(0, 8, 0, 1, "d", {})) as writer:
-            writer.add(0, Entry(name, 8, 8, 1, 0), np.zeros((1, 1), int), -1, 1)
+            writer.add(0, Entry(name, 8, 8, 1, 0), np.zeros((1, 1), int), group=-1, clusters=1)
         with refused("its name leads out of the folder"):
             written(tmp_path, "png", "out")
 
@@ -185,7 +196,7 @@ class TestBadImport:
         def check(source, *parts, shards=1):
             before = set(tmp_path.iterdir())
             with refused(*parts):
-                imports.run(source, Run(results).index, tmp_path / "out", 8, shards)
+                imports.run(source, Run(results).index, tmp_path / "out", stride=8, shards=shards)
             assert set(tmp_path.iterdir()) == before
 
         return check
@@ -231,11 +242,11 @@ class TestBadImport:
         (tmp_path / "out").mkdir()
         (tmp_path / "out/mine").touch()
         with refused("out exists and is not empty"):
-            imports.run(given, Run(results).index, tmp_path / "out", 8, 1)
+            imports.run(given, Run(results).index, tmp_path / "out", stride=8, shards=1)
         assert (tmp_path / "out/mine").exists()
         shutil.rmtree(tmp_path / "out")
 
     def test_an_empty_folder_is_filled(self, given, results, tmp_path):
         (tmp_path / "out").mkdir()
-        imports.run(given, Run(results).index, tmp_path / "out", 8, 1)
+        imports.run(given, Run(results).index, tmp_path / "out", stride=8, shards=1)
         assert len(list((tmp_path / "out").iterdir())) == 1

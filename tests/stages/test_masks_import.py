@@ -41,7 +41,7 @@ def make_masks(folder, index, stride, most, seed=0, number=0):
         for p, e in enumerate(index.entries):
             shape = grid_size(e.height, stride), grid_size(e.width, stride)
             labels = rng.integers(0, most, shape, endpoint=True)
-            writer.add(p, e, labels, -1, len(np.unique(labels)))
+            writer.add(p, e, labels, group=-1, clusters=len(np.unique(labels)))
     return folder / "masks"
 
 
@@ -67,7 +67,9 @@ def test_any_size_stride_and_label_there_and_back(sizes, stride, most, kind):
         # As COCO annotations a label is a mask of the whole image.
         masks = make_masks(folder, index, stride, min(most, 9) if kind == "coco" else most)
         export.run(resolve(str(masks)), kind, folder / "out")
-        imports.run(folder / "out", folder / "index.jsonl", folder / "back", stride, 1)
+        imports.run(
+            folder / "out", folder / "index.jsonl", folder / "back", stride=stride, shards=1
+        )
         before, after = (Masks(str(folder / w), index) for w in ("masks", "back"))
         if kind != "coco":
             assert after.digest == before.digest
@@ -80,7 +82,7 @@ def test_header_groups_and_clusters(tmp_path):
     source = give(
         tmp_path, [np.arange(h * w).reshape(h, w) // 50 for h, w in ((20, 30), (8, 8), (9, 9))]
     )
-    assert imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", 8, 2) == {
+    assert imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", stride=8, shards=2) == {
         "images": 3,
         "bare": 0,
     }
@@ -104,7 +106,9 @@ def test_header_groups_and_clusters(tmp_path):
 def test_labels_are_those_at_the_centres(tmp_path):
     index = make_index(tmp_path, [(20, 30)])
     labels = np.random.default_rng(0).integers(0, 60000, (20, 30))
-    imports.run(give(tmp_path, [labels]), tmp_path / "index.jsonl", tmp_path / "out", 8, 1)
+    imports.run(
+        give(tmp_path, [labels]), tmp_path / "index.jsonl", tmp_path / "out", stride=8, shards=1
+    )
     found = Masks(str(tmp_path / "out"), index).read(0)
     expected = [[labels[8 * i, 8 * j] for j in range(4)] for i in range(3)]
     assert found.tolist() == expected
@@ -116,7 +120,7 @@ def test_another_source_is_another_provenance(tmp_path):
     digests = set()
     for name, label in (("one", 0), ("two", 1)):
         np.save(source / "x0.npy", np.full((8, 8), label))
-        imports.run(source, tmp_path / "index.jsonl", tmp_path / name, 8, 1)
+        imports.run(source, tmp_path / "index.jsonl", tmp_path / name, stride=8, shards=1)
         with Shard(tmp_path / name / "shard-0000-of-0001.h5") as shard:
             digests.add(shard.header.provenance["inputs"]["source"])
     assert len(digests) == 2
@@ -125,7 +129,7 @@ def test_another_source_is_another_provenance(tmp_path):
 def test_ids_of_panoptic_segments_are_numbered_anew_image_by_image(tmp_path):
     index = make_index(tmp_path, [(1, 3), (1, 3)])
     source = give(tmp_path, [np.array([[2**40, 7, 70000]]), np.array([[65535, 7, 0]])])
-    imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", 1, 1)
+    imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", stride=1, shards=1)
     masks = Masks(str(tmp_path / "out"), index)
     assert masks.read(0).tolist() == [[2, 0, 1]]
     assert masks.read(1).tolist() == [[65535, 7, 0]]
@@ -145,7 +149,7 @@ def test_what_no_instance_covers_is_one_mask_and_the_smaller_instance_wins(tmp_p
         ],
     }
     (tmp_path / "a.json").write_text(json.dumps(content))
-    imports.run(tmp_path / "a.json", tmp_path / "index.jsonl", tmp_path / "out", 1, 1)
+    imports.run(tmp_path / "a.json", tmp_path / "index.jsonl", tmp_path / "out", stride=1, shards=1)
     masks = Masks(str(tmp_path / "out"), index)
     assert masks.read(0).tolist() == [
         [0, 2, 2, 2, 2, 2],
@@ -237,7 +241,7 @@ class TestExport:
         entries = [Entry(n, 8, 8, 1, 0) for n in ("a.jpg", "a.png/b.jpg")]
         with write_shard(tmp_path / "masks/s.h5", Header(0, 8, 0, 1, "d", {})) as writer:
             for p, entry in enumerate(entries):
-                writer.add(p, entry, np.zeros((1, 1), int), -1, 1)
+                writer.add(p, entry, np.zeros((1, 1), int), group=-1, clusters=1)
         with refused("cannot write", "a.png"):
             export.run(resolve(str(tmp_path / "masks")), "png", tmp_path / "out")
         assert [p.name for p in tmp_path.iterdir()] == ["masks"]
@@ -265,7 +269,7 @@ class TestBadMasks:
             make_index(tmp_path, [np.shape(arrays[0])] * len(arrays))
             source = give(tmp_path, arrays)
             with refused(*parts):
-                imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", 4, 1)
+                imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", stride=4, shards=1)
             assert {p.name for p in tmp_path.iterdir()} == {"index.jsonl", "given"}
 
         return check
@@ -297,26 +301,28 @@ class TestBadMasks:
         assert larger != content
         (source / "x0.npy").write_bytes(larger)
         with refused("x0.npy cannot be read"):
-            imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", 8, 1)
+            imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", stride=8, shards=1)
 
     def test_a_photograph_named_png(self, tmp_path, refused):
         make_index(tmp_path, [(8, 8)])
         (tmp_path / "given").mkdir()
         Image.new("L", (8, 8)).save(tmp_path / "given/x0.png", "JPEG")
         with refused("x0.png cannot be read"):
-            imports.run(tmp_path / "given", tmp_path / "index.jsonl", tmp_path / "out", 8, 1)
+            imports.run(
+                tmp_path / "given", tmp_path / "index.jsonl", tmp_path / "out", stride=8, shards=1
+            )
 
     def test_a_mask_that_two_images_would_share(self, tmp_path, refused):
         write_index(tmp_path / "index.jsonl", [Entry(n, 8, 8, 1, 0) for n in ("x0.jpg", "x0.png")])
         source = give(tmp_path, [np.zeros((8, 8), int)])
         with refused("images x0.jpg and x0.png would share the mask file x0.npy"):
-            imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", 8, 1)
+            imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", stride=8, shards=1)
 
     def test_a_name_that_leads_out_of_the_folder(self, tmp_path, refused):
         write_index(tmp_path / "index.jsonl", [Entry("../x0.jpg", 8, 8, 1, 0)])
         source = give(tmp_path, [np.zeros((8, 8), int)])
         with refused("'../x0.jpg': its name leads out of the folder"):
-            imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", 8, 1)
+            imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", stride=8, shards=1)
 
     def test_an_interruption_leaves_an_empty_folder_empty(self, tmp_path, monkeypatch):
         make_index(tmp_path, [(8, 8)] * 2)
@@ -328,6 +334,6 @@ class TestBadMasks:
 
         monkeypatch.setattr(foreign, "storable", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", 8, 2)
+            imports.run(source, tmp_path / "index.jsonl", tmp_path / "out", stride=8, shards=2)
         assert {p.name for p in tmp_path.iterdir()} == {"index.jsonl", "given", "out"}
         assert list((tmp_path / "out").iterdir()) == []

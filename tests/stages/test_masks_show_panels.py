@@ -39,7 +39,7 @@ def write(path, index, number, stride, positions, labels, group, clusters):
     header = Header(number, stride, 0, 1, index.digest, {"stage": "test", "inputs": {}})
     with write_shard(path, header) as writer:
         for position in positions:
-            writer.add(position, index[position], labels, group, clusters)
+            writer.add(position, index[position], labels, group=group, clusters=clusters)
 
 
 def sources(run, annotations=True):

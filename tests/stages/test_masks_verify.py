@@ -76,7 +76,7 @@ def test_labels_beyond_k(copy):
         masks[first][0, 0] = 77
     with write_shard(path, header) as writer:
         for (p, labels), group in zip(masks.items(), groups, strict=True):
-            writer.add(p, index[p], labels, int(group), 6)
+            writer.add(p, index[p], labels, group=int(group), clusters=6)
     (problem,) = [p for p in problems(copy) if "labels" in p]
     assert f"mask shard {path}: image {first} has 78 labels, more than its K of 6" in problem
 
@@ -95,7 +95,7 @@ def test_images_without_a_mask(copy):
         masks = {p: shard.read(p) for p in positions[1:]}
     with write_shard(path, header) as writer:
         for p, labels in masks.items():
-            writer.add(p, index[p], labels, -1, 300)
+            writer.add(p, index[p], labels, group=-1, clusters=300)
     found = problems(copy)
     assert f"1 of 13 images have none, {index[positions[0]].name} among them" in found[0]
 
@@ -114,7 +114,7 @@ def test_a_state_trained_on_other_masks(copy, results):
             masks = {int(p): shard.read(int(p)) for p in shard.positions}
         with write_shard(path, header) as writer:
             for p, labels in masks.items():
-                writer.add(p, index[p], labels * 0, -1, 1)
+                writer.add(p, index[p], labels * 0, group=-1, clusters=1)
     (problem,) = problems(copy)
     assert f"state {Run(copy).state(1)} was made from another masks than" in problem
 
@@ -148,7 +148,7 @@ def test_shards_of_other_settings_side_by_side(copy):
     other = Header(h.round, h.stride, h.shard, h.shards, h.index, h.provenance | {"config": {}})
     with write_shard(path, other) as writer:
         for p, labels in masks.items():
-            writer.add(p, index[p], labels, -1, 300)
+            writer.add(p, index[p], labels, group=-1, clusters=300)
     assert any("made with different inputs or settings" in p for p in problems(copy))
 
 

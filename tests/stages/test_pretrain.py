@@ -377,7 +377,16 @@ def test_masks_of_another_run(tiny, trained, tmp_path):
     other = tmp_path / "other.pt"
     train(tiny, other, config=tiny.config(seed=9))
     shard = tmp_path / "masks" / "shard.h5"
-    bootstrap.run(tiny.config(), 1, tiny.images, tiny.index, other, shard, 0, COMPUTE)
+    bootstrap.run(
+        tiny.config(),
+        number=1,
+        images=tiny.images,
+        index_path=tiny.index,
+        state_path=other,
+        out=shard,
+        shard=0,
+        compute=COMPUTE,
+    )
     with pytest.raises(InputError, match="belong to another run"):
         train(tiny, tmp_path / "s.pt", number=2, state=trained, masks=shard)
     assert not (tmp_path / "s.pt").exists()
@@ -395,7 +404,13 @@ def test_masks_of_another_index(tiny, tmp_path):
 
 def test_a_missing_shard_is_missed_before_training(tiny, tmp_path):
     config = tiny.config(shards=2)
-    seed_masks.run(config, tiny.images, tiny.index, tmp_path / "masks" / "shard-1.h5", 1)
+    seed_masks.run(
+        config,
+        images=tiny.images,
+        index_path=tiny.index,
+        out=tmp_path / "masks" / "shard-1.h5",
+        shard=1,
+    )
     with pytest.raises(InputError, match=r"\d+ of 13 images have none, 0000\d\d\.jpg among them"):
         train(tiny, tmp_path / "s.pt", masks=tmp_path / "masks")
 
@@ -455,7 +470,7 @@ def test_a_shard_that_vanishes_while_training_is_named(tiny, tmp_path, monkeypat
     config = tiny.config(shards=5)
     shards = [tmp_path / "masks" / f"shard-{shard}.h5" for shard in range(5)]
     for shard, out in enumerate(shards):
-        seed_masks.run(config, tiny.images, tiny.index, out, shard)
+        seed_masks.run(config, images=tiny.images, index_path=tiny.index, out=out, shard=shard)
     whole = train(tiny, tmp_path / "whole" / "s.pt", masks=tmp_path / "masks")
     step = Trainer.train_step
 
@@ -506,7 +521,14 @@ def test_a_file_that_changed_after_indexing_is_named(tiny, tmp_path):
     (images / "000005.jpg").write_bytes(b"shorter")
     with pytest.raises(InputError, match=r"image 000005\.jpg: .*7 bytes"):
         pretrain.run(
-            tiny.config(), 1, images, tiny.index, tiny.state, str(tiny.masks),
-            tmp_path / "s.pt", tmp_path / "work", COMPUTE,
-        )  # fmt: skip
+            tiny.config(),
+            number=1,
+            images=images,
+            index_path=tiny.index,
+            state_path=tiny.state,
+            masks_where=str(tiny.masks),
+            out=tmp_path / "s.pt",
+            work=tmp_path / "work",
+            compute=COMPUTE,
+        )
     assert not (tmp_path / "s.pt").exists()

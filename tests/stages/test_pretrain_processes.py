@@ -93,7 +93,17 @@ def test_an_error_of_one_process_ends_all_with_its_message(tiny, tmp_path):
     """An image of the second process's part of the first step has gone."""
     images = shutil.copytree(tiny.images, tmp_path / "images")
     index = read_index(tiny.index)
-    position = next(iter(Steps(len(index), np.arange(len(index)), 4, 0, 1, 3, 1, 2)))[0][1]
+    steps = Steps(
+        len(index),
+        np.arange(len(index)),
+        batch_size=4,
+        first=0,
+        last=1,
+        seed=3,
+        rank=1,
+        ranks=2,
+    )
+    position = next(iter(steps))[0][1]
     (images / index[position].name).unlink()
     line = [*command(tiny, tmp_path / "s.pt", "--processes", "2"), "--images", str(images)]
     ended = subprocess.run(line, capture_output=True, text=True, timeout=600)
@@ -143,15 +153,29 @@ def steps_without_normalisation(tiny, vmf, rank, ranks):
     index, config = read_index(tiny.index), tiny.config()
     config = tiny.config(pretrain=config.pretrain.model_dump() | {"vmf": vmf})
     trainer = Trainer(
-        load_state(tiny.state), config.pretrain, 3, torch.device("cpu"), seed=config.seed
+        load_state(tiny.state),
+        config.pretrain,
+        steps_per_epoch=3,
+        device=torch.device("cpu"),
+        seed=config.seed,
     )
     trainer.pair.eval()
     dataset = TwoViews(
-        tiny.images, index, Masks(str(tiny.masks), index), config.views, 4, config.seed
+        tiny.images, index, Masks(str(tiny.masks), index), config.views, samples=4, seed=config.seed
     )
-    steps = Steps(len(index), np.arange(len(index)), 4, 0, 3, config.seed, rank, ranks)
+    steps = Steps(
+        len(index),
+        np.arange(len(index)),
+        batch_size=4,
+        first=0,
+        last=3,
+        seed=config.seed,
+        rank=rank,
+        ranks=ranks,
+    )
     losses = [
-        trainer.train_step(b).read()[0] for b in arrived(load_batches(dataset, steps, 0, False))
+        trainer.train_step(b).read()[0]
+        for b in arrived(load_batches(dataset, steps, workers=0, pin=False))
     ]
     return losses, {k: p.detach() for k, p in trainer.pair.online.named_parameters()}
 

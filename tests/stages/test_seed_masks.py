@@ -34,7 +34,14 @@ def large(tmp_path_factory, write_image):
 
 def seed(folder, out, threads=1, **settings):
     config = parse({"shards": 1, "bootstrap": {"group": 2}, **settings})
-    seed_masks.run(config, folder / "images", folder / "index.jsonl", out, 0, threads=threads)
+    seed_masks.run(
+        config,
+        images=folder / "images",
+        index_path=folder / "index.jsonl",
+        out=out,
+        shard=0,
+        threads=threads,
+    )
     return Masks(str(out), read_index(folder / "index.jsonl"))
 
 
@@ -51,7 +58,9 @@ def test_threads_change_no_byte(tiny, tmp_path, settings):
     config = tiny.config(seed_masks=settings)
     for threads in (1, 3):
         out = tmp_path / f"{threads}.h5"
-        seed_masks.run(config, tiny.images, tiny.index, out, 0, threads=threads)
+        seed_masks.run(
+            config, images=tiny.images, index_path=tiny.index, out=out, shard=0, threads=threads
+        )
     assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "3.h5").read_bytes()
 
 
@@ -68,7 +77,9 @@ def test_only_the_kind_whose_default_changed_is_made_again(
     tiny, tmp_path, settings, stage, version
 ):
     config = tiny.config(seed_masks=settings)
-    seed_masks.run(config, tiny.images, tiny.index, tmp_path / "x.h5", 0)
+    seed_masks.run(
+        config, images=tiny.images, index_path=tiny.index, out=tmp_path / "x.h5", shard=0
+    )
     with Shard(tmp_path / "x.h5") as shard:
         record = shard.header.provenance
     assert (record["stage"], record["stage_version"]) == (stage, version)

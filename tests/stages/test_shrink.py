@@ -32,7 +32,7 @@ def test_sizes_pixels_and_names(tmp_path, write_image):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     Image.fromarray(smooth).save(photos / "turned.jpg", exif=exif)
-    shrink.run(photos, tmp_path / "out", 32, 2)
+    shrink.run(photos, tmp_path / "out", short_side=32, threads=2)
     found = entries(tmp_path / "out/images")
     assert {n: (e.height, e.width, e.orientation) for n, e in found.items()} == {
         "a/wide.png.jpg": (32, 48, 1),
@@ -52,7 +52,7 @@ def test_sizes_pixels_and_names(tmp_path, write_image):
 
 
 def test_ground_truth_is_scaled_in_step(tiny, tmp_path):
-    shrink.run(tiny.images, tmp_path, 40, 1, annotations=tiny.annotations)
+    shrink.run(tiny.images, tmp_path, short_side=40, threads=1, annotations=tiny.annotations)
     before, after = GroundTruth(tiny.annotations), GroundTruth(tmp_path / "annotations.json")
     large, small = entries(tiny.images), entries(tmp_path / "images")
     assert large.keys() == small.keys()
@@ -95,7 +95,7 @@ def test_ids_of_annotations_are_kept_where_they_are_ids(tiny, tmp_path, ids, kep
     path = tmp_path / "given.json"
     path.write_text(json.dumps(content))
     before = sorted(int(a["id"]) for a in content["annotations"])
-    shrink.run(tiny.images, tmp_path / "out", 40, 1, annotations=path)
+    shrink.run(tiny.images, tmp_path / "out", short_side=40, threads=1, annotations=path)
     after = json.loads((tmp_path / "out/annotations.json").read_text())["annotations"]
     expected = before if kept else list(range(1, len(before) + 1))
     assert sorted(a["id"] for a in after) == expected
@@ -104,7 +104,7 @@ def test_ids_of_annotations_are_kept_where_they_are_ids(tiny, tmp_path, ids, kep
 def test_a_second_try_keeps_what_is_there(tiny, tmp_path):
     photos = shutil.copytree(tiny.images, tmp_path / "photos")
     out = tmp_path / "out/images"
-    shrink.run(photos, tmp_path / "out", 40, 1)
+    shrink.run(photos, tmp_path / "out", short_side=40, threads=1)
     first, second, third, *_ = sorted(out.iterdir())
     before = {p.name: p.stat().st_mtime_ns for p in out.iterdir()}
     whole = second.read_bytes()
@@ -112,7 +112,7 @@ def test_a_second_try_keeps_what_is_there(tiny, tmp_path):
     later = third.stat().st_mtime_ns + 1_000_000_000
     os.utime(photos / third.name, ns=(later, later))
     (photos / first.name).unlink()
-    shrink.run(photos, tmp_path / "out", 40, 1)
+    shrink.run(photos, tmp_path / "out", short_side=40, threads=1)
     after = {p.name: p.stat().st_mtime_ns for p in out.iterdir()}
     assert second.read_bytes() == whole
     assert {n for n in after if after[n] == before[n]} == before.keys() - {
@@ -123,10 +123,14 @@ def test_a_second_try_keeps_what_is_there(tiny, tmp_path):
 
 
 def test_copies_of_another_size_are_made_anew(tiny, tmp_path):
-    shrink.run(tiny.images, tmp_path / "out", 40, 1, annotations=tiny.annotations)
+    shrink.run(
+        tiny.images, tmp_path / "out", short_side=40, threads=1, annotations=tiny.annotations
+    )
     copy = sorted((tmp_path / "out/images").iterdir())[0]
     copy.write_bytes(b"cut off")
-    shrink.run(tiny.images, tmp_path / "out", 32, 1, annotations=tiny.annotations)
+    shrink.run(
+        tiny.images, tmp_path / "out", short_side=32, threads=1, annotations=tiny.annotations
+    )
     truth = GroundTruth(tmp_path / "out/annotations.json")
     for path in (tmp_path / "out/images").iterdir():
         assert size_of(path) == truth.size(path.name) == (32, 48)
@@ -138,7 +142,7 @@ def test_the_copies_do_not_lie_among_the_images(tiny, tmp_path, out, refused):
     shutil.copytree(tiny.images, photos)
     before = sorted(tmp_path.rglob("*"))
     with refused("would lie in one another; choose another folder"):
-        shrink.run(photos, tmp_path / out, 40, 1)
+        shrink.run(photos, tmp_path / out, short_side=40, threads=1)
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -158,5 +162,5 @@ def test_two_images_of_one_name_are_refused(tmp_path, write_image):
     for name in ("x.png", "x.png.jpg"):
         write_image(tmp_path / "photos" / name, (40, 40))
     with pytest.raises(InputError, match=r"x\.png and x\.png\.jpg would have one name"):
-        shrink.run(tmp_path / "photos", tmp_path / "out", 32, 1)
+        shrink.run(tmp_path / "photos", tmp_path / "out", short_side=32, threads=1)
     assert not (tmp_path / "out").exists()

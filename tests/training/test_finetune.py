@@ -47,7 +47,7 @@ def groups(network):
 def a_finetuner(state=None, *, seed=1, precision="float32", rate=lambda step: 0.1 / (1 + step)):
     torch.manual_seed(0)
     recipe = Recipe(6, rate, 0.9, precision, "lower downstream.tiny.rate", "")
-    return Finetuner(Tiny(), groups, recipe, 4, seed, CPU, state)
+    return Finetuner(Tiny(), groups, recipe, steps_per_epoch=4, seed=seed, device=CPU, state=state)
 
 
 def same(a, b):

@@ -36,7 +36,7 @@ def steps(*keys: int) -> list[list[int]]:
 
 
 def taken(samples: Samples, keys: list[list[int]], workers: int = 2) -> list[int]:
-    batches = arrived(load_batches(samples, keys, workers, pin=False))
+    batches = arrived(load_batches(samples, keys, workers=workers, pin=False))
     return [int(batch["values"][0, 0]) for batch in batches]
 
 
@@ -45,7 +45,7 @@ def test_batches_come_in_order_however_long_they_take(monkeypatch: pytest.Monkey
     monkeypatch.setattr("cyborgs.training.batches._LOOK", 0.2)
     samples = Samples(lambda: time.sleep(1))
     assert taken(samples, steps(3, -1, 5)) == [3, -1, 5]
-    found = list(load_batches(samples, steps(3, -1, 5), 1, pin=False))
+    found = list(load_batches(samples, steps(3, -1, 5), workers=1, pin=False))
     assert [int(b["values"][0, 0]) for b in found if b is not None] == [3, -1, 5]
     assert None in found
 
@@ -69,7 +69,7 @@ def test_a_process_that_dies_during_a_step_does_not_disturb_it() -> None:
         time.sleep(1)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    batches = arrived(load_batches(Samples(die_later), steps(1, 2, -1, 3), 1, pin=False))
+    batches = arrived(load_batches(Samples(die_later), steps(1, 2, -1, 3), workers=1, pin=False))
     next(batches)
     begin = time.monotonic()
     while time.monotonic() - begin < 2:  # a step; interrupted, it would raise here
@@ -118,7 +118,7 @@ def test_no_process_is_left_behind_where_one_is_stuck(monkeypatch: pytest.Monkey
     def stuck() -> None:
         time.sleep(600)
 
-    batches: Iterator[Any] = load_batches(Samples(stuck), steps(1, -1, 2), 2, pin=False)
+    batches: Iterator[Any] = load_batches(Samples(stuck), steps(1, -1, 2), workers=2, pin=False)
     for batch in batches:
         if batch is None:
             break
@@ -134,7 +134,7 @@ def test_a_mistake_that_ends_the_program_ends_its_loaders(tmp_path: Path) -> Non
     program.write_text(
         "from cyborgs.training.batches import load_batches\n"
         "from tests.training.test_loaders import Samples, steps\n"
-        "batches = load_batches(Samples(), steps(*range(100)), 2, False)\n"
+        "batches = load_batches(Samples(), steps(*range(100)), workers=2, pin=False)\n"
         "next(batches)\n"
         "1 / 0\n"
     )

@@ -56,10 +56,10 @@ def run(
         trainer,
         range(steps) if batches is None else batches,
         steps,
-        lambda: saved.append(trainer.step),
-        1e9,
-        lambda row: None,
-        trainer.stop,
+        checkpoint=lambda: saved.append(trainer.step),
+        every=1e9,
+        log=lambda row: None,
+        stop=trainer.stop,
         more=more,
     )
     return saved
@@ -87,7 +87,15 @@ def test_processes_leave_a_gpu_together(every: float, asked_in: int, left_after:
     """A step later, or at an epoch's end, and whether or not a process had just saved."""
     trainer = Counting(asked_in=asked_in, device="cuda")
     with pytest.raises(ResumeLaterError, match=f"left after step {left_after}"):
-        train(trainer, range(12), 12, lambda: None, every, lambda row: None, trainer.stop)
+        train(
+            trainer,
+            range(12),
+            12,
+            checkpoint=lambda: None,
+            every=every,
+            log=lambda row: None,
+            stop=trainer.stop,
+        )
     assert trainer.step == left_after
 
 
@@ -100,10 +108,10 @@ def test_nothing_is_saved_after_a_loss_that_is_not_finite(device: str, diverges_
             trainer,
             range(10),
             10,
-            lambda: saved.append(trainer.step),
-            0.0 if diverges_in == 2 else 1e9,
-            lambda row: None,
-            trainer.stop,
+            checkpoint=lambda: saved.append(trainer.step),
+            every=0.0 if diverges_in == 2 else 1e9,
+            log=lambda row: None,
+            stop=trainer.stop,
         )
     assert saved == {2: [1, 2], 3: [], 9: [4, 8]}[diverges_in]
 
@@ -111,7 +119,15 @@ def test_nothing_is_saved_after_a_loss_that_is_not_finite(device: str, diverges_
 def test_figures_of_an_epoch_are_of_all_its_steps() -> None:
     for device in ("cpu", "cuda"):
         trainer, rows = Counting(device=device), []
-        train(trainer, range(8), 8, lambda: None, 1e9, rows.append, trainer.stop)
+        train(
+            trainer,
+            range(8),
+            8,
+            checkpoint=lambda: None,
+            every=1e9,
+            log=rows.append,
+            stop=trainer.stop,
+        )
         assert [(row["epoch"], row["steps"], row["loss"]) for row in rows] == [(1, 4, 1), (2, 4, 1)]
 
 

@@ -68,7 +68,9 @@ trainer.train_step = train_step
 with distributed.process_group(torch.device("cpu")):
     try:
         stop = SimpleNamespace(asked="SIGTERM")
-        train(trainer, [0, 0], 2, checkpoint, 60.0, print, stop, "x")
+        train(
+            trainer, [0, 0], 2, checkpoint=checkpoint, every=60.0, log=print, stop=stop, label="x"
+        )
     except ResumeLaterError:
         print(f"rank {distributed.rank()}: {saved.exists()}\\n", end="", flush=True)
 """

@@ -133,8 +133,9 @@ class ClassifiedExamples(Dataset[Example | InputError]):
         except InputError as error:
             return error
         rng = generator(self._seed, "crop", epoch, position)
+        height, width = image.shape[:2]
         # Of the view's choices the crop alone: no colour is changed.
-        crop = draw_view(rng, self._views, 0, *image.shape[:2]).crop
+        crop = draw_view(rng, self._views, 0, height=height, width=width).crop
         cut = image[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
         pixels = _bilinear(cut, self._crop, self._crop)
         if crop.flip:

@@ -116,12 +116,14 @@ def voc_objects(roots: Sequence[Path], split: str, classes: Sequence[str]) -> De
             digest.update(content)
             picture = require_file(root / f"JPEGImages/{name}.jpg", "image")
             digest.update(str(picture.stat().st_size).encode())
-            images.append(_annotated(path, content, picture, len(images) + 1, classes))
+            images.append(
+                _annotated(path, content, picture, number=len(images) + 1, classes=classes)
+            )
     return DetectionSet(Packed(images), tuple(classes), digest.hexdigest())
 
 
 def _annotated(
-    path: Path, content: bytes, picture: Path, number: int, classes: Sequence[str]
+    path: Path, content: bytes, picture: Path, *, number: int, classes: Sequence[str]
 ) -> Annotated:
     try:
         tree = ElementTree.fromstring(content)

@@ -17,6 +17,7 @@ def run(
     source: Path,
     index_path: Path,
     out: Path,
+    *,
     stride: int,
     shards: int,
     images: Path | None = None,
@@ -67,7 +68,7 @@ def run(
             with write_shard(path, header) as writer:
                 for p in track(positions, len(positions), f"import, shard {shard}", "images"):
                     labels = given.labels(index[p], stride)
-                    writer.add(p, index[p], labels, -1, len(np.unique(labels)))
+                    writer.add(p, index[p], labels, group=-1, clusters=len(np.unique(labels)))
     note = f"; {given.bare} of them have no region, and one mask" if given.bare else ""
     say(f"import: masks of {len(index)} images in {out}{note}")
     return {"images": len(index), "bare": given.bare}

@@ -60,7 +60,7 @@ def run(sources: Sources, images: Sequence[str], style: str, out: Path | None) -
     rows = [
         row
         for position in positions
-        for row in _rows(position, index[position], folder, rounds, truth, style)
+        for row in _rows(position, index[position], folder, rounds=rounds, truth=truth, style=style)
     ]
     if out is None:
         columns = shutil.get_terminal_size().columns
@@ -124,6 +124,7 @@ def _rows(
     position: int,
     entry: Entry,
     folder: Path,
+    *,
     rounds: Sequence[tuple[str, Masks]],
     truth: GroundTruth | None,
     style: str,

@@ -288,7 +288,7 @@ def test_large_batches_need_few_descriptors(tmp_path, write_image):
         "resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))\n"
         "examples = ClassifiedExamples(find_classified(Path(sys.argv[1])), 32, [0.2, 1], 0)\n"
         "keys = [[(epoch, position) for position in range(48)] for epoch in range(6)]\n"
-        "kept = list(arrived(load_batches(examples, keys, 1, False)))\n"
+        "kept = list(arrived(load_batches(examples, keys, workers=1, pin=False)))\n"
         "print(sum(len(batch['image']) for batch in kept))\n"
     )
     arguments = [sys.executable, "-c", program, str(tmp_path)]
