@@ -155,10 +155,10 @@ def _conflicts(config: Config) -> list[str]:
             require_faiss()
         except InputError as error:
             found.append(str(error))
-    epochs = config.pretrain.epochs
-    if isinstance(epochs, list) and len(epochs) != config.rounds:
+    epochs = config.pretrain.epochs_of_rounds(config.rounds)
+    if len(epochs) != config.rounds:
         found.append(f"pretrain.epochs: lists {len(epochs)} rounds, rounds is {config.rounds}")
-    last = sum(epochs) if isinstance(epochs, list) else epochs * config.rounds
+    last = sum(epochs)
     if config.pretrain.vmf.every > last:
         found.append(
             f"pretrain.vmf.every: {config.pretrain.vmf.every}, but all rounds together have {last} "

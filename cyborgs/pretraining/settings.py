@@ -125,7 +125,7 @@ class Pretrain(Section):
 
     @model_validator(mode="after")
     def _epochs(self) -> Self:
-        every = self.epochs if isinstance(self.epochs, list) else [self.epochs]
+        every = self.epochs_of_rounds(1)
         if not every or min(every) < 1:
             raise ValueError("'epochs' must be at least 1 in every round")
         return self
@@ -150,20 +150,23 @@ class Pretrain(Section):
             for name, value in (own if key == "objective" else {key: whole}).items()
         }
 
+    def epochs_of_rounds(self, rounds: int) -> list[int]:
+        """Epochs of each round: those listed, however many, or the same for each of ``rounds``."""
+        return self.epochs if isinstance(self.epochs, list) else [self.epochs] * rounds
+
     def for_round(self, number: int) -> Self:
         """This section with what holds for round ``number`` (from 1) alone.
 
         `epochs` is one number, and `fixed_masks` is false in round 1, which trains on the seed
         masks either way.  Raises `InputError` where a list of epochs has no entry for that round.
         """
-        resolved: dict[str, Any] = {"fixed_masks": self.fixed_masks and number > 1}
-        if isinstance(self.epochs, list):
-            if number > len(self.epochs):
-                raise InputError(
-                    f"pretrain.epochs lists {len(self.epochs)} rounds; round {number} has no entry"
-                )
-            resolved["epochs"] = self.epochs[number - 1]
-        return self.model_copy(update=resolved)
+        epochs = self.epochs_of_rounds(number)
+        if number > len(epochs):
+            raise InputError(
+                f"pretrain.epochs lists {len(epochs)} rounds; round {number} has no entry"
+            )
+        fixed = self.fixed_masks and number > 1
+        return self.model_copy(update={"fixed_masks": fixed, "epochs": epochs[number - 1]})
 
 
 def check_locations(pretrain: Pretrain, views: Views) -> None:
