@@ -129,7 +129,7 @@ def test_no_input_is_written_over(arguments, message, tmp_path, monkeypatch, cap
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
 def test_faults_of_the_machine_are_one_line(code, monkeypatch, capsys):
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(code, "no luck", "some/file")
 
     monkeypatch.setattr("cyborgs.stages.index.run", fail)
@@ -138,7 +138,7 @@ def test_faults_of_the_machine_are_one_line(code, monkeypatch, capsys):
 
 
 def test_other_faults_keep_their_traceback(monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError("a defect")
 
     monkeypatch.setattr("cyborgs.stages.index.run", fail)
@@ -147,7 +147,7 @@ def test_other_faults_keep_their_traceback(monkeypatch):
 
 
 def test_an_interrupt_is_one_line(monkeypatch, capsys):
-    def fail(*_):
+    def fail(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cyborgs.stages.index.run", fail)

@@ -116,7 +116,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         loss = self._backward(batch)
         remedy = "lower pretrain.base_learning_rate or lengthen the warm-up"
-        outcome = Outcome.of(loss, leave, self.step, rate, images, remedy)
+        outcome = Outcome.of(loss, leave, step=self.step, rate=rate, images=images, remedy=remedy)
         self._stepper.step(rate)
         self.pair.update_target(
             target_decay(

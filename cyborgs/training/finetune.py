@@ -163,7 +163,14 @@ class Finetuner:
             losses: dict[str, Tensor] = self._stepper.network(moved(batch, self.device))
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         self._stepper.backward(total)
-        outcome = Outcome.of(total.detach(), leave, self.step, rate, images, self._recipe.remedy)
+        outcome = Outcome.of(
+            total.detach(),
+            leave,
+            step=self.step,
+            rate=rate,
+            images=images,
+            remedy=self._recipe.remedy,
+        )
         self._stepper.step(rate)
         self._losses.append({name: loss.detach().float() for name, loss in losses.items()})
         self.step += 1

@@ -61,8 +61,8 @@ class Outcome:
     remedy: str
 
     @classmethod
-    def of(  # noqa: PLR0917
-        cls, loss: Tensor, leave: bool, step: int, rate: float, images: str, remedy: str
+    def of(
+        cls, loss: Tensor, leave: bool, *, step: int, rate: float, images: str, remedy: str
     ) -> Self:
         """Share this rank's loss, a scalar without gradient, with the others; waits for nothing."""
         told = distributed.gather(torch.stack([loss, torch.full_like(loss, float(leave))]))

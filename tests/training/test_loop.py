@@ -34,7 +34,9 @@ class Counting:
             leave = True
         loss = torch.tensor(float("nan") if self.step == self._diverges_in else 1.0)
         self.step += 1
-        return Outcome.of(loss, leave, self.step - 1, 0.1, "some", "lower it")
+        return Outcome.of(
+            loss, leave, step=self.step - 1, rate=0.1, images="some", remedy="lower it"
+        )
 
     def rate(self) -> float:
         return 0.1
