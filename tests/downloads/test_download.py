@@ -269,7 +269,7 @@ def test_a_killed_download_goes_on(coco, server, tmp_path):
     server.faults[:] = ["hangs"]
     archive, folder = coco.parts["train"].archives[0], str(tmp_path / ".archives")
     code = (
-        "from pathlib import Path; from cyborgs.data import fetching, public;"
+        "from pathlib import Path; from cyborgs.downloads import fetching, public;"
         f"fetching.fetch(public.{archive!r}, Path({folder!r}))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)

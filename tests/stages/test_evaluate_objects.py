@@ -38,7 +38,7 @@ def test_a_state_and_its_export_are_one(tiny, trained, tmp_path):
     expected = sum(row["knn"] for row in state["seeds"]) / 2
     assert state["mean"]["knn"] == pytest.approx(expected)
     difference = state["seeds"][0]["knn"] - state["seeds"][1]["knn"]
-    assert state["deviation"]["knn"] == pytest.approx(abs(difference) / 2**0.5)
+    assert state["std"]["knn"] == pytest.approx(abs(difference) / 2**0.5)
     assert set(state["provenance"]["inputs"]) == {"index", "annotations", "backbone"}
     assert "scikit-learn" in state["provenance"]["libraries"]
 
