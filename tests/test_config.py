@@ -11,7 +11,7 @@ import yaml
 from cyborgs.common.errors import InputError
 from cyborgs.config import Config, load, parse, parse_run, read_scalars
 from cyborgs.config.reading import RENAMED
-from cyborgs.models.settings import check_block
+from cyborgs.models.backbones import place_of
 
 FILES = sorted((Path(__file__).resolve().parents[1] / "config").glob("*.yaml"))
 IMAGES = {"data": {"images": "photos"}}
@@ -80,7 +80,10 @@ def test_an_unknown_key_is_named_with_its_path_and_what_is_allowed(mapping, mess
         ({"run": "a/b"}, ["config: run: ", "'a/b'"]),
         ({"run": 7}, ["config: run: ", "string"]),
         ({"model": 5}, ["config: model: ", "5"]),
-        ({"model": {"architecture": "resnet51"}}, ["config: model.architecture: ", "'resnet50'"]),
+        (
+            {"model": {"architecture": "resnet51"}},
+            ["config: model.architecture: architecture resnet51 is unknown", "resnet50"],
+        ),
         ({"seed_masks": {"kind": "gird"}}, ["config: seed_masks: ", "'gird'", "'grid'"]),
         ({"seed_masks": {"cells": 3}}, ["config: seed_masks: ", "'kind'"]),
         ({"seed_masks": {"kind": "file"}}, ["config: seed_masks.masks: ", "required"]),
@@ -165,7 +168,6 @@ def test_an_unknown_key_is_named_with_its_path_and_what_is_allowed(mapping, mess
             {"pretrain": {"vmf": {"clusters": [2, 8], "every": 5}}},
             ["config: pretrain.vmf: 'weight' is 0, so that 'every', 'clusters' would have no ef"],
         ),
-        ({"bootstrap": {"block": "layer5.0"}}, ["config: bootstrap.block: ", "'layer5.0'"]),
         ({"bootstrap": {"clusters": [5, 4]}}, ["config: bootstrap: ", "'clusters'", "[5, 4]"]),
         ({"bootstrap": {"clusters": [0, 4]}}, ["config: bootstrap: ", "'clusters'"]),
         ({"bootstrap": {"clusters": [2, 65537]}}, ["config: bootstrap: ", "65536"]),
@@ -198,6 +200,11 @@ def test_every_mistake_has_a_line():
         (
             IMAGES | {"bootstrap": {"block": "layer2.4"}},
             "bootstrap.block: resnet50 has no block layer2.4; layer2 ends with layer2.3",
+        ),
+        (
+            IMAGES | {"bootstrap": {"block": "layer5.0"}},
+            "bootstrap.block: resnet50 has no block layer5.0; its stages are layer1, layer2, "
+            "layer3, layer4",
         ),
         (
             IMAGES | {"model": {"architecture": "resnet18"}},
@@ -332,11 +339,11 @@ def test_conflicts_are_reported_all_at_once():
     ],
 )
 def test_blocks_end_where_the_architecture_does(architecture, last, refused):
-    check_block(architecture, last)
+    place_of(architecture, last)
     layer, index = last.split(".")
     beyond = f"{layer}.{int(index) + 1}"
     with refused(architecture, beyond, f"ends with {last}"):
-        check_block(architecture, beyond)
+        place_of(architecture, beyond)
 
 
 PUBLISHED = {

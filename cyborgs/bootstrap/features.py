@@ -1,18 +1,14 @@
 """Features of whole images at full resolution, from one block of a backbone."""
 
-import copy
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from cyborgs.models.backbones import LAYERS, Backbone
+from cyborgs.models.backbones.backbone import Backbone
 from cyborgs.models.normalise import normalise
 
 # Pixels of images that a GPU takes together: 16 of COCO's most frequent size.
@@ -36,7 +32,7 @@ class FeatureExtractor:
     def __init__(
         self, backbone: Backbone, block: str, device: torch.device, precision: torch.dtype
     ) -> None:
-        self._backbone = _without_normalisation(backbone).to(device, precision)
+        self._backbone = backbone.for_inference().to(device, precision)
         self._backbone.to(memory_format=torch.channels_last)
         self._block = block
         self._device = device
@@ -90,18 +86,3 @@ def memory_needed(height: int, width: int, precision: torch.dtype, device: torch
         # Other CPUs convolve bfloat16 by way of float32.
         itemsize = torch.float32.itemsize
     return 45 * itemsize * height * width
-
-
-def _without_normalisation(backbone: Backbone) -> Backbone:
-    """A copy in eval mode, whose BatchNorms are part of the convolutions before them."""
-    backbone = copy.deepcopy(backbone).eval()
-    blocks: list[Any] = [backbone, *(b for name in LAYERS for b in getattr(backbone, name))]
-    for block in blocks:
-        for name, norm in list(block.named_children()):
-            if isinstance(norm, nn.BatchNorm2d):
-                conv = name.replace("bn", "conv")
-                setattr(block, conv, fuse_conv_bn_eval(getattr(block, conv), norm))
-                setattr(block, name, nn.Identity())
-        if getattr(block, "downsample", None) is not None:
-            block.downsample = fuse_conv_bn_eval(*block.downsample)
-    return backbone

@@ -13,7 +13,9 @@ class Bootstrap(Section):
     """Masks from features."""
 
     block: str = Field(
-        "layer2.2", pattern=r"^layer[1-4]\.\d+$", description="residual block that is clustered"
+        "layer2.2",
+        min_length=1,
+        description="block or stage of the backbone whose output is clustered",
     )
     group: int = Field(16, ge=1, description="images clustered together")
     clusters: list[int] = Field(

@@ -29,7 +29,7 @@ from cyborgs.checkpoints.networks import (
 )
 from cyborgs.checkpoints.reading import read_tensors
 from cyborgs.common.errors import InputError
-from cyborgs.models.backbones import backbone_of
+from cyborgs.models.backbones.backbone import backbone_of
 from cyborgs.pretraining.state import FORMAT, first_not_finite, load_state
 
 # Parts of the networks, and what the published program calls them.

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cyborgs.checkpoints.detectron2 import detectron2_name
-from cyborgs.models.backbones import Backbone, describe_mismatch
-from cyborgs.models.settings import BLOCKS
+from cyborgs.models.backbones.backbone import Backbone, describe_mismatch
+from cyborgs.models.backbones.resnet import BASIC, BLOCKS
 
 # Containers whose names say nothing.
 _CONTAINERS = re.compile(r"^((model_)?state_dict|model|network|weights|params)/")
@@ -180,7 +180,7 @@ def _architecture(inner: Mapping[str, Tensor], naming: Naming) -> str | None:
     bottleneck = naming.theirs("layer1.0.conv3.weight") in inner
     for name, counts in BLOCKS.items():
         wide = name.startswith("wide")
-        same = bottleneck == (name not in ("resnet18", "resnet34"))
+        same = bottleneck == (name not in BASIC)
         if blocks == counts and same and width == inputs == (128 if wide else 64):
             return name
     return None

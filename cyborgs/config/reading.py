@@ -16,7 +16,7 @@ from cyborgs.common.progress import say
 from cyborgs.common.section import CELL
 from cyborgs.config.schema import Config
 from cyborgs.evaluation.kinds import OnOwnImages, Trained
-from cyborgs.models.settings import check_block
+from cyborgs.models.backbones import place_of
 from cyborgs.pretraining.settings import check_locations
 from cyborgs.runtime.settings import check_batch
 
@@ -147,7 +147,7 @@ def _conflicts(config: Config) -> list[str]:
     if config.data is None:
         return ["data: missing; give data.images (a folder) or data.scenes"]
     try:
-        check_block(config.model.architecture, config.bootstrap.block)
+        place_of(config.model.architecture, config.bootstrap.block)
     except InputError as error:
         found.append(str(error))
     if config.bootstrap.exact:

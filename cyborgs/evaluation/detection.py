@@ -15,7 +15,7 @@ from cyborgs.evaluation.data.detection import DetectionSet, TestImages, Training
 from cyborgs.evaluation.detectors import Detector, parameter_groups, use_test_side
 from cyborgs.evaluation.settings import Detection
 from cyborgs.evaluation.task import MEET, Task, memory_remedy, require_batch
-from cyborgs.models.backbones import Backbone
+from cyborgs.models.backbones.backbone import Backbone
 from cyborgs.runtime import distributed
 from cyborgs.runtime.hardware import autocast
 from cyborgs.training.batches import arrived, load_batches

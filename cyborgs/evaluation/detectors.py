@@ -27,7 +27,8 @@ from cyborgs.evaluation.detector_heads import (
 )
 from cyborgs.evaluation.detector_parts import RATIOS, SIDES, Align, Anchors, Resizing
 from cyborgs.evaluation.settings import Detection
-from cyborgs.models.backbones import LAYERS, Backbone
+from cyborgs.models.backbones.backbone import Backbone
+from cyborgs.models.backbones.resnet import LAYERS
 from cyborgs.models.normalise import DEVIATION, MEAN
 from cyborgs.runtime.memory import give_back
 
@@ -102,7 +103,7 @@ def faster_rcnn(backbone: Backbone, classes: int, settings: Detection) -> Detect
         classes: number of classes, without background.
         settings: sizes of images.
     """
-    width = backbone.channels["layer4"]
+    width = backbone.stages["layer4"].channels
     return _detector(
         _UpToLayer3(backbone),
         Anchors((SIDES,), (RATIOS,)),
@@ -110,7 +111,7 @@ def faster_rcnn(backbone: Backbone, classes: int, settings: Detection) -> Detect
         kept={"training": 2000, "testing": 1000},
         parts={
             "box_roi_pool": Align(14, [16]),
-            "box_head": _Layer4Head(backbone.layer4, width),
+            "box_head": _Layer4Head(backbone.get_submodule("layer4"), width),
             "box_predictor": box_predictor(width, classes),
         },
         settings=settings,
@@ -189,7 +190,7 @@ class _UpToLayer3(nn.Module):
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        self.out_channels = backbone.channels["layer3"]
+        self.out_channels = backbone.stages["layer3"].channels
         self.stem = nn.Sequential(
             OrderedDict(
                 (name, getattr(backbone, name)) for name in ("conv1", "bn1", "relu", "maxpool")
@@ -225,7 +226,7 @@ class _Pyramid(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.pyramid = FeaturePyramidNetwork(
-            [backbone.channels[name] for name in LAYERS],
+            [stage.channels for stage in backbone.stages.values()],
             self.out_channels,
             extra_blocks=LastLevelMaxPool(),
             norm_layer=nn.BatchNorm2d,

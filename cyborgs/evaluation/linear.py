@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cyborgs.models.backbones import Backbone
+from cyborgs.models.backbones.backbone import Backbone
 from cyborgs.models.normalise import normalise
 
 
@@ -21,7 +21,7 @@ class LinearClassifier(nn.Module):
     def __init__(self, backbone: Backbone, classes: int) -> None:
         super().__init__()
         self.backbone = backbone.requires_grad_(False)
-        self.layer = nn.Linear(backbone.channels["layer4"], classes)
+        self.layer = nn.Linear(backbone.stages[backbone.last].channels, classes)
         nn.init.normal_(self.layer.weight, std=0.01)
         nn.init.zeros_(self.layer.bias)
 
@@ -49,5 +49,5 @@ def pooled(backbone: Backbone, images: Tensor) -> Tensor:
         images: uint8 RGB ``(batch, height, width, 3)``.
     """
     with torch.no_grad():
-        features: Tensor = backbone(normalise(images))["layer4"].mean((2, 3))
+        features: Tensor = backbone(normalise(images))[backbone.last].mean((2, 3))
     return features

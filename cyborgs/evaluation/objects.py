@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from cyborgs.images.annotations import GroundTruth
     from cyborgs.images.index import Index
-    from cyborgs.models.backbones import Backbone
+    from cyborgs.models.backbones.backbone import Backbone
 
     Pixels = NDArray[np.uint8]
 
@@ -162,7 +162,7 @@ def features(backbone: Backbone, pixels: Pixels, device: torch.device) -> NDArra
     with torch.inference_mode():
         for begin in range(0, len(pixels), _BATCH):
             part = torch.from_numpy(pixels[begin : begin + _BATCH]).to(device)
-            pooled = backbone(normalise(part))["layer4"].mean((2, 3))
+            pooled = backbone(normalise(part))[backbone.last].mean((2, 3))
             found.append(F.normalize(pooled, dim=-1).cpu())
         return torch.cat(found).numpy()
 

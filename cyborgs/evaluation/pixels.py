@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cyborgs.common.errors import InputError
 from cyborgs.common.seeding import generator
-from cyborgs.models.backbones import Backbone, block_stride
+from cyborgs.models.backbones.backbone import Backbone
 from cyborgs.models.normalise import normalise
 
 Pixels = NDArray[np.uint8]
@@ -62,13 +62,13 @@ def features(
     batch = normalise(torch.from_numpy(image)[None].to(device))
     outputs = backbone(batch)
     first = outputs[layers[0]]
-    stride = block_stride(f"{layers[0]}.0")
+    stride = backbone.stages[layers[0]].stride
     rows = stride * torch.arange(first.shape[-2], device=device)
     cols = stride * torch.arange(first.shape[-1], device=device)
     joined = [
         first[0],
         *(
-            interpolate(outputs[name][0], rows, cols, block_stride(f"{name}.0"))
+            interpolate(outputs[name][0], rows, cols, backbone.stages[name].stride)
             for name in layers[1:]
         ),
     ]
@@ -136,7 +136,7 @@ def evaluate(
     for number, image, labels in train:
         image = shrink(image, settings.short_side)
         found = features(backbone, image, settings.layers, device)
-        stride = block_stride(f"{settings.layers[0]}.0")
+        stride = backbone.stages[settings.layers[0]].stride
         labels = _at_locations(labels, image, stride, (found.shape[1], found.shape[2]))
         chosen = np.flatnonzero(labels.ravel() != IGNORED)
         rng = generator(seed, "locations", number)
@@ -179,7 +179,7 @@ def _count(
     settings: Settings,
     device: torch.device,
 ) -> Counter[tuple[int, int]]:
-    stride = block_stride(f"{settings.layers[0]}.0")
+    stride = backbone.stages[settings.layers[0]].stride
     pairs: Counter[tuple[int, int]] = Counter()
     for _, image, labels in test:
         small = shrink(image, settings.short_side)

@@ -12,8 +12,8 @@ from cyborgs.checkpoints.layouts import read_checkpoint
 from cyborgs.common.errors import InputError
 from cyborgs.common.files import sha256
 from cyborgs.common.seeding import derive
-from cyborgs.models.backbones import Backbone
-from cyborgs.models.settings import BLOCKS
+from cyborgs.models.backbones import family_of
+from cyborgs.models.backbones.backbone import Backbone
 
 Network = Literal["online", "target"]
 
@@ -68,8 +68,8 @@ def find_source(name: str, architecture: str | None = None, network: Network = "
         InputError: no such file, network or architecture, a file that cannot be used, or no
             architecture given.
     """
-    if architecture is not None and architecture not in BLOCKS:
-        raise InputError(f"--architecture: {architecture} is none of {', '.join(BLOCKS)}")
+    if architecture is not None:
+        family_of(architecture)
     if name in (RANDOM, IMAGENET) and architecture is None:
         raise InputError(f"--backbone {name}: give --architecture, such as resnet50")
     if name == RANDOM:

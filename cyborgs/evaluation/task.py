@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from cyborgs.common.errors import InputError
 from cyborgs.evaluation.data.detection import Annotated
-from cyborgs.models.backbones import Backbone
+from cyborgs.models.backbones.backbone import Backbone
 from cyborgs.training.finetune import Recipe
 
 # Batches of scoring after which processes wait for one another.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sklearn.svm import LinearSVC
 
-    from cyborgs.models.backbones import Backbone
+    from cyborgs.models.backbones.backbone import Backbone
 
     Labels = NDArray[np.int64]
     Features = NDArray[np.float32]

@@ -5,8 +5,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from cyborgs.models.backbones import Backbone
-from cyborgs.models.pooling import join_layers, mask_weights, pool_masks
+from cyborgs.models.backbones import family_of
+from cyborgs.models.backbones.backbone import Backbone
+from cyborgs.models.pooling import join_stages, mask_weights, pool_masks
 
 
 def head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -25,20 +26,21 @@ class Encoder(nn.Module):
     def __init__(self, architecture: str, hidden: int, projection: int) -> None:
         super().__init__()
         self.backbone = Backbone(architecture)
-        channels = sum(self.backbone.channels[name] for name in ("layer2", "layer3", "layer4"))
+        self._pooled = family_of(architecture).pooled(architecture)
+        channels = sum(self.backbone.stages[name].channels for name in self._pooled)
         self.projector = head(channels, hidden, projection)
 
     def forward(self, images: Tensor, cells: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Projections ``(batch * masks, projection)``, and the features that masks pool.
 
-        The features are those of `join_layers`, ``(batch, channels, grid, grid)``.
+        The features are those of `join_stages`, ``(batch, channels, grid, grid)``.
 
         Args:
             images: normalised float ``(batch, 3, crop, crop)``.
             cells: integer ``(batch, grid, grid)`` with ``grid = crop / 32``.
             ids: integer ``(batch, masks)``, drawn among each image's cells.
         """
-        features = join_layers(self.backbone(images))
+        features = join_stages(self.backbone(images), self._pooled)
         pooled = pool_masks(features, mask_weights(cells, ids))
         # BatchNorm sees all vectors of the batch together.
         return self.projector(pooled.flatten(0, 1)), features

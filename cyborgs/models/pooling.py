@@ -1,21 +1,21 @@
 """From cell labels to one vector a mask (DetCon, Hénaff et al., 2021, section 3)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def join_layers(features: Mapping[str, Tensor]) -> Tensor:
-    """Outputs of layer2, layer3 and layer4 on layer4's grid, joined in that order.
+def join_stages(features: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
+    """Outputs of some stages on the grid of the last of them, joined in the order of ``names``.
 
-    The first two are average-pooled.  Returns ``(batch, channels, grid, grid)``; for a
-    ResNet-50, 512 + 1024 + 2048 = 3584 channels.
+    The others are average-pooled.  Returns ``(batch, channels, grid, grid)``; for layer2 to
+    layer4 of a ResNet-50, 512 + 1024 + 2048 = 3584 channels.
     """
-    last = features["layer4"]
+    last = features[names[-1]]
     grid = (last.shape[-2], last.shape[-1])
-    pooled = [F.adaptive_avg_pool2d(features[name], grid) for name in ("layer2", "layer3")]
+    pooled = [F.adaptive_avg_pool2d(features[name], grid) for name in names[:-1]]
     return torch.cat([*pooled, last], dim=1)
 
 

@@ -1,32 +1,31 @@
 """The section `model`: networks."""
 
-from typing import Literal
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from cyborgs.common.errors import InputError
 from cyborgs.common.section import Section
-
-Architecture = Literal[
-    "resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2", "wide_resnet101_2"
-]
+from cyborgs.models.backbones import FAMILIES, family_of
 
 
-# Residual blocks in layer1 to layer4 (He et al., 2016, table 1).
-BLOCKS: dict[str, tuple[int, int, int, int]] = {
-    "resnet18": (2, 2, 2, 2),
-    "resnet34": (3, 4, 6, 3),
-    "resnet50": (3, 4, 6, 3),
-    "resnet101": (3, 4, 23, 3),
-    "wide_resnet50_2": (3, 4, 6, 3),
-    "wide_resnet101_2": (3, 4, 23, 3),
-}
+def _known(architecture: str) -> str:
+    try:
+        family_of(architecture)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    return architecture
+
+
+_NAMES = ", ".join(name for family in FAMILIES for name in family.names())
+
+Architecture = Annotated[str, AfterValidator(_known)]
 
 
 class Model(Section):
     """Networks."""
 
-    architecture: Architecture = Field("resnet50", description="torchvision's name")
+    architecture: Architecture = Field("resnet50", description=f"of the backbone: {_NAMES}")
     hidden: int = Field(4096, ge=1, description="hidden units of projector and predictor")
     projection: int = Field(256, ge=1, description="outputs of projector and predictor")
     weights: str | None = Field(
@@ -34,14 +33,3 @@ class Model(Section):
         description="checkpoint to begin with, of this program or another (see "
         "docs/checkpoints.md); null: random weights",
     )
-
-
-def check_block(architecture: str, block: str) -> None:
-    """Raise `InputError` where an architecture has no such residual block."""
-    layer, index = int(block[5]), int(block[7:])
-    blocks = BLOCKS[architecture][layer - 1]
-    if index >= blocks:
-        raise InputError(
-            f"bootstrap.block: {architecture} has no block {block}; "
-            f"layer{layer} ends with layer{layer}.{blocks - 1}"
-        )

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from cyborgs.common.errors import InputError
-from cyborgs.models.backbones import backbone_of
+from cyborgs.models.backbones.backbone import backbone_of
 from cyborgs.training.containers import read_container, write_container
 
 FORMAT = "cyborgs-state"

@@ -26,8 +26,9 @@ from cyborgs.images.index import Index, read_index
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.groups import groups_of, groups_of_shard
 from cyborgs.masks.shards import Header, Shard, write_shard
-from cyborgs.models.backbones import Backbone, block_stride
-from cyborgs.models.settings import check_block
+from cyborgs.models.backbones import place_of
+from cyborgs.models.backbones.backbone import Backbone
+from cyborgs.models.backbones.family import Place
 from cyborgs.pretraining.state import load_state
 from cyborgs.run.provenance import provenance, without_place
 from cyborgs.runtime.hardware import MASKS, choose_device, choose_precision, provenance_of
@@ -97,7 +98,7 @@ def run(
     state = load_state(state_path)
     if state.round != number:
         raise InputError(f"state {state_path} is of round {state.round}, not {number}")
-    check_block(state.architecture, settings.block)
+    place = place_of(state.architecture, settings.block)
     groups = groups_of(len(index), settings.group, config.seed)
     if limit is not None:
         groups = groups[: -(-limit // settings.group)]
@@ -108,9 +109,7 @@ def run(
         {"index": index.digest, "state": sha256(state_path)},
         hardware=provenance_of(device, precision),
     )
-    header = Header(
-        number, block_stride(settings.block), shard, config.shards, index.digest, record
-    )
+    header = Header(number, place.stride, shard, config.shards, index.digest, record)
     skip = on_bad_image == "skip"
     # By a job that outlived its workflow.
     if _is_made(out, header, {int(p) for g in mine for p in groups[g]}, skip):
@@ -118,10 +117,9 @@ def run(
         return
     backbone = Backbone(state.architecture)
     backbone.load_state_dict(state.backbone())
-    channels = backbone.channels[settings.block.split(".")[0]]
     kind = getattr(torch, precision)
     members = [[index[int(p)] for p in groups[g]] for g in mine]
-    _require_memory(members, channels=channels, settings=settings, precision=kind, device=device)
+    _require_memory(members, place=place, settings=settings, precision=kind, device=device)
     features = FeatureExtractor(backbone, settings.block, device, kind)
     decoded = _ahead(
         lambda position: _pixels(images, index, position, skip),
@@ -236,20 +234,21 @@ class _Lane(threading.local):
 def _require_memory(
     groups: list[list[Entry]],
     *,
-    channels: int,
+    place: Place,
     settings: Bootstrap,
     precision: torch.dtype,
     device: torch.device,
 ) -> None:
     """Raise `InputError` where a group of images needs more memory than there is."""
     lanes = _lanes(device, settings)
-    stride = block_stride(settings.block)
 
     def needed(group: list[Entry]) -> int:
-        points = sum(grid_size(e.height, stride) * grid_size(e.width, stride) for e in group)
+        points = sum(
+            grid_size(e.height, place.stride) * grid_size(e.width, place.stride) for e in group
+        )
         # Features are there image by image, together, and once more around the origin (or for
         # FAISS); beside them are scores and members of all clusters.
-        numbers = points * (3 * channels + 2 * settings.clusters[1])
+        numbers = points * (3 * place.channels + 2 * settings.clusters[1])
         together = numbers * (4 if settings.exact else precision.itemsize)
         largest = max(memory_needed(e.height, e.width, precision, device) for e in group)
         return lanes * (together + largest)

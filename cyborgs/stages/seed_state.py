@@ -9,7 +9,7 @@ from cyborgs.common.files import sha256
 from cyborgs.common.progress import say
 from cyborgs.common.seeding import derive
 from cyborgs.config import Config
-from cyborgs.models.backbones import describe_mismatch
+from cyborgs.models.backbones.backbone import describe_mismatch
 from cyborgs.models.pair import Pair
 from cyborgs.models.settings import Model
 from cyborgs.pretraining.state import TrainingState, save_state

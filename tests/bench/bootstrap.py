@@ -34,7 +34,7 @@ from cyborgs.images.decoding import decode
 from cyborgs.images.index import read_index
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.shards import Header, write_shard
-from cyborgs.models.backbones import Backbone
+from cyborgs.models.backbones.backbone import Backbone
 from cyborgs.models.normalise import normalise
 from cyborgs.runtime.hardware import describe, native_precisions
 from cyborgs.runtime.memory import keep_freed_memory

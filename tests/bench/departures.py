@@ -24,10 +24,10 @@ from cyborgs.config import Bootstrap, Views
 from cyborgs.evaluation.sources import find_source
 from cyborgs.images.decoding import SUFFIXES, read_pixels
 from cyborgs.masks.alignment import full_size
+from cyborgs.models.backbones.resnet import BLOCKS, LAYERS
 from cyborgs.models.normalise import normalise
 from cyborgs.models.pair import head
-from cyborgs.models.pooling import join_layers, mask_weights, pool_masks
-from cyborgs.models.settings import BLOCKS
+from cyborgs.models.pooling import join_stages, mask_weights, pool_masks
 from cyborgs.pretraining.views import cell_labels, draw_view, render, sample_ids
 from cyborgs.runtime.hardware import describe
 
@@ -265,7 +265,7 @@ def joined(photos, views, backbone):
     """Features on the grid of cells, ``(images, channels, 7, 7)``."""
     pixels = [render(p, v, Views(**BARE)) for p, v in zip(photos, views, strict=True)]
     with torch.inference_mode():
-        return join_layers(backbone(normalise(torch.from_numpy(np.stack(pixels)))))
+        return join_stages(backbone(normalise(torch.from_numpy(np.stack(pixels)))), LAYERS[1:])
 
 
 def majority(photos, masks, backbone):

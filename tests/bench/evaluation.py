@@ -17,7 +17,7 @@ import torch
 from cyborgs.config.downstream import Downstream
 from cyborgs.evaluation.detectors import faster_rcnn, mask_rcnn, parameter_groups, use_test_side
 from cyborgs.evaluation.linear import LinearClassifier
-from cyborgs.models.backbones import Backbone
+from cyborgs.models.backbones.backbone import Backbone
 from cyborgs.runtime.hardware import TRAINING, autocast, best_precision, describe
 from cyborgs.runtime.memory import keep_freed_memory
 from cyborgs.training.finetune import Finetuner, Recipe

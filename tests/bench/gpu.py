@@ -29,7 +29,7 @@ from cyborgs.images.decoding import decode
 from cyborgs.images.index import read_index
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.shards import Header, Masks, write_shard
-from cyborgs.models.backbones import Backbone
+from cyborgs.models.backbones.backbone import Backbone
 from cyborgs.models.pair import Pair
 from cyborgs.pretraining.samples import TwoViews
 from cyborgs.pretraining.state import TrainingState, save_state

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from cyborgs.models.backbones import Backbone
+from cyborgs.models.backbones.backbone import Backbone
+from cyborgs.models.backbones.resnet import LAYERS
 from cyborgs.models.pair import head
-from cyborgs.models.pooling import join_layers
+from cyborgs.models.pooling import join_stages
 from cyborgs.objectives.detcon import candidates, view_loss
 from cyborgs.pretraining.published_jitter import published_jitter
 
@@ -79,7 +80,7 @@ class Step:
         ids = torch.multinomial((cells.sum(-1) > 0).float() + 1e-11, SAMPLED)
         chosen = torch.gather(cells, 1, ids[:, :, None].expand(-1, -1, cells.shape[-1]))
         chosen = chosen / chosen.sum(-1, keepdim=True).clamp(min=1)
-        features = join_layers(network["backbone"](images)).flatten(2).transpose(1, 2)
+        features = join_stages(network["backbone"](images), LAYERS[1:]).flatten(2).transpose(1, 2)
         pooled = chosen @ features
         out = torch.stack([network["projector"](pooled[:, m]) for m in range(SAMPLED)], 1)
         if "predictor" in network:

@@ -112,7 +112,7 @@ def convolutions(batch, side, precision):
     import torch
     from torch import nn
 
-    from cyborgs.models.backbones import Backbone
+    from cyborgs.models.backbones.backbone import Backbone
     from cyborgs.runtime.memory import keep_freed_memory
 
     keep_freed_memory()

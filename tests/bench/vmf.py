@@ -13,8 +13,9 @@ from statistics import median
 import torch
 from step import VMF, our_step
 
-from cyborgs.models.backbones import Backbone
-from cyborgs.models.pooling import join_layers
+from cyborgs.models.backbones.backbone import Backbone
+from cyborgs.models.backbones.resnet import LAYERS
+from cyborgs.models.pooling import join_stages
 from cyborgs.objectives.vmf import cluster_locations, vmf_loss
 from cyborgs.runtime.hardware import describe
 
@@ -23,7 +24,9 @@ def term(batch, side, precision):
     """The term of features of a ResNet-50 with random weights."""
     network = Backbone("resnet50")
     with torch.no_grad():
-        views = [join_layers(network(torch.randn(batch, 3, side, side))) for _ in range(2)]
+        views = [
+            join_stages(network(torch.randn(batch, 3, side, side)), LAYERS[1:]) for _ in range(2)
+        ]
     views = [view.to(getattr(torch, precision)) for view in views]
 
     def run():

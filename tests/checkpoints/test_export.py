@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from cyborgs.checkpoints.detectron2 import detectron2_name
 from cyborgs.cli import main
-from cyborgs.models.backbones import Backbone
+from cyborgs.models.backbones.backbone import Backbone
 from cyborgs.models.pair import Pair
 from cyborgs.pretraining.state import TrainingState, save_state
 

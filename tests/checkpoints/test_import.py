@@ -14,7 +14,7 @@ from torch import nn
 from cyborgs.checkpoints.detectron2 import detectron2_name
 from cyborgs.checkpoints.layouts import read_checkpoint
 from cyborgs.cli import main
-from cyborgs.models.backbones import Backbone
+from cyborgs.models.backbones.backbone import Backbone
 from cyborgs.models.pair import Pair
 from cyborgs.pretraining.state import TrainingState, load_state, save_state
 

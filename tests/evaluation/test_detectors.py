@@ -13,7 +13,7 @@ from cyborgs.evaluation.detectors import (
     use_test_side,
 )
 from cyborgs.evaluation.voc_detection import VocDetection
-from cyborgs.models.backbones import Backbone
+from cyborgs.models.backbones.backbone import Backbone
 from cyborgs.models.normalise import normalise
 from tests.precision import needs_bfloat16
 

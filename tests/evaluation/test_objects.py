@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 from sklearn.linear_model import LogisticRegression
 
 from cyborgs.evaluation.objects import Objects, classify, crop, features, split
-from cyborgs.models.backbones import Backbone
+from cyborgs.models.backbones.backbone import Backbone
 
 
 class TestCrop:

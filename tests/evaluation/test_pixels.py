@@ -19,7 +19,7 @@ from cyborgs.evaluation.pixels import (
     shrink,
 )
 from cyborgs.evaluation.segmentation import Segmentation
-from cyborgs.models.backbones import Backbone
+from cyborgs.models.backbones.backbone import Backbone
 from cyborgs.models.normalise import normalise
 
 CPU = torch.device("cpu")

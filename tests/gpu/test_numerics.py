@@ -7,7 +7,7 @@ import torch
 from cyborgs.bootstrap.features import FeatureExtractor
 from cyborgs.bootstrap.kmeans import cluster
 from cyborgs.config import Bootstrap, parse
-from cyborgs.models.backbones import Backbone
+from cyborgs.models.backbones.backbone import Backbone
 from cyborgs.models.pair import Pair
 from cyborgs.models.pooling import mask_weights, pool_masks
 from cyborgs.objectives.detcon import candidates, view_loss

@@ -13,7 +13,7 @@ import torch
 from cyborgs.bootstrap.features import FeatureExtractor, memory_needed
 from cyborgs.images.index import read_index
 from cyborgs.masks.shards import Masks
-from cyborgs.models.backbones import Backbone
+from cyborgs.models.backbones.backbone import Backbone
 from cyborgs.pretraining.state import load_state
 from cyborgs.runtime.hardware import native_precisions
 from cyborgs.stages import bootstrap

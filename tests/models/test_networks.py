@@ -6,11 +6,12 @@ import pytest
 import torch
 import torchvision
 
-from cyborgs.models.backbones import LAYERS, Backbone, block_stride
+from cyborgs.models.backbones import family_of
+from cyborgs.models.backbones.backbone import Backbone
+from cyborgs.models.backbones.resnet import BLOCKS, LAYERS
 from cyborgs.models.normalise import normalise
 from cyborgs.models.pair import Pair
-from cyborgs.models.pooling import join_layers, mask_weights, pool_masks
-from cyborgs.models.settings import BLOCKS
+from cyborgs.models.pooling import join_stages, mask_weights, pool_masks
 
 SMALL = ("resnet18", 32, 8)
 
@@ -27,7 +28,12 @@ def test_backbone_has_torchvisions_names_blocks_and_channels(architecture):
         features = backbone(torch.empty(1, 3, 64, 96))
     for i, name in enumerate(LAYERS):
         stride = 4 << i
-        assert features[name].shape == (1, backbone.channels[name], 64 // stride, 96 // stride)
+        assert features[name].shape == (
+            1,
+            backbone.stages[name].channels,
+            64 // stride,
+            96 // stride,
+        )
 
 
 def test_features_and_blocks_agree_with_torchvision():
@@ -46,11 +52,29 @@ def test_features_and_blocks_agree_with_torchvision():
         assert backbone.up_to(images, "layer2.1").shape[-2:] == (7, 9)  # rounded up
 
 
-@pytest.mark.parametrize(
-    ("block", "stride"), [("layer1.0", 4), ("layer2.2", 8), ("layer3.5", 16), ("layer4.1", 32)]
-)
-def test_block_stride(block, stride):
-    assert block_stride(block) == stride
+@pytest.mark.parametrize("architecture", BLOCKS)
+def test_places_have_the_channels_and_the_grid_that_they_say(architecture):
+    with torch.device("meta"):
+        backbone = Backbone(architecture)
+        images = torch.empty(1, 3, 64, 96)
+        for place in (
+            *family_of(architecture).stages(architecture),
+            *family_of(architecture).blocks(architecture),
+        ):
+            shape = backbone.up_to(images, place.name).shape
+            assert shape == (1, place.channels, 64 // place.stride, 96 // place.stride)
+
+
+def test_inference_gives_the_same_features_with_no_batchnorm_left():
+    torch.manual_seed(0)
+    backbone = Backbone("resnet18")
+    images = torch.randn(2, 3, 64, 64)
+    backbone(images)  # running statistics that are not the initial ones
+    cheaper = backbone.for_inference()
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in cheaper.modules())
+    with torch.no_grad():
+        for name, output in backbone.eval()(images).items():
+            torch.testing.assert_close(cheaper(images)[name], output, rtol=1e-4, atol=1e-4)
 
 
 def test_normalise_is_imagenets_mean_and_deviation():
@@ -68,7 +92,7 @@ def test_layers_are_joined_in_order_on_the_last_grid():
         "layer3": torch.full((1, 2, 4, 4), 3.0),
         "layer4": torch.full((1, 3, 2, 2), 4.0),
     }
-    joined = join_layers(features)
+    joined = join_stages(features, ("layer2", "layer3", "layer4"))
     assert joined.shape == (1, 6, 2, 2)
     assert joined[0, 0, 0, 1] == features["layer2"][0, 0, :4, 4:].mean()
     assert joined[0, 1:, 1, 0].tolist() == [3, 3, 4, 4, 4]
@@ -121,7 +145,7 @@ def test_online_predicts_and_target_projects():
     ids = cells.flatten(1)[:, :3]
     predicted, learned = pair.online(images, cells, ids)
     projected, features = pair.target(images, cells, ids)
-    expected = join_layers(pair.target.backbone(images))
+    expected = join_stages(pair.target.backbone(images), ("layer2", "layer3", "layer4"))
     torch.testing.assert_close(features, expected)
     torch.testing.assert_close(learned, expected)
     assert predicted.shape == projected.shape == (6, 8)

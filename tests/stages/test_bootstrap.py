@@ -23,7 +23,7 @@ from cyborgs.images.decoding import decode
 from cyborgs.images.index import read_index
 from cyborgs.masks.groups import groups_of
 from cyborgs.masks.shards import Masks, Shard
-from cyborgs.models.backbones import Backbone
+from cyborgs.models.backbones.backbone import Backbone
 from cyborgs.models.normalise import normalise
 from cyborgs.pretraining.state import load_state, save_state
 from cyborgs.runtime import hardware
@@ -355,7 +355,7 @@ def test_memory_is_foreseen(precision):
     program = f"""
 import re, numpy, torch
 from cyborgs.bootstrap.features import FeatureExtractor, memory_needed
-from cyborgs.models.backbones import Backbone
+from cyborgs.models.backbones.backbone import Backbone
 precision = torch.{precision}
 cpu = torch.device("cpu")
 features = FeatureExtractor(Backbone("resnet50"), "layer2.2", cpu, precision)
