@@ -14,7 +14,7 @@ if not workflow.overwrite_configfiles:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/rounds.smk"
-include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/quality.smk"
 include: "workflow/rules/downstream.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/download.smk"

@@ -54,6 +54,6 @@ def test_what_evaluations_refuse(name, settings, told, refused):
         parse({"downstream": {name: settings}})
 
 
-def test_which_backbones_are_evaluated_changes_no_figure():
+def test_which_backbones_are_evaluated_changes_no_metric():
     changed = parse({"downstream": {"objects": {"backbones": ["random"]}, "datasets": "elsewhere"}})
     assert changed.only_evaluation("objects") == parse({}).only_evaluation("objects") == "{}"

@@ -53,7 +53,7 @@ def test_a_finished_run_has_what_it_promises_and_nothing_left_to_do(finished):
     paths = [run.index, run.images(), run.annotations()]
     paths += [results / name for name in ("quality.tsv", "report.html")]
     paths += [f(n) for n in (1, 2) for f in (run.state, run.metrics)]
-    paths += [run.probe(4, 2), run.quality("k-4", 2), run.quality("made", 1)]
+    paths += [run.fixed_k(4, 2), run.quality("k-4", 2), run.quality("made", 1)]
     assert all(path.exists() for path in paths)
     assert [row["epoch"] for n in (1, 2) for row in read_metrics(run.metrics(n))] == [1, 2]
     costs = {str(p.relative_to(results / "cost")) for p in results.glob("cost/**/*.tsv")}
@@ -67,7 +67,7 @@ def test_one_more_round_runs_that_round_alone(finished):
         "bootstrap": 2,
         "pretrain": 1,
         "export": 1,
-        "probe": 1,
+        "fixed_k": 1,
         "quality_fixed": 1,
         "quality_made": 1,
         "quality_table": 1,
@@ -115,8 +115,8 @@ def test_where_it_is_computed_reruns_nothing(finished, compute):
 @pytest.mark.slow
 def test_a_quality_setting_reruns_no_training(finished):
     jobs = planned(finished, config=changed(quality={"clusters": [4, 5]}))
-    assert set(jobs) == {"configuration", "probe", "quality_fixed", "quality_table", "report"}
-    assert jobs["probe"] == 3
+    assert set(jobs) == {"configuration", "fixed_k", "quality_fixed", "quality_table", "report"}
+    assert jobs["fixed_k"] == 3
 
 
 @pytest.mark.slow
@@ -364,7 +364,7 @@ def test_every_published_evaluation_is_a_rule(finished, tmp_path):
     assert set(seeds.values()) == {"0,1"}
     joined = json.loads((folder / "results/tiny/downstream.json").read_text())
     assert len(joined) == len(seeds)
-    # The commands make the same figures by hand, wherever they are started.
+    # The commands make the same metrics by hand, wherever they are started.
     result = next(r for r in joined if r["evaluation"] == "imagenet_linear")
     words = shlex.split(result["commands"][1])
     words[words.index("--out") + 1] = "again.json"

@@ -29,7 +29,7 @@ def finished(tmp_path_factory):
     return folder
 
 
-def test_a_finished_experiment_has_figures_differences_and_a_page(finished):
+def test_a_finished_experiment_has_metrics_differences_and_a_page(finished):
     folder = finished / "results/tiny"
     rows = read_rows(folder / "rows.jsonl")
     assert {(row["variant"], row["seed"], row["round"], row["steps"]) for row in rows} == {

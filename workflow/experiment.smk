@@ -69,10 +69,10 @@ rule all:
 rule summary:
     input:
         [
-            str(figures.path)
+            str(each.path)
             for run in PLAN.runs
-            for figures in run.figures
-            if str(figures.path) in MADE
+            for each in run.evaluations
+            if str(each.path) in MADE
         ],
     output:
         page=f"{PLAN.folder}/experiment.html",

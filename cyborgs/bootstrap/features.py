@@ -76,7 +76,7 @@ class FeatureExtractor:
 def memory_needed(height: int, width: int, precision: torch.dtype, device: torch.device) -> int:
     """Bytes that the features of an image of this size take while they are computed, about.
 
-    The widest part of every architecture is layer1, at a sixteenth of the pixels; the figure was
+    The widest part of every architecture is layer1, at a sixteenth of the pixels; the number was
     measured on the CPU.  A GPU takes several of a group together.
     """
     itemsize = precision.itemsize

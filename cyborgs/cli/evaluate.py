@@ -27,7 +27,7 @@ from cyborgs.runtime.settings import check_batch
 if TYPE_CHECKING:
     from cyborgs.evaluation.sources import Source
 
-# What says where and how fast, and is no part of the command that is kept beside a figure.
+# What says where and how fast, and is no part of the command that is kept beside a metric.
 _FAST = ("--device", "--threads", "--processes", "--nodes", "--workers", "--checkpoint-minutes",
          "--leave-minutes", "--work", "--metrics")  # fmt: skip
 
@@ -59,10 +59,10 @@ def add(commands: o.Commands) -> None:
             c.add_argument("--seed", type=int, default=0, help="of what is drawn (default 0)")
             o.add_training(c)
 
-    c = o.command(evaluate, "table", _table, "print figures of several backbones as tables")
+    c = o.command(evaluate, "table", _table, "print metrics of several backbones as tables")
     c.add_argument("results", type=Path, nargs="+", metavar="JSON", help="what evaluations wrote")
     c.add_argument(
-        "--out", type=Path, help="file for all figures as tab-separated values, with what is behind"
+        "--out", type=Path, help="file for all metrics as tab-separated values, with what is behind"
     )
     c.add_argument("--json", type=Path, metavar="FILE", help="file for the same as JSON")
 
@@ -86,7 +86,7 @@ def _command(
         metavar="FILE|JSON",
         help="YAML file of a run, or JSON of some sections; uses downstream (default: defaults)",
     )
-    o.add_out(c, "figures to write (.json)")
+    o.add_out(c, "metrics to write (.json)")
     o.add_compute(c)
     if evaluation.needed:
         c.add_argument(

@@ -14,7 +14,7 @@ def add(commands: o.Commands) -> None:
         experiment,
         "summary",
         _summary,
-        "print figures and differences of what an experiment has finished so far",
+        "print metrics and differences of what an experiment has finished so far",
     )
     c.add_argument(
         "--config",
@@ -27,7 +27,7 @@ def add(commands: o.Commands) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="file of rows to write, a line of JSON for each figure of each run; rows that are "
+        help="file of rows to write, a line of JSON for each metric of each run; rows that are "
         "there stay",
     )
     c.add_argument("--out", type=Path, metavar="HTML", help="page to write")

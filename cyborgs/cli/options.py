@@ -28,7 +28,7 @@ def group(commands: Commands, name: str, text: str) -> Commands:
 
 def command(commands: Commands, name: str, command: Command, text: str) -> argparse.ArgumentParser:
     """Add a command; what ``command`` returns is its exit status, None for 0."""
-    # Written out: a command that is kept beside a figure is read by whole names.
+    # Written out: a command that is kept beside a metric is read by whole names.
     parser = commands.add_parser(name, help=text, description=_sentence(text), allow_abbrev=False)
     parser.set_defaults(command=command, prog=parser.prog, out_is_folder=False)
     return parser
@@ -131,7 +131,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         "--work", type=Path, help="folder for rolling checkpoints (default: work/ beside --out)"
     )
     parser.add_argument(
-        "--metrics", type=Path, help="file for the figures of each epoch (JSON lines)"
+        "--metrics", type=Path, help="file for the metrics of each epoch (JSON lines)"
     )
 
 

@@ -53,7 +53,7 @@ class _Downstream(Section):
         return own
 
     def used_by(self, name: str, exclude_defaults: bool = False) -> dict[str, Any]:
-        """The settings that change the figures of an evaluation."""
+        """The settings that change the metrics of an evaluation."""
         # Repetitions of what trains are jobs of their own.
         keys = {name} if isinstance(BY_NAME[name], Trained) else {name, "seeds"}
         used = self.model_dump(include=keys, exclude_defaults=exclude_defaults)

@@ -19,7 +19,7 @@ INITIAL = "initial"
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
-# What must be the same for all variants, or their figures do not compare.
+# What must be the same for all variants, or their metrics do not compare.
 _SHARED = ("data", "downstream", "rounds", "quality", "compute", "run", "seed", "shards")
 
 

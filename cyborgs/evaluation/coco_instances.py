@@ -70,7 +70,7 @@ COCO_INSTANCES = Trained(
     name="coco_instances",
     title="COCO instance segmentation: Mask R-CNN",
     about="COCO instance segmentation: train and score a Mask R-CNN",
-    figures={
+    metrics={
         "ap": "box AP",
         "ap50": "box AP50",
         "ap75": "box AP75",

@@ -27,8 +27,8 @@ class Evaluation(Generic[S]):
         name: of its section of `downstream`, of its files and its rule.
         title: of its tables.
         about: what its command does.
-        figures: those that it gives, shares in 0 … 1, and their headings; tables have percent.
-        headline: the figure that differences between backbones are given for.
+        metrics: those that it gives, shares in 0 … 1, and their headings; tables have percent.
+        headline: the metric that differences between backbones are given for.
         settings: the defaults of its section.
         version: raised when its results change for the same inputs (`cyborgs.run.provenance`).
         needed: files and folders that it reads, below `downstream.datasets`.
@@ -37,7 +37,7 @@ class Evaluation(Generic[S]):
     name: str
     title: str
     about: str
-    figures: Mapping[str, str]
+    metrics: Mapping[str, str]
     headline: str
     settings: S
     version: int
@@ -90,7 +90,7 @@ class Measured:
     """What a measurement of frozen features found.
 
     Attributes:
-        rows: of each seed: ``seed``, ``test`` (how many were tested), and the figures.
+        rows: of each seed: ``seed``, ``test`` (how many were tested), and the metrics.
         inputs: hashes of the data, by role.
         classes: how many are told apart.
     """

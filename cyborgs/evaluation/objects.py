@@ -238,7 +238,7 @@ OBJECTS = OnOwnImages(
     name="objects",
     title="Objects: classification of crops, frozen features",
     about="classify annotated objects on frozen features",
-    figures={
+    metrics={
         "knn": "k-NN",
         "knn_classes": "k-NN, mean of classes",
         "linear": "linear",

@@ -1,4 +1,4 @@
-"""What evaluations write: figures of each seed, with what is behind them; and tables of those."""
+"""What evaluations write: metrics of each seed, with what is behind them; and tables of those."""
 
 import json
 import re
@@ -20,8 +20,8 @@ Result = dict[str, Any]
 # Evaluations in the order of tables, and what readers call them.
 TITLES = {evaluation.name: evaluation.title for evaluation in EVALUATIONS}
 
-# Figures of each, which are shares in 0 … 1, and their headings; tables show them in percent.
-FIGURES = {evaluation.name: evaluation.figures for evaluation in EVALUATIONS}
+# Metrics of each, which are shares in 0 … 1, and their headings; tables show them in percent.
+METRICS = {evaluation.name: evaluation.metrics for evaluation in EVALUATIONS}
 
 
 def write_result(
@@ -34,13 +34,13 @@ def write_result(
     provenance: Mapping[str, Any],
     classes: int,
 ) -> Result:
-    """Write the figures of a backbone as JSON, and return them.
+    """Write the metrics of a backbone as JSON, and return them.
 
     Args:
         out: the file.
         evaluation: one of `TITLES`.
         source: the backbone.
-        seeds: a row for each: ``seed``, ``test`` (how many were tested), and the figures.
+        seeds: a row for each: ``seed``, ``test`` (how many were tested), and the metrics.
         command: that makes the file again.
         provenance: settings and hashes, without the seed.
         classes: how many are told apart.
@@ -67,7 +67,7 @@ def write_result(
 
 def _summed_up(result: Result) -> Result:
     """With ``mean`` and ``std`` (of the sample; null for one seed) over the seeds."""
-    rows, names = result["seeds"], FIGURES[result["evaluation"]]
+    rows, names = result["seeds"], METRICS[result["evaluation"]]
     values = {name: [row[name] for row in rows] for name in names}
     return result | {
         "mean": {name: mean(own) for name, own in values.items()},
@@ -145,7 +145,7 @@ def rows_of(results: Sequence[Result]) -> list[list[str]]:
 
     A column ``settings`` tells what is not the same behind all of them.
     """
-    names = FIGURES[results[0]["evaluation"]]
+    names = METRICS[results[0]["evaluation"]]
     header = ["backbone", "network", *names.values(), "seeds", "tested", "classes"]
     rows = [
         [
@@ -200,11 +200,11 @@ LONG = (
 
 
 def long_rows(results: Sequence[Result]) -> list[list[str]]:
-    """A heading, and a row for each figure, with the commands, settings and hashes behind it."""
+    """A heading, and a row for each metric, with the commands, settings and hashes behind it."""
     rows = [list(LONG)]
     for r in results:
         record = r["provenance"]
-        for name in FIGURES[r["evaluation"]]:
+        for name in METRICS[r["evaluation"]]:
             rows.append(
                 [
                     r["evaluation"],

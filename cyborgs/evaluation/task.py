@@ -17,7 +17,7 @@ from cyborgs.training.finetune import Recipe
 # Batches of scoring after which processes wait for one another.
 MEET = 16
 
-# Of a trained network, a device, a precision and a number of loader processes; figures in the first
+# Of a trained network, a device, a precision and a number of loader processes; metrics in the first
 # process.
 Score = Callable[[Any, torch.device, str, int], dict[str, Any]]
 
@@ -37,7 +37,7 @@ class Task:
         collate: makes a batch of examples.
         count: number of positions.
         inspected: annotated images that are looked at before training begins.
-        score: figures on the test images.
+        score: metrics on the test images.
         tested: number of test images.
         classes: number of classes.
     """

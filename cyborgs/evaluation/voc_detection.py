@@ -55,7 +55,7 @@ VOC_DETECTION = Trained(
     name="voc_detection",
     title="VOC07+12 detection: Faster R-CNN",
     about="VOC07+12 detection: train and score a Faster R-CNN",
-    figures={
+    metrics={
         "ap": "AP",
         "ap50": "AP50",
         "ap75": "AP75",

@@ -1,4 +1,4 @@
-"""Figures of an experiment's variants, and their differences."""
+"""Metrics of an experiment's variants, and their differences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from cyborgs.experiments.statistics import (
 
 @dataclass(frozen=True)
 class Difference:
-    """A variant's headline figure less a baseline's, after the last round.
+    """A variant's headline metric less a baseline's, after the last round.
 
     Attributes:
         seeds: those that both have.
@@ -40,10 +40,10 @@ class Difference:
     over_images: Interval | None
 
 
-def figures_by_round(
+def values_by_round(
     rows: Sequence[Row], evaluation: str, variant: str, name: str
 ) -> dict[int, list[float]]:
-    """Round to the figures of all seeds; the initial weights are round 0 of each variant."""
+    """Round to the metrics of all seeds; the initial weights are round 0 of each variant."""
     found: dict[int, list[float]] = {}
     for row in rows:
         if row["evaluation"] == evaluation and row["variant"] in (variant, INITIAL):
@@ -96,7 +96,7 @@ def differences(experiment: Experiment, plan: Plan, rows: Sequence[Row]) -> list
 def _last(
     experiment: Experiment, rows: Sequence[Row], evaluation: str, variant: str
 ) -> dict[int, float]:
-    """Seed to the headline figure after the last round."""
+    """Seed to the headline metric after the last round."""
     number = _last_round(experiment, variant)
     return {
         row["seed"]: row["figures"][BY_NAME[evaluation].headline]
@@ -115,10 +115,10 @@ def _resampled(
     """Variant and seed to mAP by resample after the last round, where scores are at hand."""
     found: dict[tuple[str, int], NDArray[np.float64]] = {}
     for run in plan.runs:
-        for figures in run.figures:
+        for planned in run.evaluations:
             wanted = (evaluation, _last_round(experiment, run.variant))
-            if (figures.evaluation, figures.round) == wanted and figures.scores.exists():
-                with np.load(figures.scores) as content:
+            if (planned.evaluation, planned.round) == wanted and planned.scores.exists():
+                with np.load(planned.scores) as content:
                     truth, scores = content["truth"], content["scores"]
                 found[run.variant, run.seed] = resampled_map(scores, truth, resamples(len(truth)))
     return found

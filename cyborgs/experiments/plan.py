@@ -100,16 +100,16 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Figures:
+class PlannedEvaluation:
     """An evaluation of a run's backbone after a round.
 
     Attributes:
         evaluation: its name.
         round: 0 for the weights that training begins with.
-        key: of the figures.
-        path: file of the figures; the scores of each test image, if any, are beside it.
+        key: of its result.
+        path: file of its result; the scores of each test image, if any, are beside it.
         trained, clustered, evaluated: files of cost of all rounds up to this one.
-        metrics: files of figures of each epoch, of all rounds up to this one.
+        metrics: files of training metrics by epoch, of all rounds up to this one.
     """
 
     evaluation: str
@@ -133,7 +133,7 @@ class PlannedRun:
 
     variant: str
     seed: int
-    figures: tuple[Figures, ...]
+    evaluations: tuple[PlannedEvaluation, ...]
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def plan(experiment: Experiment, finished: frozenset[str] = frozenset()) -> Plan
 
     Args:
         experiment: which.
-        finished: keys of figures that are at hand; a run whose last round is among them is left out
+        finished: keys of results that are at hand; a run whose last round is among them is left out
             of the jobs.
     """
     planner = _Planner(experiment)
@@ -197,26 +197,27 @@ class _Planner:
             if number < config.rounds and not config.pretrain.fixed_masks:
                 masks.append(self._bootstrap(config, number, states[-1]))
         first = 1 if self.experiment.every_round else config.rounds
-        figures = [
+        evaluations = [
             found
             for number in range(first, config.rounds + 1)
             for found in self._evaluate(config, number, states[number], masks[:number])
         ]
         return self._unless_finished(
-            PlannedRun(variant, config.seed, tuple(figures)), finished, before
+            PlannedRun(variant, config.seed, tuple(evaluations)), finished, before
         )
 
     def untrained(self, config: Config, seed: int, finished: frozenset[str]) -> PlannedRun:
         """The weights that training begins with, measured."""
         before = dict(self.jobs)
-        figures = self._evaluate(config, 0, self._seed_state(config), [])
-        return self._unless_finished(PlannedRun(INITIAL, seed, tuple(figures)), finished, before)
+        evaluations = self._evaluate(config, 0, self._seed_state(config), [])
+        run = PlannedRun(INITIAL, seed, tuple(evaluations))
+        return self._unless_finished(run, finished, before)
 
     def _unless_finished(
         self, run: PlannedRun, finished: frozenset[str], before: dict[str, Job]
     ) -> PlannedRun:
-        last = run.figures[-1].round
-        if {figures.key for figures in run.figures if figures.round == last} <= finished:
+        last = run.evaluations[-1].round
+        if {planned.key for planned in run.evaluations if planned.round == last} <= finished:
             self.jobs = before
         return run
 
@@ -389,7 +390,7 @@ class _Planner:
 
     def _evaluate(
         self, config: Config, number: int, state: _Made, masks: list[_Made]
-    ) -> Iterator[Figures]:
+    ) -> Iterator[PlannedEvaluation]:
         for evaluation in config.downstream.chosen:
             given = config.only_evaluation(evaluation.name)
             key = _key(evaluation.stage, [given, state.key, self.data])
@@ -416,7 +417,7 @@ class _Planner:
                 inputs=tuple(inputs),
             )
             clustered = tuple(path for made in masks for path in made.clustered)
-            yield Figures(
+            yield PlannedEvaluation(
                 evaluation.name,
                 number,
                 key,

@@ -1,4 +1,4 @@
-"""Rows of an experiment: a line of JSON for each figure of each run, kept in a repository."""
+"""Rows of an experiment: a line of JSON for each metric of each run, kept in a repository."""
 
 import json
 from collections.abc import Iterable
@@ -8,8 +8,8 @@ from typing import Any
 from cyborgs.common.errors import InputError
 from cyborgs.common.files import atomic_write, require_file
 from cyborgs.config.experiment import Experiment
-from cyborgs.evaluation.results import FIGURES, read_results
-from cyborgs.experiments.plan import Figures, PlannedRun
+from cyborgs.evaluation.results import METRICS, read_results
+from cyborgs.experiments.plan import PlannedEvaluation, PlannedRun
 from cyborgs.report.cost import read_cost
 from cyborgs.training.metrics import read_metrics
 
@@ -36,9 +36,9 @@ _KEYS: dict[str, type | tuple[type, ...]] = {
 
 
 def row_of(
-    experiment: Experiment, run: PlannedRun, figures: Figures, *, index: str, commit: str
+    experiment: Experiment, run: PlannedRun, planned: PlannedEvaluation, *, index: str, commit: str
 ) -> Row:
-    """The row of figures whose file is there.
+    """The row of metrics whose file is there.
 
     It has the run (`experiment`, `variant`, `seed`), what was measured when (`evaluation`,
     `round`, `steps` of training until then), the `figures` (shares in 0 ... 1), how many images or
@@ -48,22 +48,22 @@ def row_of(
 
     Raises `InputError` where the file is damaged.
     """
-    (result,) = read_results([figures.path])
+    (result,) = read_results([planned.path])
     (measured,) = result["seeds"]
     record = result["provenance"]
     seconds = {
-        "pretrain": read_cost(figures.trained).seconds,
-        "masks": read_cost(figures.clustered).seconds,
-        "evaluate": read_cost([figures.evaluated]).seconds,
+        "pretrain": read_cost(planned.trained).seconds,
+        "masks": read_cost(planned.clustered).seconds,
+        "evaluate": read_cost([planned.evaluated]).seconds,
     }
-    epochs = [row for path in figures.metrics for row in read_metrics(path)]
+    epochs = [row for path in planned.metrics for row in read_metrics(path)]
     return {
         "experiment": experiment.name,
         "variant": run.variant,
         "seed": run.seed,
-        "round": figures.round,
-        "evaluation": figures.evaluation,
-        "figures": {name: measured[name] for name in FIGURES[figures.evaluation]},
+        "round": planned.round,
+        "evaluation": planned.evaluation,
+        "figures": {name: measured[name] for name in METRICS[planned.evaluation]},
         "tested": measured["test"],
         "steps": int(epochs[-1]["step"]) if epochs else 0,
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
@@ -72,7 +72,7 @@ def row_of(
         "changes": experiment.overrides.get(run.variant, {}),
         "data": {k: v for k, v in record["inputs"].items() if k != "backbone"},
         "index": index,
-        "key": figures.key,
+        "key": planned.key,
     }
 
 
@@ -96,10 +96,10 @@ def read_rows(path: Path) -> list[Row]:
         for key, kind in _KEYS.items():
             if not isinstance(row.get(key), kind):
                 raise InputError(f"{path}: line {number} is no row of an experiment (its '{key}')")
-        if row["evaluation"] not in FIGURES:
+        if row["evaluation"] not in METRICS:
             raise InputError(f"{path}: line {number} is of no evaluation that there is")
-        wanted = FIGURES[row["evaluation"]]
+        wanted = METRICS[row["evaluation"]]
         if not all(isinstance(row["figures"].get(name), int | float) for name in wanted):
-            raise InputError(f"{path}: line {number} lacks figures of {row['evaluation']}")
+            raise InputError(f"{path}: line {number} lacks metrics of {row['evaluation']}")
         rows.append(row)
     return rows

@@ -159,20 +159,20 @@ class Trainer:
         return total
 
     def health(self) -> Row:
-        """Figures of the steps since this was last asked.
+        """Metrics of the steps since this was last asked.
 
         Means of `cyborgs.pretraining.watch.health`, and those of the vMF term; in float16
         ``loss_scale``; on a GPU ``gpu_memory``, the most that was allocated, in bytes.
         """
         means = torch.stack(self._health).mean(dim=0).tolist()
         self._health.clear()
-        figures = dict(zip(NAMES, means, strict=True)) | self._term.metrics()
+        metrics = dict(zip(NAMES, means, strict=True)) | self._term.metrics()
         if self._stepper.loss_scale is not None:
-            figures["loss_scale"] = self._stepper.loss_scale
+            metrics["loss_scale"] = self._stepper.loss_scale
         if self.device.type == "cuda":
-            figures["gpu_memory"] = float(torch.cuda.max_memory_allocated(self.device))
+            metrics["gpu_memory"] = float(torch.cuda.max_memory_allocated(self.device))
             torch.cuda.reset_peak_memory_stats(self.device)
-        return figures
+        return metrics
 
     def state(self, number: int, provenance: dict[str, Any]) -> TrainingState:
         """The state after the steps taken so far, as one of round ``number``."""

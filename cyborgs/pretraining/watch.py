@@ -1,4 +1,4 @@
-"""Figures that show a collapse, or masks that teach nothing, while training goes on."""
+"""Metrics that show a collapse, or masks that teach nothing, while training goes on."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ NAMES = ("projection_spread", "positives", "masks_in_view")
 
 @torch.no_grad()
 def health(targets: tuple[Tensor, Tensor], ids: Tensor, cells: Tensor) -> Tensor:
-    """Three figures of a step, ``(3,)`` float32, in the order of `NAMES`.
+    """Three metrics of a step, ``(3,)`` float32, in the order of `NAMES`.
 
     - ``projection_spread``: standard deviation of the l2-normalised projections of the target
       network over the batch and its masks, mean over dimensions, times the square root of their

@@ -183,7 +183,7 @@ class MatchedIoU:
     of pixels that they share; intersections and unions are then summed over all groups, class by
     class (as Ji, Henriques and Vedaldi, 2019, do with one group).  A cluster that gets no class
     is wrong wherever it lies.  The smaller a group and the larger K, the easier the matching:
-    figures compare only at the same group size and K.
+    metrics compare only at the same group size and K.
     """
 
     def __init__(self) -> None:

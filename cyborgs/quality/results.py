@@ -7,7 +7,7 @@ from typing import Any
 from cyborgs.common.errors import InputError
 from cyborgs.common.files import require_file
 
-# Columns of the table: key of the figures, heading.
+# Columns of the table: key of the metrics, heading.
 COLUMNS = {
     "ari": "ARI",
     "ari_foreground": "ARI of objects",
@@ -22,15 +22,15 @@ COLUMNS = {
 }
 
 
-Figures = dict[str, Any]
+Metrics = dict[str, Any]
 
 
-def read_figures(path: Path) -> Figures:
+def read_quality(path: Path) -> Metrics:
     """What `run` wrote.  Raises `InputError` where it is missing, damaged or of another version."""
     require_file(path, "quality")
     try:
-        figures: Figures = json.loads(path.read_text())
-        lacking = {"round", "best", "worst", *COLUMNS} - set(figures)
+        metrics: Metrics = json.loads(path.read_text())
+        lacking = {"round", "best", "worst", *COLUMNS} - set(metrics)
         if lacking:
             raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
     except (ValueError, TypeError) as error:
@@ -38,11 +38,11 @@ def read_figures(path: Path) -> Figures:
             f"quality {path} is damaged or of no masks ({error}); give what `cyborgs masks "
             "quality` wrote, or run it again"
         ) from None
-    return figures
+    return metrics
 
 
-def rows_of(measured: list[tuple[str, Figures]]) -> list[list[str]]:
-    """A heading, and a row of text for each kind of masks and its figures."""
+def rows_of(measured: list[tuple[str, Metrics]]) -> list[list[str]]:
+    """A heading, and a row of text for each kind of masks and its metrics."""
     header = ["masks", "round", *COLUMNS.values()]
     rows = [[kind, str(f["round"]), *(_shown(f[key]) for key in COLUMNS)] for kind, f in measured]
     return [header, *rows]

@@ -81,7 +81,7 @@ class Run:
         return f"{glob.escape(str(folder))}/{name}"
 
     def metrics(self, number: Number) -> Path:
-        """Figures of each epoch of a round (JSON lines)."""
+        """Metrics of each epoch of a round (JSON lines)."""
         return self.folder / f"metrics/round-{_padded(number, 2)}.jsonl"
 
     def pretrain_cost(self, number: Number) -> Path:
@@ -97,7 +97,7 @@ class Run:
         shards = range(self.read_config().shards)
         return [self.pretrain_cost(number)], [self.masks_cost(number, n) for n in shards]
 
-    def probe(self, clusters: Number, number: Number) -> Path:
+    def fixed_k(self, clusters: Number, number: Number) -> Path:
         """Masks of a round at a fixed K, of some of the images."""
         return self.folder / f"quality/k-{clusters}/round-{_padded(number, 2)}.h5"
 
@@ -111,11 +111,11 @@ class Run:
         return self.folder / "quality.tsv"
 
     def evaluation(self, name: str, backbone: str, seed: Number | None = None) -> Path:
-        """Figures of a backbone (JSON), of one seed where the evaluation trains a network."""
+        """Metrics of a backbone (JSON), of one seed where the evaluation trains a network."""
         return self.folder / f"downstream/{_of_seed(name, backbone, seed)}.json"
 
     def evaluation_metrics(self, name: str, backbone: str, seed: Number) -> Path:
-        """Figures of each epoch of a network that an evaluation trains (JSON lines)."""
+        """Metrics of each epoch of a network that an evaluation trains (JSON lines)."""
         return self.folder / f"metrics/downstream/{_of_seed(name, backbone, seed)}.jsonl"
 
     def evaluation_cost(self, name: str, backbone: str, seed: Number) -> Path:
@@ -123,7 +123,7 @@ class Run:
         return self.folder / f"cost/downstream/{_of_seed(name, backbone, seed)}.tsv"
 
     def downstream_table(self, suffix: str) -> Path:
-        """Figures of all evaluations: a table (".tsv"), or all of them (".json")."""
+        """Metrics of all evaluations: a table (".tsv"), or all of them (".json")."""
         return self.folder / f"downstream{suffix}"
 
     @property

@@ -137,7 +137,7 @@ def _address_towards(host: str) -> str:
 
     A node's own name need not be known to the others.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         # Sends nothing; any port will do.
-        probe.connect((host, 9))
-        return str(probe.getsockname()[0])
+        sender.connect((host, 9))
+        return str(sender.getsockname()[0])

@@ -40,7 +40,7 @@ def available_memory() -> int | None:
     A cluster's scheduler limits a job by control groups, of either version.  None where the system
     tells nothing (it is not Linux).
     """
-    machine = _figures(Path("/proc/meminfo")).get("MemAvailable:")
+    machine = _values(Path("/proc/meminfo")).get("MemAvailable:")
     if machine is None:
         return None
     return max(0, min([1024 * machine, *_left_in_control_groups()]))
@@ -65,10 +65,10 @@ def _left_in_control_groups() -> Iterator[int]:
                 most, taken = (int((each / file).read_text()) for file in (limit, used))
             except (OSError, ValueError):  # no such file, or "max": no limit here
                 continue
-            yield most - taken + _figures(each / "memory.stat").get(cache, 0)
+            yield most - taken + _values(each / "memory.stat").get(cache, 0)
 
 
-def _figures(path: Path) -> dict[str, int]:
+def _values(path: Path) -> dict[str, int]:
     """The first number after each name of a file such as ``/proc/meminfo``."""
     try:
         lines = path.read_text().splitlines()

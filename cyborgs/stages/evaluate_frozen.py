@@ -26,7 +26,7 @@ def run(
     command: str,
     scores: Path | None = None,
 ) -> Result:
-    """Measure a backbone and write the figures as JSON.
+    """Measure a backbone and write the metrics as JSON.
 
     Args:
         evaluation: what is measured.
@@ -39,7 +39,7 @@ def run(
         scores: file for the scores of each test image, where the evaluation has such.
 
     Returns:
-        The figures, as `write_result` has them.
+        The metrics, as `write_result` has them.
 
     Raises:
         InputError: input that is missing, damaged, or does not fit.

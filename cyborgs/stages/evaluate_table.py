@@ -9,11 +9,11 @@ from cyborgs.evaluation.results import long_rows, read_results, tables
 
 
 def run(paths: list[Path], table: Path | None, merged: Path | None) -> str:
-    """The figures of several backbones as text, a table an evaluation.
+    """The metrics of several backbones as text, a table an evaluation.
 
     Args:
         paths: what evaluations wrote.
-        table: file for every figure as tab-separated values, with the commands, settings and
+        table: file for every metric as tab-separated values, with the commands, settings and
             hashes behind it.
         merged: file for the same as JSON: a list of results, the seeds of each joined.
 

@@ -50,10 +50,10 @@ def run(
     metrics: Path | None,
     command: str,
 ) -> None:
-    """Train from a backbone, score, and write the figures as JSON.
+    """Train from a backbone, score, and write the metrics as JSON.
 
     Interrupted, the same call continues from the last rolling checkpoint and comes to the same
-    figures (on GPUs nearly: see `Finetuner`).
+    metrics (on GPUs nearly: see `Finetuner`).
 
     Args:
         evaluation: what is trained, and how it is scored.
@@ -64,7 +64,7 @@ def run(
         compute: device, threads, processes, workers, and how often to save.
         out: the JSON file to write.
         work: folder for rolling checkpoints.
-        metrics: file for the figures of each epoch, or None.
+        metrics: file for the metrics of each epoch, or None.
         command: that makes the file again.
 
     Raises:
@@ -139,9 +139,9 @@ def run(
             trainer.measure_batchnorm(track(measuring, count, label, "steps"))
         else:
             trainer.share_batchnorm()
-        figures = task.score(trainer.network.eval(), device, recipe.precision, compute.workers)
+        score = task.score(trainer.network.eval(), device, recipe.precision, compute.workers)
         if lead:
-            row = {"seed": seed, "train": task.count, "test": task.tested, **figures}
+            row = {"seed": seed, "train": task.count, "test": task.tested, **score}
             result = write_result(
                 out,
                 name,
@@ -189,7 +189,7 @@ def _trainer(
 
 
 def _is_made(out: Path, record: dict[str, Any], identity: dict[str, Any]) -> bool:
-    """Whether figures are there, made by the same settings from the same inputs."""
+    """Whether metrics are there, made by the same settings from the same inputs."""
     if not out.exists():
         return False
     with suppress(InputError):

@@ -10,12 +10,12 @@ from cyborgs.common.progress import say
 from cyborgs.common.tables import aligned
 from cyborgs.config.experiment import INITIAL, Experiment
 from cyborgs.evaluation import BY_NAME
-from cyborgs.evaluation.results import FIGURES, TITLES
+from cyborgs.evaluation.results import METRICS, TITLES
 from cyborgs.experiments.comparison import (
     Difference,
     differences,
-    figures_by_round,
     percent,
+    values_by_round,
 )
 from cyborgs.experiments.plan import Plan, plan
 from cyborgs.experiments.rows import Row, read_rows, row_of, write_rows
@@ -32,12 +32,12 @@ def run(experiment: Experiment, rows_file: Path, page: Path | None) -> str:
     Args:
         experiment: which.
         rows_file: file of rows to write (JSON lines).  Rows that it has stay as they are, those of
-            variants that are no longer asked for too; but figures of the same settings on other
+            variants that are no longer asked for too; but metrics of the same settings on other
             images take their place.
         page: HTML page to write, or None.
 
     Raises:
-        InputError: figures or rows that are damaged or do not compare.
+        InputError: metrics or rows that are damaged or do not compare.
     """
     planned = plan(experiment)
     path = planned.folder / "index.jsonl"
@@ -55,13 +55,13 @@ def run(experiment: Experiment, rows_file: Path, page: Path | None) -> str:
     rows: list[Row] = []
     missing = 0
     for own in planned.runs:
-        for figures in own.figures:
-            if figures.key in known:
+        for each in own.evaluations:
+            if each.key in known:
                 # Of a variant that had another name.
-                rows.append(known[figures.key] | {"variant": own.variant, "seed": own.seed})
-            elif figures.path.exists():
+                rows.append(known[each.key] | {"variant": own.variant, "seed": own.seed})
+            elif each.path.exists():
                 made_from = index or read_index(path).digest
-                rows.append(row_of(experiment, own, figures, index=made_from, commit=commit))
+                rows.append(row_of(experiment, own, each, index=made_from, commit=commit))
             else:
                 missing += 1
     used = {row["key"] for row in rows}
@@ -87,14 +87,14 @@ def _tables(
         tables.append((f"{TITLES[evaluation]} (percent)", _levels(experiment, rows, evaluation)))
         own = [one for one in found if one.evaluation == evaluation]
         if own:
-            title = f"Differences of {FIGURES[evaluation][BY_NAME[evaluation].headline]} (points)"
+            title = f"Differences of {METRICS[evaluation][BY_NAME[evaluation].headline]} (points)"
             tables.append((title, _differences(own)))
     tables.append(("Cost of a run", _costs(experiment, rows)))
     return tables
 
 
 def _levels(experiment: Experiment, rows: list[Row], evaluation: str) -> Table:
-    names = FIGURES[evaluation]
+    names = METRICS[evaluation]
     table = []
     for variant in (INITIAL, *experiment.variants):
         own = [r for r in rows if (r["variant"], r["evaluation"]) == (variant, evaluation)]
@@ -167,13 +167,13 @@ def _costs(experiment: Experiment, rows: list[Row]) -> Table:
 
 
 def _charts(experiment: Experiment, rows: list[Row]) -> list[Picture]:
-    """Of each evaluation: the figures after the last round, and the curves by round."""
+    """Of each evaluation: the metrics after the last round, and the curves by round."""
     pictures = []
     for evaluation in experiment.base.downstream.evaluations:
         name = BY_NAME[evaluation].headline
-        title = f"{FIGURES[evaluation][name]} (percent)"
-        curves = {v: figures_by_round(rows, evaluation, v, name) for v in experiment.variants}
-        initial = figures_by_round(rows, evaluation, INITIAL, name)
+        title = f"{METRICS[evaluation][name]} (percent)"
+        curves = {v: values_by_round(rows, evaluation, v, name) for v in experiment.variants}
+        initial = values_by_round(rows, evaluation, INITIAL, name)
         last = {INITIAL: initial.get(0, [])}
         last |= {v: found.get(experiment.base.rounds, []) for v, found in curves.items()}
         shown = [(v, [100 * one for one in own]) for v, own in last.items() if own]

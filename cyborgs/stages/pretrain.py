@@ -68,7 +68,7 @@ def run(
         work: folder for rolling checkpoints.
         compute: device, threads, workers, how often to save, and how long before a time limit;
             changes no result beyond rounding.
-        metrics: file for the figures of each epoch (`train`), or None.
+        metrics: file for the metrics of each epoch (`train`), or None.
 
     Raises:
         InputError: input that is missing, damaged or does not fit together, by name.

@@ -17,14 +17,14 @@ from cyborgs.images.index import Index, read_index
 from cyborgs.masks.alignment import full_size
 from cyborgs.masks.shards import Masks
 from cyborgs.quality.metrics import QualityMeter
-from cyborgs.quality.results import Figures, read_figures, rows_of
+from cyborgs.quality.results import Metrics, read_quality, rows_of
 from cyborgs.run.sources import Sources
 
 # Images that are named, of highest and of lowest adjusted Rand index.
 EXTREMES = 12
 
 
-def run(masks_where: str, index_path: Path, annotations: Path, out: Path | None) -> Figures:
+def run(masks_where: str, index_path: Path, annotations: Path, out: Path | None) -> Metrics:
     """Measure the masks of a round, of all images or of some.
 
     One pass over the images, group by group; of an image nothing is kept.
@@ -36,7 +36,7 @@ def run(masks_where: str, index_path: Path, annotations: Path, out: Path | None)
         out: the JSON file to write, or None.
 
     Returns:
-        ``round``, digests of masks and annotations, the figures of `QualityMeter.result` (None
+        ``round``, digests of masks and annotations, the metrics of `QualityMeter.result` (None
         where undefined), and ``best`` and ``worst``: ``position``, ``name`` and ``ari`` of the
         images of highest and of lowest adjusted Rand index.
 
@@ -51,7 +51,7 @@ def run(masks_where: str, index_path: Path, annotations: Path, out: Path | None)
     return result
 
 
-def _measure(masks_where: str, index: Index, truth: GroundTruth, annotations: Path) -> Figures:
+def _measure(masks_where: str, index: Index, truth: GroundTruth, annotations: Path) -> Metrics:
     masks = Masks(masks_where, index, complete=False)
     meter = QualityMeter()
     measured: list[tuple[float, int]] = []
@@ -66,28 +66,28 @@ def _measure(masks_where: str, index: Index, truth: GroundTruth, annotations: Pa
         ari = meter.update(labels, instances, int(masks.groups[position]))
         if ari is not None and not math.isnan(ari):
             measured.append((ari, position))
-    figures = meter.result()
-    if not figures["images"]:
+    metrics = meter.result()
+    if not metrics["images"]:
         raise InputError(
             f"annotations {annotations}: no object in any of the {len(masks.positions)} images "
             f"with masks ({index[int(masks.positions[0])].name} …); do they belong to these images?"
         )
 
-    def named(images: Iterable[tuple[float, int]]) -> list[Figures]:
+    def named(images: Iterable[tuple[float, int]]) -> list[Metrics]:
         return [{"position": p, "name": index[p].name, "ari": ari} for ari, p in images]
 
     return {
         "round": masks.round,
         "masks": masks.digest,
         "annotations": sha256(annotations),
-        # JSON has no nan: null where a figure is not defined.
-        **{name: None if math.isnan(value) else value for name, value in figures.items()},
+        # JSON has no nan: null where a metric is not defined.
+        **{name: None if math.isnan(value) else value for name, value in metrics.items()},
         "best": named(heapq.nsmallest(EXTREMES, measured, key=lambda m: (-m[0], m[1]))),
         "worst": named(heapq.nsmallest(EXTREMES, measured)),
     }
 
 
-def run_all(sources: Sources) -> list[Figures]:
+def run_all(sources: Sources) -> list[Metrics]:
     """Measure each round of the sources.
 
     Raises `InputError` as `run`, and where the annotations are not known.
@@ -98,9 +98,9 @@ def run_all(sources: Sources) -> list[Figures]:
     return [_measure(where, index, truth, annotations) for _, where in sources.rounds]
 
 
-def text(results: list[Figures]) -> str:
-    """The figures for people: a line a round."""
-    return aligned([row[1:] for row in rows_of([("", figures) for figures in results])])
+def text(results: list[Metrics]) -> str:
+    """The metrics for people: a line a round."""
+    return aligned([row[1:] for row in rows_of([("", metrics) for metrics in results])])
 
 
 def table(measured: list[tuple[str, Path]], out: Path) -> str:
@@ -114,7 +114,7 @@ def table(measured: list[tuple[str, Path]], out: Path) -> str:
     Raises:
         InputError: a JSON file that is missing or damaged.
     """
-    rows = rows_of([(kind, read_figures(path)) for kind, path in measured])
+    rows = rows_of([(kind, read_quality(path)) for kind, path in measured])
     with atomic_write(out) as temporary:
         temporary.write_text("".join("\t".join(row) + "\n" for row in rows))
     shown = aligned(rows)

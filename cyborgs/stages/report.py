@@ -18,7 +18,7 @@ from cyborgs.images.annotations import GroundTruth
 from cyborgs.images.decoding import decode
 from cyborgs.images.index import Index, read_index
 from cyborgs.masks.shards import Masks
-from cyborgs.quality.results import COLUMNS, read_figures, rows_of
+from cyborgs.quality.results import COLUMNS, read_quality, rows_of
 from cyborgs.report.cost import read_cost
 from cyborgs.report.gallery import Gallery, Series, Shown, rows_of_pictures
 from cyborgs.report.page import Table, render
@@ -119,7 +119,7 @@ def _read_quality(files: Run, config: Config) -> Measured:
         for number in range(config.rounds + 1):
             path = files.quality(kind, number)
             if path.exists():
-                measured.setdefault(kind, {})[number] = read_figures(path)
+                measured.setdefault(kind, {})[number] = read_quality(path)
     return measured
 
 
@@ -218,7 +218,7 @@ def _series(files: Run, config: Config, index: Index) -> list[Series]:
     made = [(title_of(n), read(files.shards(n))) for n in files.rounds()]
     series = [Series("masks as made", made)]
     for k in config.quality.clusters:
-        probes = [(n, files.probe(k, n)) for n in range(config.rounds + 1)]
+        probes = [(n, files.fixed_k(k, n)) for n in range(config.rounds + 1)]
         fixed = [(f"round {n}", read(str(path))) for n, path in probes if path.exists()]
         if fixed:
             series.append(Series(f"masks at K = {k}", fixed))

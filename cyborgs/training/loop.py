@@ -39,7 +39,7 @@ class Training(Protocol):
         """Learning rate of the next step."""
 
     def health(self) -> Row:
-        """Figures of the steps since this was last asked."""
+        """Metrics of the steps since this was last asked."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def train(
         if leave:
             catch_up(0)
         now = time.monotonic()
-        figures = trainer.health() if within == 0 else {}
+        metrics = trainer.health() if within == 0 else {}
         if within == 0 and leading:
             row = {
                 "epoch": epoch,
@@ -186,7 +186,7 @@ def train(
                 "seconds": round(now - begin, 3),
                 "images_per_second": round(len(losses) * trainer.batch_size / (now - begin), 2),
                 "waiting": round((waiting.seconds - waited) / (now - begin), 3),
-                **figures,
+                **metrics,
             }
             log(row)
             say(

@@ -1,4 +1,4 @@
-"""Figures of each epoch, as JSON lines and for TensorBoard."""
+"""Metrics of each epoch, as JSON lines and for TensorBoard."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ class MetricsLog:
 
     A round that continues from step ``step`` keeps the lines up to that step and writes the
     later ones again, so that each epoch has one line.  A folder beside the file, of its name
-    without the suffix, has the same figures as TensorBoard's events, by step.
+    without the suffix, has the same metrics as TensorBoard's events, by step.
 
     Raises `InputError` where the file cannot be written.
     """
@@ -30,7 +30,7 @@ class MetricsLog:
             temporary.write_text("".join(_line(row) for row in kept))
         self.rows = kept
         self._path = path
-        # Imported here: who reads figures does not wait for torch.
+        # Imported here: who reads metrics does not wait for torch.
         from torch.utils.tensorboard import SummaryWriter
 
         # Events cannot be taken back: those of an interrupted round are written anew.
@@ -64,7 +64,7 @@ def read_metrics(path: Path) -> list[Row]:
         try:
             row = json.loads(line)
             if not all(isinstance(row[key], int | float) for key in ("step", *row)):
-                raise ValueError("a figure that is no number")
+                raise ValueError("a metric that is no number")
             rows.append(row)
         except (ValueError, TypeError, KeyError):
             if number == len(lines):

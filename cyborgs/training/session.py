@@ -99,12 +99,12 @@ def run_steps(
         steps: how many there are.
         checkpoint: saves the trainer's state; called in the first process alone.
         compute: how often to save, and how long before a time limit to leave.
-        metrics: file for the figures of each epoch, or None.
+        metrics: file for the metrics of each epoch, or None.
         label: of the progress.
         more: whether work that takes long follows the last step, which is then saved too.
 
     Returns:
-        The figures of each epoch (`train`), in the first process: of those that ended before an
+        The metrics of each epoch (`train`), in the first process: of those that ended before an
         interruption too, where there is a file for them.
 
     Raises:

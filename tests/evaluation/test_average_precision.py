@@ -37,11 +37,11 @@ VOC_NAMES = ("voc_ap", "voc_ap50", "voc_ap75")
 # Boxes of whole pixels, counted from 1, the last one inside: xmin, ymin, xmax, ymax.
 
 
-def coco_figures(images, found):
+def coco_metrics(images, found):
     return {k: v for k, v in coco_ap(images, found).items() if k in COCO_NAMES}
 
 
-def voc_figures(images, found):
+def voc_metrics(images, found):
     return {k: v for k, v in voc_ap(images, found).items() if k in VOC_NAMES}
 
 
@@ -245,7 +245,7 @@ class TestVoc:
                 )
 
     def test_what_is_not_written_does_not_count(self):
-        """Rounding changes figures here, or the tests above would show nothing."""
+        """Rounding changes metrics here, or the tests above would show nothing."""
         objects, found = random_case(0)
         images, found = annotated(objects).images, inexact(detections(found), 0)
         bare = [replace(own, boxes=own.boxes + np.float32([1, 1, 0, 0])) for own in found]
@@ -266,7 +266,7 @@ class TestVoc:
             ]
         )
         assert 0 < expected.mean() < 1
-        scores = voc_figures(annotated(objects), found)
+        scores = voc_metrics(annotated(objects), found)
         assert set(scores) == set(VOC_NAMES)
         assert scores["voc_ap"] == pytest.approx(expected.mean(), abs=1e-12)
         assert scores["voc_ap50"] == pytest.approx(expected[:, 0].mean(), abs=1e-12)
@@ -294,7 +294,7 @@ class TestVoc:
     def test_a_class_without_objects_is_left_out_of_the_mean(self):
         objects = [[(1, (1, 1, 10, 10), False), (3, (20, 20, 30, 30), True)]]
         found = [[(1, 0.9, (1, 1, 10, 10)), (2, 0.8, (1, 1, 10, 10)), (3, 0.7, (1, 1, 9, 9))]]
-        scores = voc_figures(annotated(objects), detections(found))
+        scores = voc_metrics(annotated(objects), detections(found))
         assert scores == pytest.approx(dict.fromkeys(VOC_NAMES, 1.0))
 
 
@@ -302,20 +302,20 @@ class TestPerfectAndEmpty:
     def test_boxes(self):
         objects, _ = random_case(3)
         images, found = annotated(objects), detections(perfect(objects))
-        assert coco_figures(images, found) == pytest.approx(dict.fromkeys(COCO_NAMES[:3], 1.0))
-        assert voc_figures(images, found) == pytest.approx(dict.fromkeys(VOC_NAMES, 1.0))
+        assert coco_metrics(images, found) == pytest.approx(dict.fromkeys(COCO_NAMES[:3], 1.0))
+        assert voc_metrics(images, found) == pytest.approx(dict.fromkeys(VOC_NAMES, 1.0))
 
     def test_nothing_found(self):
         objects, _ = random_case(3)
         images, found = annotated(objects), detections([[] for _ in objects])
-        assert coco_figures(images, found) == dict.fromkeys(COCO_NAMES[:3], 0.0)
-        assert voc_figures(images, found) == dict.fromkeys(VOC_NAMES, 0.0)
+        assert coco_metrics(images, found) == dict.fromkeys(COCO_NAMES[:3], 0.0)
+        assert voc_metrics(images, found) == dict.fromkeys(VOC_NAMES, 0.0)
 
     def test_nothing_to_be_found(self):
         objects = [[(1, (1, 1, 10, 10), True)], []]
         found = detections([[(1, 0.9, (1, 1, 10, 10))], [(2, 0.8, (5, 5, 9, 9))]])
-        assert coco_figures(annotated(objects), found) == dict.fromkeys(COCO_NAMES[:3], 0.0)
-        assert voc_figures(annotated(objects), found) == dict.fromkeys(VOC_NAMES, 0.0)
+        assert coco_metrics(annotated(objects), found) == dict.fromkeys(COCO_NAMES[:3], 0.0)
+        assert voc_metrics(annotated(objects), found) == dict.fromkeys(VOC_NAMES, 0.0)
 
     def test_boxes_and_masks_of_a_coco_file(self, tmp_path):
         images = coco_objects(*write_coco(tmp_path, random_coco(0)[0]))
@@ -330,14 +330,14 @@ class TestPerfectAndEmpty:
                     masks=encoded(np.stack([o.mask() for o in image.outlines])[counted]),
                 )
             )
-        assert coco_figures(images, found) == pytest.approx(dict.fromkeys(COCO_NAMES, 1.0))
+        assert coco_metrics(images, found) == pytest.approx(dict.fromkeys(COCO_NAMES, 1.0))
         none = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
-        scores = coco_figures(images, [none] * len(images.images))
+        scores = coco_metrics(images, [none] * len(images.images))
         assert scores == dict.fromkeys(COCO_NAMES, 0.0)
 
 
 class TestIgnored:
-    @pytest.mark.parametrize("score", [coco_figures, voc_figures])
+    @pytest.mark.parametrize("score", [coco_metrics, voc_metrics])
     def test_they_count_neither_way(self, score):
         objects = [
             [(1, (1, 1, 20, 20), False), (1, (40, 30, 70, 50), True)],
@@ -459,8 +459,8 @@ def as_detections(images, results):
     return found
 
 
-def by_pycocotools(folder, results, kind, categories=None, figures=slice(3)):
-    """Figures of files of results (AP, AP50 and AP75), as pycocotools's demo has it."""
+def by_pycocotools(folder, results, kind, categories=None, metrics=slice(3)):
+    """Metrics of files of results (AP, AP50 and AP75), as pycocotools's demo has it."""
     keys = {"image_id", "category_id", "score", "bbox" if kind == "bbox" else "segmentation"}
     path = folder / f"{kind}.json"
     path.write_text(json.dumps([{k: r[k] for k in keys} for r in results]))
@@ -472,7 +472,7 @@ def by_pycocotools(folder, results, kind, categories=None, figures=slice(3)):
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return list(evaluation.stats[figures])
+    return list(evaluation.stats[metrics])
 
 
 def perfect_detections(images):
@@ -501,14 +501,14 @@ class TestCoco:
     def test_boxes_and_masks_by_pycocotools_on_files(self, seed, tmp_path):
         content, results = random_coco(seed)
         images = coco_objects(*write_coco(tmp_path, content))
-        scores = coco_figures(images, as_detections(images, results))
+        scores = coco_metrics(images, as_detections(images, results))
         expected = [by_pycocotools(tmp_path, results, kind) for kind in ("bbox", "segm")]
         assert 0.05 < np.min(expected) < np.max(expected) < 1
         # By size, and of each class: pycocotools asked for that one alone.
         details = coco_ap(images, as_detections(images, results))
         for kind, prefix in (("bbox", ""), ("segm", "mask_")):
             sizes = [details[f"{prefix}ap_{name}"] for name in ("small", "medium", "large")]
-            found = by_pycocotools(tmp_path, results, kind, figures=slice(3, 6))
+            found = by_pycocotools(tmp_path, results, kind, metrics=slice(3, 6))
             assert [-1 if v is None else v for v in sizes] == pytest.approx(found)
             for category in content["categories"]:
                 alone = by_pycocotools(tmp_path, results, kind, [category["id"]])[0]
@@ -521,13 +521,13 @@ class TestCoco:
         images = coco_objects(*write_coco(tmp_path, content))
         bare = DetectionSet(images.images, images.classes, images.digest)
         found = as_detections(images, results)
-        expected = {name: coco_figures(images, found)[name] for name in COCO_NAMES[:3]}
-        assert coco_figures(bare, found) == pytest.approx(expected)
+        expected = {name: coco_metrics(images, found)[name] for name in COCO_NAMES[:3]}
+        assert coco_metrics(bare, found) == pytest.approx(expected)
 
     def test_it_prints_nothing(self, tmp_path, capfd):
         content, results = random_coco(1)
         images = coco_objects(*write_coco(tmp_path, content))
-        coco_figures(images, as_detections(images, results))
+        coco_metrics(images, as_detections(images, results))
         assert capfd.readouterr() == ("", "")
 
     def test_scoring_leaves_the_annotations_as_they_were(self, tmp_path):
@@ -535,7 +535,7 @@ class TestCoco:
         images = coco_objects(*write_coco(tmp_path, content))
         before = decoded(images)
         found = as_detections(images, results)
-        assert coco_figures(images, found) == coco_figures(images, found)
+        assert coco_metrics(images, found) == coco_metrics(images, found)
         for mask, earlier in zip(decoded(images), before, strict=True):
             np.testing.assert_array_equal(mask, earlier)
 
@@ -548,7 +548,7 @@ class TestCoco:
             images = coco_objects(*write_coco(tmp_path, content))
         except InputError:
             return
-        assert set(coco_figures(images, as_detections(images, results))) == set(COCO_NAMES)
+        assert set(coco_metrics(images, as_detections(images, results))) == set(COCO_NAMES)
 
     @pytest.mark.parametrize("segmentation", [[], [[4, 4]]])
     def test_a_polygon_without_area_is_scored_as_it_is_read(self, segmentation, tmp_path):
@@ -558,17 +558,17 @@ class TestCoco:
         images = coco_objects(*write_coco(tmp_path, content))
         first = next(i for i in images.images if i.identity == content["images"][0]["id"])
         assert not first.outlines[0].mask().any()
-        assert set(coco_figures(images, as_detections(images, results))) == set(COCO_NAMES)
+        assert set(coco_metrics(images, as_detections(images, results))) == set(COCO_NAMES)
 
     def test_annotations_of_images_that_are_not_there_are_left_out(self, tmp_path):
         """As in a part of a data set whose images alone were chosen."""
         content, results = random_coco(2)
         images = coco_objects(*write_coco(tmp_path, content))
-        expected = coco_figures(images, as_detections(images, results))
+        expected = coco_metrics(images, as_detections(images, results))
         other = content["annotations"][0] | {"id": 10**6, "image_id": 10**6}
         content["annotations"].append(other)
         images = coco_objects(*write_coco(tmp_path, content))
-        assert coco_figures(images, as_detections(images, results)) == expected
+        assert coco_metrics(images, as_detections(images, results)) == expected
 
     @settings(max_examples=25, deadline=None, derandomize=True)
     @given(st.randoms(use_true_random=False))
@@ -577,7 +577,7 @@ class TestCoco:
         with tempfile.TemporaryDirectory() as folder:
             content, results = random_coco(3)
             images = coco_objects(*write_coco(Path(folder), content))
-            expected = coco_figures(images, as_detections(images, results))
+            expected = coco_metrics(images, as_detections(images, results))
             ids = [0, 0, 1, 2, -1, -2, 7.0, "7", "x", None, 2.5, True]
             for annotation in content["annotations"]:
                 annotation["id"] = draw.choice(ids)
@@ -585,8 +585,8 @@ class TestCoco:
                     del annotation["id"]
             draw.shuffle(content["annotations"])
             images = coco_objects(*write_coco(Path(folder), content))
-            assert coco_figures(images, as_detections(images, results)) == pytest.approx(expected)
-            assert coco_figures(images, perfect_detections(images)) == pytest.approx(
+            assert coco_metrics(images, as_detections(images, results)) == pytest.approx(expected)
+            assert coco_metrics(images, perfect_detections(images)) == pytest.approx(
                 dict.fromkeys(COCO_NAMES, 1.0)
             )
 
@@ -606,7 +606,7 @@ class TestCoco:
         path.write_text(json.dumps(content))
         images = coco_objects(REAL / "val2017", path)
         assert len(images.images) >= 100
-        assert coco_figures(images, perfect_detections(images)) == pytest.approx(
+        assert coco_metrics(images, perfect_detections(images)) == pytest.approx(
             dict.fromkeys(COCO_NAMES, 1.0)
         )
 

@@ -31,8 +31,8 @@ def test_they_are_listed_without_heavy_libraries():
 
 @each
 def test_what_each_holds(evaluation):
-    assert evaluation.figures
-    assert evaluation.headline in evaluation.figures
+    assert evaluation.metrics
+    assert evaluation.headline in evaluation.metrics
     assert VERSIONS[evaluation.stage] == evaluation.version
     assert Config().downstream.settings(evaluation) == evaluation.settings
     if isinstance(evaluation, Trained):

@@ -1,4 +1,4 @@
-"""Results of evaluations: joining seeds, tables, and the command that is kept beside a figure."""
+"""Results of evaluations: joining seeds, tables, and the command that is kept beside a metric."""
 
 import json
 import math
@@ -8,8 +8,8 @@ import pytest
 
 from cyborgs.cli.evaluate import command_of
 from cyborgs.evaluation.results import (
-    FIGURES,
     LONG,
+    METRICS,
     TITLES,
     long_rows,
     read_results,
@@ -30,10 +30,10 @@ RECORD = {
 
 
 def rows(evaluation, *seeds):
-    """Figures of some seeds, all of them different."""
+    """Metrics of some seeds, all of them different."""
     return [
         {"seed": seed, "test": 40}
-        | {name: 0.5 + 0.01 * n + 0.03 * seed**2 for n, name in enumerate(FIGURES[evaluation])}
+        | {name: 0.5 + 0.01 * n + 0.03 * seed**2 for n, name in enumerate(METRICS[evaluation])}
         for seed in seeds
     ]
 
@@ -113,7 +113,7 @@ class TestJoining:
         ]
         (found,) = read_results(paths)
         assert found["seeds"] == rows("coco_instances", 0, 1, 2, 5)
-        for name in FIGURES["coco_instances"]:
+        for name in METRICS["coco_instances"]:
             values = [row[name] for row in found["seeds"]]
             mean = sum(values) / 4
             deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / 3)
@@ -128,7 +128,7 @@ class TestJoining:
         path.write_text(path.read_text().replace('"std"', '"deviation"'))
         assert read_results([path]) == [found]
 
-    def test_the_order_of_files_changes_no_figure(self, tmp_path):
+    def test_the_order_of_files_changes_no_metric(self, tmp_path):
         paths = [write(tmp_path / f"{seed}.json", seed) for seed in range(3)]
         (forwards,), (backwards,) = read_results(paths), read_results(paths[::-1])
         for key in ("seeds", "mean", "std", "backbone", "provenance"):
@@ -190,12 +190,12 @@ DAMAGED = {
     },
     "unknown evaluation": changed(evaluation="guessing"),
     "no seeds": changed(seeds=[]),
-    "a seed without figures": changed(seeds=[{"seed": 0, "test": 3}]),
-    "figures that are words": changed(
-        seeds=[dict.fromkeys(FIGURES["coco_instances"], "high") | {"seed": 0, "test": 3}]
+    "a seed without metrics": changed(seeds=[{"seed": 0, "test": 3}]),
+    "metrics that are words": changed(
+        seeds=[dict.fromkeys(METRICS["coco_instances"], "high") | {"seed": 0, "test": 3}]
     ),
     "seeds that are no rows": changed(seeds=[1, 2]),
-    "means that are words": changed(mean=dict.fromkeys(FIGURES["coco_instances"], "high")),
+    "means that are words": changed(mean=dict.fromkeys(METRICS["coco_instances"], "high")),
     "a name alone": changed(backbone="run/state.pt"),
     "no libraries": changed(provenance={k: v for k, v in RECORD.items() if k != "libraries"}),
     "no inputs": changed(provenance={k: v for k, v in RECORD.items() if k != "inputs"}),
@@ -290,7 +290,7 @@ class TestTables:
         out = tmp_path / "table.tsv"
         evaluate_table.run(paths, out, None)
         table = read_table(out)
-        names = [("voc_svm", "map"), *(("coco_instances", n) for n in FIGURES["coco_instances"])]
+        names = [("voc_svm", "map"), *(("coco_instances", n) for n in METRICS["coco_instances"])]
         assert [(row["evaluation"], row["figure"]) for row in table] == names
         results = {result["evaluation"]: result for result in read_results(paths)}
         for row in table:
@@ -321,7 +321,7 @@ class TestTables:
         command = command_of(["evaluate", "x", "--config", f'{{{white}"seed": 1}}'])
         out = tmp_path / "table.tsv"
         evaluate_table.run([write(tmp_path / "a.json", 0, command=command)], out, None)
-        assert len(read_table(out)) == len(FIGURES["coco_instances"])
+        assert len(read_table(out)) == len(METRICS["coco_instances"])
 
     def test_the_file_of_json_is_what_was_joined(self, tmp_path):
         paths = [
@@ -363,7 +363,7 @@ class TestCommand:
         ],
     )
     @pytest.mark.parametrize("at", [2, 4, 8])
-    def test_it_leaves_out_what_changes_no_figure(self, fast, at):
+    def test_it_leaves_out_what_changes_no_metric(self, fast, at):
         given = [*self.BARE[:at], *fast.split(), *self.BARE[at:]]
         assert command_of(given) == command_of(list(self.BARE))
 

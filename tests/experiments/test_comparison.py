@@ -13,8 +13,8 @@ from tests.experiments.test_rows import ROW
 
 
 def row(variant, seed, number, value, **changes):
-    figures = {"miou": value, "accuracy": 0.5}
-    return ROW | {"variant": variant, "seed": seed, "round": number, "figures": figures} | changes
+    metrics = {"miou": value, "accuracy": 0.5}
+    return ROW | {"variant": variant, "seed": seed, "round": number, "figures": metrics} | changes
 
 
 def compared(rows, **changes):
@@ -47,13 +47,13 @@ def test_differences_are_of_the_last_round_and_paired_by_seed():
     assert alone.difference == pytest.approx(0.04)
 
 
-def test_figures_of_other_data_are_refused():
+def test_metrics_of_other_data_are_refused():
     other = row("bootstrapped", 0, 2, 0.3, data={"index": "another"})
     with pytest.raises(InputError, match="bootstrapped, seed 0, was measured on other data"):
         compared([*ROWS, other])
 
 
-def test_figures_of_other_training_images_are_refused():
+def test_metrics_of_other_training_images_are_refused():
     other = row("bootstrapped", 0, 2, 0.3, index="another")
     with pytest.raises(InputError, match="bootstrapped, seed 0, was trained on other images"):
         compared([*ROWS, other])
@@ -69,17 +69,17 @@ def test_scores_of_the_test_images_give_an_interval_over_images(tmp_path, monkey
     truth = rng.choice([-1, 1], (40, 2)).astype(np.int8)
     rows = []
     for run in planned.runs:
-        for figures in run.figures:
+        for each in run.evaluations:
             scores = (truth * (run.variant != "initial") + rng.normal(0, 1, truth.shape)).astype(
                 np.float32
             )
-            figures.scores.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(figures.scores, truth=truth, scores=scores)
+            each.scores.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(each.scores, truth=truth, scores=scores)
             value = np.mean(
                 [average_precision_score(truth[:, c] == 1, scores[:, c]) for c in (0, 1)]
             )
             changes = {"evaluation": "voc_svm", "figures": {"map": value}}
-            rows.append(row(run.variant, run.seed, figures.round, 0, **changes))
+            rows.append(row(run.variant, run.seed, each.round, 0, **changes))
     found = {(d.variant, d.baseline): d for d in differences(experiment, planned, rows)}
     one = found["fixed", "initial"]
     assert one.over_images is not None

@@ -81,11 +81,11 @@ def test_masks_of_features_begin_with_the_initial_weights():
 
 
 def test_each_round_is_evaluated_or_the_last_alone():
-    rounds = [figures.round for figures in planned().runs[1].figures]
+    rounds = [each.round for each in planned().runs[1].evaluations]
     assert rounds == [1, 2]
     last = planned(every_round=False)
-    assert [figures.round for figures in last.runs[1].figures] == [2]
-    assert [figures.round for figures in last.runs[0].figures] == [0]
+    assert [each.round for each in last.runs[1].evaluations] == [2]
+    assert [each.round for each in last.runs[0].evaluations] == [0]
 
 
 def test_scores_are_written_where_the_evaluation_has_such():
@@ -104,20 +104,20 @@ def test_a_run_that_is_finished_is_not_planned_again():
     experiment = parse_experiment(tiny())
     whole = plan(experiment)
     done = next(run for run in whole.runs if (run.variant, run.seed) == ("bootstrapped", 1))
-    rest = plan(experiment, frozenset(figures.key for figures in done.figures))
+    rest = plan(experiment, frozenset(each.key for each in done.evaluations))
     # What the other variant shares with it is still made.
     assert stages(rest)["pretrain"] == 5
     assert stages(rest)["bootstrap"] == 2
-    keys = frozenset(figures.key for run in whole.runs for figures in run.figures)
+    keys = frozenset(each.key for run in whole.runs for each in run.evaluations)
     assert stages(plan(experiment, keys)) == {"scenes": 1, "index": 1}
 
 
-def test_figures_of_the_last_round_finish_a_run():
+def test_metrics_of_the_last_round_finish_a_run():
     experiment = parse_experiment(tiny())
     runs = plan(experiment).runs
-    last = frozenset(figures.key for run in runs for figures in run.figures if figures.round != 1)
+    last = frozenset(each.key for run in runs for each in run.evaluations if each.round != 1)
     assert stages(plan(experiment, last)) == {"scenes": 1, "index": 1}
-    first = frozenset(figures.key for run in runs for figures in run.figures if figures.round < 2)
+    first = frozenset(each.key for run in runs for each in run.evaluations if each.round < 2)
     # Only the initial weights, whose last round is 0, are left out.
     assert stages(plan(experiment, first))["pretrain"] == stages(plan(experiment))["pretrain"]
 
@@ -127,6 +127,6 @@ def test_where_the_images_lie_does_not_matter(tmp_path):
         data = {"images": images, "annotations": f"{images}.json"}
         base = tiny()["base"] | {"data": data}
         found = plan(parse_experiment(tiny() | {"base": base}))
-        return [figures.key for run in found.runs for figures in run.figures]
+        return [each.key for run in found.runs for each in run.evaluations]
 
     assert keys("here") == keys("there/photos")

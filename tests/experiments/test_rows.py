@@ -37,7 +37,7 @@ def test_rows_come_back_as_they_were(tmp_path):
         ("{", "line 2 is no JSON"),
         ("3", "line 2 is no row of an experiment"),
         (json.dumps(ROW | {"seed": "0"}), "line 2 is no row of an experiment (its 'seed')"),
-        (json.dumps(ROW | {"figures": {"miou": 0.2}}), "line 2 lacks figures of segmentation"),
+        (json.dumps(ROW | {"figures": {"miou": 0.2}}), "line 2 lacks metrics of segmentation"),
         (json.dumps(ROW | {"evaluation": "speed"}), "line 2 is of no evaluation that there is"),
     ],
 )

@@ -30,7 +30,7 @@ def rows_of(mapping, value=0.2, **changes):
         | {"figures": {"miou": value, "accuracy": 0.5}}
         | changes
         for run in plan(parse_experiment(mapping)).runs
-        for f in run.figures
+        for f in run.evaluations
     ]
 
 

@@ -1,4 +1,4 @@
-"""Figures of a step's health, against loops."""
+"""Metrics of a step's health, against loops."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from cyborgs.pretraining.watch import NAMES, health
 
 
-def figures(targets, ids, cells):
+def metrics(targets, ids, cells):
     return dict(zip(NAMES, health(targets, ids, cells).tolist(), strict=True))
 
 
@@ -22,7 +22,7 @@ def batch(seed, images=5, masks=4, dim=32, grid=3):
 @pytest.mark.parametrize("seed", range(4))
 def test_against_loops(seed):
     targets, ids, cells = batch(seed)
-    found = figures(targets, ids, cells)
+    found = metrics(targets, ids, cells)
     unit = torch.cat(targets).numpy()
     unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
     assert found["projection_spread"] == pytest.approx(unit.std(axis=0, ddof=1).mean() * 32**0.5)
@@ -36,12 +36,12 @@ def test_against_loops(seed):
 
 def test_collapse_shows():
     targets, ids, cells = batch(0, images=50, dim=128)
-    assert figures(targets, ids, cells)["projection_spread"] == pytest.approx(1, abs=0.05)
+    assert metrics(targets, ids, cells)["projection_spread"] == pytest.approx(1, abs=0.05)
     same = tuple(torch.ones_like(t) for t in targets)
-    assert figures(same, ids, cells)["projection_spread"] == pytest.approx(0, abs=1e-3)
+    assert metrics(same, ids, cells)["projection_spread"] == pytest.approx(0, abs=1e-3)
 
 
 def test_one_mask_everywhere():
     targets, ids, cells = batch(0)
-    found = figures(targets, ids * 0, cells * 0)
+    found = metrics(targets, ids * 0, cells * 0)
     assert (found["positives"], found["masks_in_view"]) == (1, 1)

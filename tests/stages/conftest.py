@@ -175,7 +175,7 @@ def results(tiny: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
             compute=COMPUTE,
         )
     for number in range(2):
-        state, out = run.state(number), run.probe(4, number)
+        state, out = run.state(number), run.fixed_k(4, number)
         bootstrap.run(
             config.at_fixed_k(4),
             number=number,

@@ -1,4 +1,4 @@
-"""The evaluations that train: figures, interruptions, several processes, and what they refuse.
+"""The evaluations that train: metrics, interruptions, several processes, and what they refuse.
 
 On photographs of COCO where they are at hand, and on the embedded scenes everywhere.
 """
@@ -86,7 +86,7 @@ def undisturbed(datasets, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
-def test_figures_and_what_is_behind_them(name, undisturbed):
+def test_metrics_and_what_is_behind_them(name, undisturbed):
     result = json.loads((undisturbed / f"{name}.json").read_text())
     assert result["evaluation"] == name.replace("-", "_")
     (row,) = result["seeds"]
@@ -102,7 +102,7 @@ def test_figures_and_what_is_behind_them(name, undisturbed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
-def test_a_killed_one_comes_to_the_same_figures(name, undisturbed, datasets, tmp_path):
+def test_a_killed_one_comes_to_the_same_metrics(name, undisturbed, datasets, tmp_path):
     out = tmp_path / f"{name}.json"
     arguments = [sys.executable, "-m", "cyborgs"]
     arguments += command(name, datasets, out, "--checkpoint-minutes", "0")
@@ -143,7 +143,7 @@ def test_a_state_its_export_and_seeds(datasets, trained, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["imagenet-linear", "coco-instances"])
 def test_two_processes_share_the_work(name, datasets, undisturbed, tmp_path):
-    """Their figures need not be those of one: BatchNorm sees half of a step on CPUs."""
+    """Their metrics need not be those of one: BatchNorm sees half of a step on CPUs."""
     out = tmp_path / "out.json"
     arguments = [sys.executable, "-m", "cyborgs"]
     settings = json.loads(json.dumps(SETTINGS))
@@ -310,7 +310,7 @@ def test_boxes_of_other_pictures_are_told_before_training(datasets, tmp_path, ca
     assert not list((tmp_path / "work").iterdir())
 
 
-def test_a_folder_is_no_file_for_figures(datasets, tmp_path, capsys):
+def test_a_folder_is_no_file_for_metrics(datasets, tmp_path, capsys):
     (tmp_path / "found").mkdir()
     for name in ("voc-svm", "coco-instances"):
         assert main(command(name, datasets, tmp_path / "found")) == 2

@@ -53,9 +53,9 @@ def test_a_round_with_itself(results):
 
 
 def test_only_images_in_both_count(results):
-    probe = str(Run(results).probe(4, 1))
-    (pair,) = pairs(probe, str(results / "masks/round-01"))
-    with Shard(Run(results).probe(4, 1)) as shard:
+    fixed_k = str(Run(results).fixed_k(4, 1))
+    (pair,) = pairs(fixed_k, str(results / "masks/round-01"))
+    with Shard(Run(results).fixed_k(4, 1)) as shard:
         assert compare.run(*pair, top=1)["images"] == len(shard)
 
 

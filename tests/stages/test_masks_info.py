@@ -107,7 +107,7 @@ def test_one_label_is_one_piece(shape):
     assert (counts.tolist(), pieces.tolist()) == ([shape[0] * shape[1]], [1])
 
 
-def test_figures_of_a_round(results):
+def test_metrics_of_a_round(results):
     (_, measured) = stats.run(resolve(str(results)))
     _, masks = masks_of(results, 1)
     labels = [masks.read(int(p)) for p in masks.positions]

@@ -1,4 +1,4 @@
-"""Stage `quality`: figures of a round, and one line for input that does not fit."""
+"""Stage `quality`: metrics of a round, and one line for input that does not fit."""
 
 import json
 
@@ -25,13 +25,13 @@ def measured(folder, where=None, annotations=None, index=None):
 
 
 def test_a_round_is_measured(results):
-    figures = measured(results)
-    assert figures["round"] == 1
-    assert figures["images"] == 13
-    assert {"ari", "asa", "boundary_recall", "miou"} < figures.keys()
-    assert all(0 <= figures[key] <= 1 for key in ("asa", "mbo_instances", "miou"))
+    metrics = measured(results)
+    assert metrics["round"] == 1
+    assert metrics["images"] == 13
+    assert {"ari", "asa", "boundary_recall", "miou"} < metrics.keys()
+    assert all(0 <= metrics[key] <= 1 for key in ("asa", "mbo_instances", "miou"))
     # What the run's own step wrote.
-    assert figures == json.loads(Run(results).quality("made", 1).read_text())
+    assert metrics == json.loads(Run(results).quality("made", 1).read_text())
 
 
 def test_the_best_and_the_worst_images_are_named(results):
@@ -44,17 +44,17 @@ def test_the_best_and_the_worst_images_are_named(results):
         known = truth.instances(e)
         aris[p] = adjusted_rand_index(labels, known.label_map(), ~known.ignore)
     order = sorted(aris, key=lambda p: (aris[p], p))
-    figures = measured(results)
-    assert [i["position"] for i in figures["worst"]] == order[: quality.EXTREMES]
+    metrics = measured(results)
+    assert [i["position"] for i in metrics["worst"]] == order[: quality.EXTREMES]
     best = sorted(aris, key=lambda p: (-aris[p], p))
-    assert [i["position"] for i in figures["best"]] == best[: quality.EXTREMES]
-    assert figures["worst"][0] == {
+    assert [i["position"] for i in metrics["best"]] == best[: quality.EXTREMES]
+    assert metrics["worst"][0] == {
         "position": order[0], "name": index[order[0]].name, "ari": aris[order[0]],
     }  # fmt: skip
 
 
 def test_groups_and_shards_make_no_difference_but_to_the_matching(results, tmp_path):
-    """All figures but the matched mIoU are means over images, whatever the order."""
+    """All metrics but the matched mIoU are means over images, whatever the order."""
     run = Run(results)
     whole = measured(results)
     parts = [measured(results, path) for path in sorted(run.masks(1).iterdir())]
@@ -65,9 +65,9 @@ def test_groups_and_shards_make_no_difference_but_to_the_matching(results, tmp_p
 
 
 def test_a_run_is_measured_round_by_round(results):
-    figures = quality.run_all(resolve(str(results)))
-    assert [f["round"] for f in figures] == [0, 1]
-    assert len(quality.text(figures).splitlines()) == 3
+    metrics = quality.run_all(resolve(str(results)))
+    assert [f["round"] for f in metrics] == [0, 1]
+    assert len(quality.text(metrics).splitlines()) == 3
 
 
 def test_the_table_has_a_row_for_each(results, tmp_path):

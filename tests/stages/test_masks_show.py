@@ -51,13 +51,13 @@ def test_the_masks_are_those_of_the_shard(results, tmp_path):
 
 def test_a_round_without_a_mask_of_the_image_stays_empty(results, tmp_path, refused):
     """A fixed-K comparison holds some of the images."""
-    probe = Run(results).probe(4, 1)
+    fixed_k = Run(results).fixed_k(4, 1)
     from cyborgs.masks.shards import Shard
 
-    with Shard(probe) as shard:
+    with Shard(fixed_k) as shard:
         other = next(p for p in range(13) if p not in shard.positions)
     with refused(f"image {other} (", "has no mask in round 1"):
-        show.run(resolve(str(probe)), [str(other)], "overlay", tmp_path / "p.png")
+        show.run(resolve(str(fixed_k)), [str(other)], "overlay", tmp_path / "p.png")
     assert not list(tmp_path.iterdir())
 
 

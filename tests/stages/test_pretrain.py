@@ -134,7 +134,7 @@ def test_more_clusters_than_locations_are_refused_before_anything_is_read(tiny, 
         train(tiny, tmp_path / "s.pt", config=config, state=tmp_path / "missing.pt")
 
 
-def test_figures_of_epochs_survive_an_interruption(tiny, trained, tmp_path, monkeypatch):
+def test_metrics_of_epochs_survive_an_interruption(tiny, trained, tmp_path, monkeypatch):
     train(tiny, tmp_path / "a.pt", metrics=tmp_path / "a.jsonl")
     whole = read_metrics(tmp_path / "a.jsonl")
     assert [(r["epoch"], r["step"], r["steps"]) for r in whole] == [(1, 3, 3), (2, 6, 3)]

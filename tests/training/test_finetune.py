@@ -119,14 +119,14 @@ def test_running_statistics_of_the_first_process_are_those_of_all(monkeypatch):
     torch.testing.assert_close(trainer.network.norm.running_mean, own + 1)
 
 
-def test_figures_of_an_epoch_are_means_of_its_steps():
+def test_metrics_of_an_epoch_are_means_of_its_steps():
     trainer = a_finetuner()
     totals = [trainer.train_step(a_batch(step)).read()[0] for step in range(3)]
-    figures = trainer.health()
-    assert set(figures) == {"loss_class", "loss_noise"}
-    assert sum(figures.values()) == pytest.approx(sum(totals) / 3, rel=1e-5)
+    metrics = trainer.health()
+    assert set(metrics) == {"loss_class", "loss_noise"}
+    assert sum(metrics.values()) == pytest.approx(sum(totals) / 3, rel=1e-5)
     trainer.train_step(a_batch(3))
-    assert trainer.health() != figures
+    assert trainer.health() != metrics
 
 
 def test_bfloat16_takes_nearly_the_same_steps():

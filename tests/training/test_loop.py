@@ -118,7 +118,7 @@ def test_nothing_is_saved_after_a_loss_that_is_not_finite(device: str, diverges_
     assert saved == {2: [1, 2], 3: [], 9: [4, 8]}[diverges_in]
 
 
-def test_figures_of_an_epoch_are_of_all_its_steps() -> None:
+def test_metrics_of_an_epoch_are_of_all_its_steps() -> None:
     for device in ("cpu", "cuda"):
         trainer, rows = Counting(device=device), []
         train(

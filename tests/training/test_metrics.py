@@ -1,4 +1,4 @@
-"""Figures of epochs that survive an interruption."""
+"""Metrics of epochs that survive an interruption."""
 
 import json
 
@@ -58,13 +58,13 @@ def test_another_damaged_line_is_named(tmp_path, refused, line):
 
 
 def events(folder):
-    """Steps and values of each figure, as TensorBoard reads them."""
+    """Steps and values of each metric, as TensorBoard reads them."""
     found = EventAccumulator(str(folder))
     found.Reload()
     return {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
 
 
-def test_tensorboard_shows_the_same_figures(tmp_path):
+def test_tensorboard_shows_the_same_metrics(tmp_path):
     written(tmp_path / "m.jsonl", row(1), row(2, 0.25))
     assert events(tmp_path / "m") == {"epoch": [(10, 1), (20, 2)], "loss": [(10, 1), (20, 0.25)]}
 

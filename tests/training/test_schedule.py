@@ -1,4 +1,4 @@
-"""Schedules against reference figures and at their corners."""
+"""Schedules against reference values and at their corners."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ COSINE = {"warmup_epochs": 10, "horizon_epochs": 200, "final_learning_rate": 1e-
 )
 def test_every_step_of_the_reference(name, settings):
     if not VECTORS.exists():
-        pytest.skip("reference figures are not there: lr_schedule.json in ../shared/vectors")
+        pytest.skip("reference values are not there: lr_schedule.json in ../shared/vectors")
     reference = json.loads(VECTORS.read_text())
     for step, expected in enumerate(reference[name]):
         rate = learning_rate(

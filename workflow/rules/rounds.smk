@@ -2,7 +2,7 @@
 #
 # What may change without changing a result (device, processes, threads, workers), or changes none
 # that is there (what to do with a bad image), is a resource, not a param: it reruns nothing.  What
-# a job cost (wall and processor time, memory) is left under cost/ by Snakemake, the figures of each
+# a job cost (wall and processor time, memory) is left under cost/ by Snakemake, the metrics of each
 # epoch under metrics/ while training goes on; neither is needed by a result.
 
 

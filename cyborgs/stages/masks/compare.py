@@ -37,19 +37,19 @@ def run(first: Round, second: Round, top: int) -> dict[str, Any]:
     """
     pairs = _in_common(first[1], second[1])
     count = sum(len(positions) for positions in pairs.values())
-    figures: list[tuple[float, float, float]] = []
+    metrics: list[tuple[float, float, float]] = []
     changed: list[tuple[float, int, str, float, float]] = []
     each = _measure(pairs)
     for position, name, table in track(each, count, f"{first[0]} and {second[0]}", "images"):
         ari = table.adjusted_rand_index()
         nmi = table.normalised_mutual_information()
         vi = table.variation_of_information()
-        figures.append((ari, nmi, vi))
+        metrics.append((ari, nmi, vi))
         # Of equal ones the first in the index stays.
         heapq.heappush(changed, (-ari, -position, name, nmi, vi))
         if len(changed) > top:
             heapq.heappop(changed)
-    means = np.mean(figures, axis=0)
+    means = np.mean(metrics, axis=0)
     return {
         "first": first[0],
         "second": second[0],
@@ -108,7 +108,7 @@ def _owners(where: str) -> tuple[dict[int, Path], Header]:
 
 
 def text(comparisons: list[dict[str, Any]]) -> str:
-    """The figures for people: a line a pair, then the images that changed most in the last."""
+    """The metrics for people: a line a pair, then the images that changed most in the last."""
     header = ["masks", "images", "ARI", "NMI", "variation of information"]
     rows = [
         [

@@ -79,7 +79,7 @@ def _spread(values: NDArray[np.number]) -> dict[str, float]:
 
 
 def text(rounds: list[dict[str, Any]]) -> str:
-    """The figures for people: a line a round."""
+    """The metrics for people: a line a round."""
     header = [
         "masks", "images", "masks an image", "least … most", "area of a mask (median)",
         "pieces a mask", "largest mask",

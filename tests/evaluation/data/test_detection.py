@@ -192,7 +192,7 @@ class TestCocoObjects:
                 image.check()
 
     def test_two_categories_of_one_name(self, coco, refused):
-        """Figures of classes go by name."""
+        """Metrics of classes go by name."""
         folder, path = coco
         annotations = content()
         annotations["categories"] = [*CATEGORIES[:2], {"id": 5, "name": "dog"}]

@@ -2,14 +2,14 @@
 
 
 # Features of a round's state at a fixed K, of some of the images.
-rule probe:
+rule fixed_k:
     input:
         index=INDEX,
         state=RUN.state("{round}"),
     output:
-        RUN.probe("{k}", "{round}"),
+        RUN.fixed_k("{k}", "{round}"),
     log:
-        RUN.log("probe/k-{k}/round-{round}"),
+        RUN.log("fixed_k/k-{k}/round-{round}"),
     conda:
         ENVIRONMENT
     threads: COMPUTE.threads
@@ -35,7 +35,7 @@ rule quality_fixed:
     input:
         index=INDEX,
         annotations=watched(ANNOTATIONS),
-        masks=rules.probe.output,
+        masks=rules.fixed_k.output,
     output:
         RUN.quality("k-{k}", "{round}"),
     log:
