@@ -44,7 +44,6 @@ def test_a_value_stands_before_that_of_the_short_schedule(name):
         ("imagenet_linear", {"area": [0, 1]}, "downstream.imagenet_linear.area"),
         ("imagenet_linear", {"area": [0.2]}, "downstream.imagenet_linear.area"),
         ("voc_svm", {"cost": [1]}, "did you mean 'costs'"),
-        ("segmentation", {"layers": ["layer3", "layer2"]}, "'layers' must rise"),
         ("objects", {"backbones": ["last", "last"]}, "'backbones' names one twice"),
         ("objects", {"backbones": []}, "downstream.objects.backbones"),
     ],

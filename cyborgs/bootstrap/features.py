@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from cyborgs.models.backbones.backbone import Backbone
-from cyborgs.models.normalise import normalise
 
 # Pixels of images that a GPU takes together: 16 of COCO's most frequent size.
 TOGETHER = 16 * 640 * 480
@@ -68,7 +67,8 @@ class FeatureExtractor:
         for row, image in zip(batch, images, strict=True):
             row.copy_(torch.from_numpy(image))
         batch = batch.to(self._device, non_blocking=True)
-        features = self._backbone.up_to(normalise(batch).to(self._precision), self._block)
+        batch = self._backbone.normalise(batch).to(self._precision)
+        features = self._backbone.aligned(batch, [self._block])[self._block]
         # (batch, channels, rows, cols) in channels_last: the permuted view is contiguous.
         return F.normalize(features.permute(0, 2, 3, 1), dim=-1)
 

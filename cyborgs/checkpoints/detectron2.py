@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor
 
 from cyborgs.common.errors import InputError
-from cyborgs.models.normalise import DEVIATION, MEAN
+from cyborgs.models.backbones import family_of
 
 # Residual networks that Detectron2 builds from settings alone, and their depths there.
 DEPTHS = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101}
@@ -67,14 +67,15 @@ def detectron2_settings(architecture: str, weights: str) -> str:
     It was trained on RGB divided by its deviation, and has its strides in the 3 x 3 convolutions,
     other than the weights that Detectron2's own configurations begin with.
     """
+    mean, deviation = family_of(architecture).statistics(architecture)
     resnets: dict[str, Any] = {"DEPTH": DEPTHS[architecture], "STRIDE_IN_1X1": False}
     if DEPTHS[architecture] < 50:
         resnets["RES2_OUT_CHANNELS"] = 64
     settings = {
         "MODEL": {
             "WEIGHTS": weights,
-            "PIXEL_MEAN": list(MEAN),
-            "PIXEL_STD": list(DEVIATION),
+            "PIXEL_MEAN": list(mean),
+            "PIXEL_STD": list(deviation),
             "RESNETS": resnets,
         },
         "INPUT": {"FORMAT": "RGB"},

@@ -28,8 +28,11 @@ from cyborgs.checkpoints.networks import (
     find_networks,
 )
 from cyborgs.checkpoints.reading import read_tensors
+from cyborgs.checkpoints.timm_files import read_timm_weights, stored_architecture
 from cyborgs.common.errors import InputError
+from cyborgs.common.files import require_file
 from cyborgs.models.backbones.backbone import backbone_of
+from cyborgs.models.backbones.timm import PREFIX
 from cyborgs.pretraining.state import FORMAT, first_not_finite, load_state
 
 # Parts of the networks, and what the published program calls them.
@@ -127,19 +130,23 @@ class Checkpoint:
         return backbone_of(self.online if network == "online" else self.target)
 
 
-def read_checkpoint(path: Path, label: str = "checkpoint") -> Checkpoint:
+def read_checkpoint(
+    path: Path, label: str = "checkpoint", architecture: str | None = None
+) -> Checkpoint:
     """Read a checkpoint of this program or of another one.
 
     Args:
-        path: a training state, or any file with a ResNet in it that `read_tensors` reads.
+        path: a training state, any file with a ResNet in it that `read_tensors` reads, or weights
+            of timm's networks.
         label: what the file is to the user, for messages.
+        architecture: which network of timm a file that does not say so itself is of.
 
     Raises:
         InputError: it cannot be read, or holds no ResNet that this program trains; the message
             says what it looks like, and what is missing, unexpected or of another shape.  Or it
             has values that are not finite.
     """
-    given = _read(path, label)
+    given = _read(path, label, architecture)
     for weights in (given.online, given.target):
         name = first_not_finite(weights)
         if name is not None:
@@ -150,16 +157,28 @@ def read_checkpoint(path: Path, label: str = "checkpoint") -> Checkpoint:
     return given
 
 
-def _read(path: Path, label: str) -> Checkpoint:
+def _read(path: Path, label: str, architecture: str | None) -> Checkpoint:
+    require_file(path, f"{label}:")
     if _is_state(path):
         state = load_state(path)
         return Checkpoint(
             f"a state after round {state.round}", state.architecture, state.online, state.target
         )
+    of_timm = stored_architecture(path)
+    if of_timm is None and architecture is not None and architecture.startswith(PREFIX):
+        of_timm = architecture
+    if of_timm is not None:
+        weights = read_timm_weights(path, of_timm, label)
+        return Checkpoint(
+            "weights by timm's names", of_timm, {f"backbone.{k}": v for k, v in weights.items()}
+        )
     named = _unwrapped(read_tensors(path, label))
     networks = find_networks(named)
     if not networks:
-        raise InputError(f"{label}: {path} holds no ResNet; {_looks_like(named)}")
+        raise InputError(
+            f"{label}: {path} holds no ResNet; {_looks_like(named)}. Weights of timm's networks "
+            "need the architecture, such as timm/convnext_tiny"
+        )
     learner, average = _choose(networks, path, label)
     for network in (learner, average):
         if network is not None and network.wrong:
@@ -364,7 +383,7 @@ def read_weights(weights: Path, architecture: str) -> Checkpoint:
 
     Raises `InputError` where it cannot be read, or is of another architecture.
     """
-    given = read_checkpoint(weights, "model.weights")
+    given = read_checkpoint(weights, "model.weights", architecture)
     if given.architecture != architecture:
         raise InputError(
             f"model.weights: {weights} holds a {given.architecture} ({given.layout}), not a "

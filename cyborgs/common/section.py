@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-# A training cell is one location of layer4's grid, this many pixels a side.
+# Smaller images are no use: a location of most backbones' last stage is this many pixels a side.
 CELL = 32
 
 # Labels are stored in at most 16 bits.

@@ -13,11 +13,10 @@ from cyborgs.bootstrap.settings import require_faiss
 from cyborgs.common.errors import InputError
 from cyborgs.common.files import absence
 from cyborgs.common.progress import say
-from cyborgs.common.section import CELL
 from cyborgs.config.schema import Config
 from cyborgs.evaluation.kinds import OnOwnImages, Trained
 from cyborgs.models.backbones import place_of
-from cyborgs.pretraining.settings import check_locations
+from cyborgs.pretraining.settings import check_cells
 from cyborgs.runtime.settings import check_batch
 
 # Keys by the names that earlier versions had, and what must stand beside the new ones.
@@ -165,7 +164,7 @@ def _conflicts(config: Config) -> list[str]:
             "epochs, none of which would have the term"
         )
     try:
-        check_locations(config.pretrain, config.views)
+        check_cells(config.pretrain, config.views, config.model.cell)
     except InputError as error:
         found.append(str(error))
     batches = {"pretrain": config.pretrain.batch_size} | {
@@ -176,6 +175,11 @@ def _conflicts(config: Config) -> list[str]:
     for section, batch in batches.items():
         try:
             check_batch(section, batch, config.compute)
+        except InputError as error:
+            found.append(str(error))
+    for evaluation in config.downstream.chosen:
+        try:
+            evaluation.fits(config.downstream.settings(evaluation), config.model.architecture)
         except InputError as error:
             found.append(str(error))
     found += _nothing_to_scramble(config)
@@ -197,8 +201,8 @@ def _nothing_to_scramble(config: Config) -> list[str]:
     if not config.pretrain.scramble_masks:
         return []
     found = []
-    if config.views.crop == CELL:
-        found.append(f"views.crop ({CELL} pixels) makes one cell a view")
+    if config.views.crop == config.model.cell:
+        found.append(f"views.crop ({config.views.crop} pixels) makes one cell a view")
     single = config.seed_masks.single_mask()
     if single is not None:
         found.append(f"{single} makes one mask an image")

@@ -12,6 +12,7 @@ from cyborgs.common.errors import InputError
 from cyborgs.common.progress import say
 from cyborgs.evaluation.kinds import Trained
 from cyborgs.evaluation.settings import Detection, Iterations, Milestones, Sides, Warmup
+from cyborgs.models.backbones import stages_of
 
 # Loads torch, for which whoever reads the configuration does not wait.
 if TYPE_CHECKING:
@@ -30,6 +31,16 @@ class CocoInstances(Detection):
     milestones: Milestones = Field([120000, 160000])
     warmup: Warmup = 1000
     sides: Sides = Field(list(range(640, 801, 32)))
+
+
+def fits(settings: CocoInstances, architecture: str) -> None:
+    """Raise `InputError` where the architecture has no pyramid."""
+    strides = [stage.stride for stage in stages_of(architecture)]
+    if strides != [4, 8, 16, 32]:
+        raise InputError(
+            "downstream.coco_instances: its feature pyramid needs stages of strides 4, 8, 16 and "
+            f"32, and {architecture} has {', '.join(map(str, strides))}"
+        )
 
 
 def task(settings: CocoInstances, datasets: Path) -> Task:
@@ -87,5 +98,6 @@ COCO_INSTANCES = Trained(
         "coco/annotations/instances_train2017.json",
         "coco/annotations/instances_val2017.json",
     ),
+    fits=fits,
     task=task,
 )

@@ -28,8 +28,8 @@ from cyborgs.evaluation.detector_heads import (
 from cyborgs.evaluation.detector_parts import RATIOS, SIDES, Align, Anchors, Resizing
 from cyborgs.evaluation.settings import Detection
 from cyborgs.models.backbones.backbone import Backbone
+from cyborgs.models.backbones.family import Statistics
 from cyborgs.models.backbones.resnet import LAYERS
-from cyborgs.models.normalise import DEVIATION, MEAN
 from cyborgs.runtime.memory import give_back
 
 # Detections of an image that are kept, and the least score of one (Detectron2's defaults).
@@ -115,6 +115,7 @@ def faster_rcnn(backbone: Backbone, classes: int, settings: Detection) -> Detect
             "box_predictor": box_predictor(width, classes),
         },
         settings=settings,
+        statistics=backbone.statistics,
     )
 
 
@@ -136,6 +137,7 @@ def mask_rcnn(backbone: Backbone, classes: int, settings: Detection) -> Detector
             "mask_predictor": mask_predictor(channels, classes),
         },
         settings=settings,
+        statistics=backbone.statistics,
     )
 
 
@@ -147,6 +149,7 @@ def _detector(
     kept: dict[str, int],
     parts: dict[str, nn.Module],
     settings: Detection,
+    statistics: Statistics,
 ) -> Detector:
     """A detector of a body and heads; numbers that are not given are Detectron2's defaults.
 
@@ -175,7 +178,7 @@ def _detector(
         detections_per_img=KEPT,
         **parts,
     )
-    mean, deviation = ([value / 255 for value in values] for values in (MEAN, DEVIATION))
+    mean, deviation = ([value / 255 for value in values] for values in statistics)
     resizing = Resizing(settings.sides, settings.longest, mean, deviation)
     return Detector(GeneralizedRCNN(body, proposals, heads, resizing))
 

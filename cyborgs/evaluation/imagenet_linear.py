@@ -11,7 +11,7 @@ from cyborgs.common.errors import InputError
 from cyborgs.common.progress import track
 from cyborgs.common.section import PRECISION, NonNegative, Positive, Precision, number
 from cyborgs.evaluation.kinds import Trained
-from cyborgs.evaluation.settings import Cropped, Momentum
+from cyborgs.evaluation.settings import Cropped, Momentum, require_multiple
 
 # Inside functions as well: whoever reads the configuration does not wait for these.
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ class ImagenetLinear(Cropped):
         if self.area[0] > self.area[1]:
             raise ValueError("'area' must be [low, high] with low <= high")
         return self
+
+
+def fits(settings: ImagenetLinear, architecture: str) -> None:
+    """Raise `InputError` where crops of this size do not go through the architecture."""
+    require_multiple(settings.crop, architecture, "downstream.imagenet_linear.crop")
 
 
 def task(settings: ImagenetLinear, datasets: Path) -> Task:
@@ -179,5 +184,6 @@ IMAGENET_LINEAR = Trained(
     settings=ImagenetLinear(),
     version=4,
     needed=("imagenet/train", "imagenet/val"),
+    fits=fits,
     task=task,
 )

@@ -32,6 +32,8 @@ class Evaluation(Generic[S]):
         settings: the defaults of its section.
         version: raised when its results change for the same inputs (`cyborgs.run.provenance`).
         needed: files and folders that it reads, below `downstream.datasets`.
+        fits: raises `InputError` where an architecture cannot be evaluated with these settings;
+            reads no weights.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Evaluation(Generic[S]):
     settings: S
     version: int
     needed: tuple[str, ...] = ()
+    fits: Callable[[S, str], None] = lambda settings, architecture: None
 
     @property
     def folders(self) -> list[str]:

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cyborgs.models.backbones.backbone import Backbone
-from cyborgs.models.normalise import normalise
 
 
 class LinearClassifier(nn.Module):
@@ -49,5 +48,5 @@ def pooled(backbone: Backbone, images: Tensor) -> Tensor:
         images: uint8 RGB ``(batch, height, width, 3)``.
     """
     with torch.no_grad():
-        features: Tensor = backbone(normalise(images))[backbone.last].mean((2, 3))
+        features: Tensor = backbone(backbone.normalise(images))[backbone.last].mean((2, 3))
     return features

@@ -16,7 +16,7 @@ from cyborgs.common.files import sha256
 from cyborgs.common.progress import track
 from cyborgs.common.section import Positive
 from cyborgs.evaluation.kinds import Given, Measured, OnOwnImages, OwnImages
-from cyborgs.evaluation.settings import Backbones, Evaluated, Share
+from cyborgs.evaluation.settings import Backbones, Evaluated, Share, require_multiple
 
 # Inside functions as well: whoever reads the configuration does not wait for these.
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ class Objects(Evaluated):
     cost: Positive = Field(
         1.0, description="C of the logistic regression: larger fits the training objects closer"
     )
+
+
+def fits(settings: Objects, architecture: str) -> None:
+    """Raise `InputError` where crops of this size do not go through the architecture."""
+    require_multiple(settings.size, architecture, "downstream.objects.size")
 
 
 def measure(given: Given[Objects, OwnImages]) -> Measured:
@@ -151,18 +156,16 @@ def crop(
 
 
 def features(backbone: Backbone, pixels: Pixels, device: torch.device) -> NDArray[np.float32]:
-    """Average of layer4's output for each crop, l2-normalised: float32 ``(n, channels)``."""
+    """Average of the last stage's output a crop, l2-normalised: float32 ``(n, channels)``."""
     import torch
     import torch.nn.functional as F
-
-    from cyborgs.models.normalise import normalise
 
     backbone = backbone.to(device).to(memory_format=torch.channels_last)
     found = []
     with torch.inference_mode():
         for begin in range(0, len(pixels), _BATCH):
             part = torch.from_numpy(pixels[begin : begin + _BATCH]).to(device)
-            pooled = backbone(normalise(part))[backbone.last].mean((2, 3))
+            pooled = backbone(backbone.normalise(part))[backbone.last].mean((2, 3))
             found.append(F.normalize(pooled, dim=-1).cpu())
         return torch.cat(found).numpy()
 
@@ -247,5 +250,6 @@ OBJECTS = OnOwnImages(
     headline="linear",
     settings=Objects(),
     version=2,
+    fits=fits,
     measure=measure,
 )

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from cyborgs.common.errors import InputError
 from cyborgs.common.seeding import generator
+from cyborgs.models.backbones import stages_named
 from cyborgs.models.backbones.backbone import Backbone
-from cyborgs.models.normalise import normalise
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int32]
@@ -59,8 +59,8 @@ def features(
     Deeper ones are interpolated.  A location ``i`` of any grid with stride ``s`` lies on pixel
     ``s i``.
     """
-    batch = normalise(torch.from_numpy(image)[None].to(device))
-    outputs = backbone(batch)
+    batch = backbone.normalise(torch.from_numpy(image)[None].to(device))
+    outputs = backbone.aligned(batch, layers)
     first = outputs[layers[0]]
     stride = backbone.stages[layers[0]].stride
     rows = stride * torch.arange(first.shape[-2], device=device)
@@ -96,7 +96,7 @@ class Settings(Protocol):
     @property
     def short_side(self) -> int: ...
     @property
-    def layers(self) -> Sequence[str]: ...
+    def layers(self) -> Sequence[str] | None: ...
     @property
     def locations(self) -> int: ...
     @property
@@ -131,12 +131,13 @@ def evaluate(
             labelled pixel.
     """
     backbone = backbone.to(device).to(memory_format=torch.channels_last)
+    stages = stages_named(backbone.architecture, settings.layers, f"{section}.layers")
+    layers, stride = [stage.name for stage in stages], stages[0].stride
     vectors: list[NDArray[Any]] = []
     categories: list[Labels] = []
     for number, image, labels in train:
         image = shrink(image, settings.short_side)
-        found = features(backbone, image, settings.layers, device)
-        stride = backbone.stages[settings.layers[0]].stride
+        found = features(backbone, image, layers, device)
         labels = _at_locations(labels, image, stride, (found.shape[1], found.shape[2]))
         chosen = np.flatnonzero(labels.ravel() != IGNORED)
         rng = generator(seed, "locations", number)
@@ -156,7 +157,9 @@ def evaluate(
         # A bound on the time of a cheap probe, the same for every backbone.
         warnings.simplefilter("ignore", ConvergenceWarning)
         classifier.fit(np.concatenate(vectors), known)
-    pairs = _count(classifier, backbone, test, settings=settings, device=device)
+    pairs = _count(
+        classifier, backbone, test, layers, short_side=settings.short_side, device=device
+    )
     if not pairs:
         raise InputError(f"{section}: the images for testing have no labelled pixel")
     return pairs
@@ -175,15 +178,16 @@ def _count(
     classifier: Any,
     backbone: Backbone,
     test: Iterable[Labelled],
+    layers: Sequence[str],
     *,
-    settings: Settings,
+    short_side: int,
     device: torch.device,
 ) -> Counter[tuple[int, int]]:
-    stride = backbone.stages[settings.layers[0]].stride
+    stride = backbone.stages[layers[0]].stride
     pairs: Counter[tuple[int, int]] = Counter()
     for _, image, labels in test:
-        small = shrink(image, settings.short_side)
-        found = features(backbone, small, settings.layers, device)
+        small = shrink(image, short_side)
+        found = features(backbone, small, layers, device)
         scores = classifier.decision_function(found.flatten(1).T.cpu().numpy())
         # Of two categories, scikit-learn gives the second's alone.
         if scores.ndim == 1:

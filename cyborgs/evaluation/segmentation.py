@@ -19,6 +19,7 @@ from cyborgs.evaluation.settings import (
     PixelCost,
     Share,
 )
+from cyborgs.models.backbones import stages_named
 
 # Inside functions as well: whoever reads the configuration does not wait for these.
 if TYPE_CHECKING:
@@ -36,10 +37,15 @@ class Segmentation(Evaluated):
     short_side: int = Field(
         224, ge=32, description="larger images are shrunk to this short side, in pixels"
     )
-    layers: Layers = Field(["layer2", "layer3", "layer4"])
+    layers: Layers = None
     locations: Locations = 64
     test: Share = Field(0.3, description="share of the images that are for testing")
     cost: PixelCost = 1.0
+
+
+def fits(settings: Segmentation, architecture: str) -> None:
+    """Raise `InputError` where the architecture has no such layers."""
+    stages_named(architecture, settings.layers, "downstream.segmentation.layers")
 
 
 def measure(given: Given[Segmentation, OwnImages]) -> Measured:
@@ -109,5 +115,6 @@ SEGMENTATION = OnOwnImages(
     headline="miou",
     settings=Segmentation(),
     version=1,
+    fits=fits,
     measure=measure,
 )

@@ -2,29 +2,42 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from cyborgs.common.errors import InputError
 from cyborgs.common.section import PRECISION, NonNegative, Positive, Precision, Section, number
+from cyborgs.models.backbones import family_of, stages_of
 
 Share = Annotated[float, Field(gt=0, lt=1), BeforeValidator(number)]
 Momentum = Annotated[float, Field(ge=0, lt=1), BeforeValidator(number)]
 
 
-def _rising(layers: list[Any]) -> list[Any]:
-    if sorted(set(layers)) != layers:
-        raise ValueError("'layers' must rise")
-    return layers
-
-
 # Of evaluations that classify pixels.
 Layers = Annotated[
-    list[Literal["layer1", "layer2", "layer3", "layer4"]],
+    list[str] | None,
     Field(
         min_length=1,
-        description="whose outputs are joined, on the grid of the first of them",
+        description="stages of the backbone whose outputs are joined, on the grid of the first of "
+        "them; null: those that masks pool in training by default (layer2, layer3 and layer4 of a "
+        "ResNet)",
     ),
-    AfterValidator(_rising),
 ]
+
+
+def require_multiple(side: int, architecture: str, key: str) -> None:
+    """Raise `InputError` where crops of this side, in pixels, are no whole locations of a backbone.
+
+    ResNets take any: theirs round up.
+    """
+    stride = stages_of(architecture)[-1].stride
+    if side % stride and not family_of(architecture).takes_any_size:
+        below = max(stride, side // stride * stride)
+        raise InputError(
+            f"{key}: {side} pixels are no multiple of {stride}, the stride of {architecture}; take "
+            f"{below} or {below + stride}"
+        )
+
+
 Locations = Annotated[
     int,
     Field(ge=1, description="of an image for training, drawn at random from its grid, at most"),

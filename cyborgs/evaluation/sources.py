@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import torchvision
 from torch import Tensor
 
 from cyborgs.checkpoints.layouts import read_checkpoint
@@ -80,7 +79,7 @@ def find_source(name: str, architecture: str | None = None, network: Network = "
         path = imagenet_weights(architecture)
     else:
         path = Path(name)
-    checkpoint = read_checkpoint(path, "--backbone")
+    checkpoint = read_checkpoint(path, "--backbone", architecture)
     if architecture not in (None, checkpoint.architecture):
         raise InputError(
             f"--backbone: {path} holds a {checkpoint.architecture}, not a {architecture}"
@@ -98,13 +97,11 @@ def find_source(name: str, architecture: str | None = None, network: Network = "
 
 
 def imagenet_weights(architecture: str) -> Path:
-    """Torchvision's weights of an architecture, in its cache: those of its first recipe, which
-    publications compare with.
+    """The weights that the architecture's library publishes, in its cache.
 
     Raises `InputError` where the cache does not have them.
     """
-    address = torchvision.models.get_model_weights(architecture).IMAGENET1K_V1.url
-    path = Path(torch.hub.get_dir(), "checkpoints", address.rsplit("/", 1)[-1])
-    if not path.is_file():
-        raise InputError(f"imagenet: {path} does not exist; fetch {address} into its folder")
-    return path
+    try:
+        return family_of(architecture).pretrained(architecture)
+    except InputError as error:
+        raise InputError(f"imagenet: {error}") from None

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from cyborgs.common.errors import InputError
 from cyborgs.evaluation.kinds import Trained
 from cyborgs.evaluation.settings import Detection, Iterations, Milestones, Sides, Warmup
+from cyborgs.models.backbones.resnet import BLOCKS
 
 # Loads torch, for which whoever reads the configuration does not wait.
 if TYPE_CHECKING:
@@ -27,6 +29,15 @@ class VocDetection(Detection):
     milestones: Milestones = Field([18000, 22000])
     warmup: Warmup = 100
     sides: Sides = Field(list(range(480, 801, 32)))
+
+
+def fits(settings: VocDetection, architecture: str) -> None:
+    """Raise `InputError` where the architecture is no ResNet."""
+    if architecture not in BLOCKS:
+        raise InputError(
+            "downstream.voc_detection: its Faster R-CNN (R50-C4) is built of a ResNet's layers, "
+            f"and {architecture} is none; take coco_instances, or another evaluation"
+        )
 
 
 def task(settings: VocDetection, datasets: Path) -> Task:
@@ -75,5 +86,6 @@ VOC_DETECTION = Trained(
         "VOC2012/JPEGImages",
         "VOC2012/Annotations",
     ),
+    fits=fits,
     task=task,
 )

@@ -20,6 +20,7 @@ from cyborgs.common.files import require_file
 from cyborgs.common.progress import track
 from cyborgs.evaluation.kinds import Given, Measured, OnDatasets
 from cyborgs.evaluation.settings import Backbones, Evaluated, Layers, Locations, PixelCost
+from cyborgs.models.backbones import stages_named
 
 # Inside functions as well: whoever reads the configuration does not wait for these.
 if TYPE_CHECKING:
@@ -47,9 +48,14 @@ class VocSegmentation(Evaluated):
         ge=32,
         description="larger images are shrunk to this short side, in pixels; none of VOC2012 is",
     )
-    layers: Layers = Field(["layer2", "layer3", "layer4"])
+    layers: Layers = None
     locations: Locations = 64
     cost: PixelCost = 1.0
+
+
+def fits(settings: VocSegmentation, architecture: str) -> None:
+    """Raise `InputError` where the architecture has no such layers."""
+    stages_named(architecture, settings.layers, "downstream.voc_segmentation.layers")
 
 
 def measure(given: Given[VocSegmentation, Path]) -> Measured:
@@ -172,5 +178,6 @@ VOC_SEGMENTATION = OnDatasets(
         "VOC2012/JPEGImages",
         "VOC2012/SegmentationClass",
     ),
+    fits=fits,
     measure=measure,
 )

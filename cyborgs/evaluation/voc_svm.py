@@ -18,7 +18,7 @@ from cyborgs.common.files import atomic_write, require_file
 from cyborgs.common.progress import track
 from cyborgs.common.section import Positive
 from cyborgs.evaluation.kinds import Given, Measured, OnDatasets
-from cyborgs.evaluation.settings import Backbones, Cropped
+from cyborgs.evaluation.settings import Backbones, Cropped, require_multiple
 
 # Inside functions as well: whoever reads the configuration does not wait for these.
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ class VocSvm(Cropped):
     folds: int = Field(3, ge=2, description="of the cross-validation that chooses C")
     positive_weight: Positive = Field(2.0, description="weight of the images that show the class")
     iterations: int = Field(2000, ge=1, description="of the solver, at most")
+
+
+def fits(settings: VocSvm, architecture: str) -> None:
+    """Raise `InputError` where crops of this size do not go through the architecture."""
+    require_multiple(settings.crop, architecture, "downstream.voc_svm.crop")
 
 
 def measure(given: Given[VocSvm, Path]) -> Measured:
@@ -257,6 +262,7 @@ VOC_SVM = OnDatasets(
         "VOC2007/ImageSets/Main/test.txt",
         "VOC2007/JPEGImages",
     ),
+    fits=fits,
     measure=measure,
     scores=True,
 )

@@ -283,7 +283,7 @@ class _Planner:
         given = config.only("seed", "model")
         key = _key("seed-state", given)
         out = str(self.folder / f"states/{key}.pt")
-        weights = config.model.weights
+        weights = config.model.weights_file
         self._job(
             "seed-state",
             key,

@@ -5,22 +5,21 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-# Mean and standard deviation of ImageNet's training images, RGB in 0 … 255.
-MEAN = (123.675, 116.28, 103.53)
-DEVIATION = (58.395, 57.12, 57.375)
+from cyborgs.models.backbones.family import Statistics
 
 
-def normalise(images: Tensor) -> Tensor:
+def normalise(images: Tensor, statistics: Statistics) -> Tensor:
     """uint8 RGB ``(batch, height, width, 3)`` to float32 ``(batch, 3, height, width)``.
 
     The result is a view in channels_last memory format, at no cost.
     """
-    mean, deviation = _constants(images.device)
+    mean, deviation = _constants(images.device, statistics)
     return ((images.float() - mean) / deviation).permute(0, 3, 1, 2)
 
 
 @lru_cache
-def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
+def _constants(device: torch.device, statistics: Statistics) -> tuple[Tensor, Tensor]:
     # Kept: a copy to a GPU would wait for all that it still has to do.
     with torch.inference_mode(False):
-        return torch.tensor(MEAN, device=device), torch.tensor(DEVIATION, device=device)
+        mean, deviation = statistics
+        return torch.tensor(mean, device=device), torch.tensor(deviation, device=device)

@@ -1,6 +1,7 @@
 """An online network and its moving average, the target."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +24,17 @@ def head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 class Encoder(nn.Module):
     """Backbone and projector: images and sampled masks to one projection a mask."""
 
-    def __init__(self, architecture: str, hidden: int, projection: int) -> None:
+    def __init__(
+        self,
+        architecture: str,
+        hidden: int,
+        projection: int,
+        pooled: Sequence[str] | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = Backbone(architecture)
-        self._pooled = family_of(architecture).pooled(architecture)
+        self._pooled = tuple(pooled or family_of(architecture).pooled(architecture))
+        self.backbone.freeze_unused(self._pooled)
         channels = sum(self.backbone.stages[name].channels for name in self._pooled)
         self.projector = head(channels, hidden, projection)
 
@@ -37,7 +45,7 @@ class Encoder(nn.Module):
 
         Args:
             images: normalised float ``(batch, 3, crop, crop)``.
-            cells: integer ``(batch, grid, grid)`` with ``grid = crop / 32``.
+            cells: integer ``(batch, grid, grid)`` on the grid of the last of the pooled stages.
             ids: integer ``(batch, masks)``, drawn among each image's cells.
         """
         features = join_stages(self.backbone(images), self._pooled)
@@ -49,8 +57,14 @@ class Encoder(nn.Module):
 class Online(Encoder):
     """The network that learns: an encoder with a predictor behind it."""
 
-    def __init__(self, architecture: str, hidden: int, projection: int) -> None:
-        super().__init__(architecture, hidden, projection)
+    def __init__(
+        self,
+        architecture: str,
+        hidden: int,
+        projection: int,
+        pooled: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(architecture, hidden, projection, pooled)
         self.predictor = head(projection, hidden, projection)
 
     def forward(self, images: Tensor, cells: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,10 +79,16 @@ class Pair(nn.Module):
     The target has no predictor, gets no gradient, and starts as a copy of the online encoder.
     """
 
-    def __init__(self, architecture: str, hidden: int, projection: int) -> None:
+    def __init__(
+        self,
+        architecture: str,
+        hidden: int,
+        projection: int,
+        pooled: Sequence[str] | None = None,
+    ) -> None:
         super().__init__()
-        self.online = Online(architecture, hidden, projection)
-        self.target = Encoder(architecture, hidden, projection)
+        self.online = Online(architecture, hidden, projection, pooled)
+        self.target = Encoder(architecture, hidden, projection, pooled)
         self.reset_target()
 
     def reset_target(self) -> None:

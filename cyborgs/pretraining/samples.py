@@ -34,6 +34,7 @@ class TwoViews(Dataset[dict[str, Any] | InputError]):
         index: of the images.
         masks: of the images.
         views: how views are made.
+        cell: side of a cell of a view, in pixels.
         samples: mask ids drawn for each view and network.
         seed: of the run.
         scrambled: whether cells are scrambled (`cyborgs.pretraining.views.scramble`).
@@ -46,6 +47,7 @@ class TwoViews(Dataset[dict[str, Any] | InputError]):
         masks: Masks,
         views: Views,
         *,
+        cell: int,
         samples: int,
         seed: int,
         scrambled: bool = False,
@@ -54,6 +56,7 @@ class TwoViews(Dataset[dict[str, Any] | InputError]):
         self._index = index
         self._masks = masks
         self._views = views
+        self._cell = cell
         self._samples = samples
         self._seed = seed
         self._scrambled = scrambled
@@ -73,7 +76,15 @@ class TwoViews(Dataset[dict[str, Any] | InputError]):
         for which in range(2):
             view = draw_view(rng, self._views, which, height=entry.height, width=entry.width)
             images.append(render(image, view, self._views))
-            cells.append(cell_labels(labels, self._masks.stride, view.crop, self._views.crop))
+            cells.append(
+                cell_labels(
+                    labels,
+                    self._masks.stride,
+                    view.crop,
+                    side=self._views.crop,
+                    cell=self._cell,
+                )
+            )
             ids.append(sample_ids(rng, cells[-1], self._samples))
         both = np.stack(cells)
         if self._scrambled:

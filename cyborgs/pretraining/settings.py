@@ -6,7 +6,6 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from cyborgs.common.errors import InputError
 from cyborgs.common.section import (
-    CELL,
     PRECISION,
     Fraction,
     Positive,
@@ -18,7 +17,7 @@ from cyborgs.objectives import OBJECTIVES
 from cyborgs.objectives.detcon import DetConB
 from cyborgs.objectives.objective import Objective
 from cyborgs.objectives.vmf import Vmf
-from cyborgs.training.settings import CosineSchedule, Lars, Sgd, StepSchedule
+from cyborgs.training.settings import AdamW, CosineSchedule, Lars, Sgd, StepSchedule
 
 if TYPE_CHECKING:
     AnyObjective: TypeAlias = Objective
@@ -32,7 +31,12 @@ class Views(Section):
 
     later: ClassVar = ("colour",)
 
-    crop: int = Field(224, ge=CELL, multiple_of=CELL, description="side of a view, in pixels")
+    crop: int = Field(
+        224,
+        ge=1,
+        description="side of a view, in pixels: a multiple of the stride of the backbone's last "
+        "pooled stage (32 for ResNets)",
+    )
     area: list[Fraction] = Field(
         [0.08, 1.0], min_length=2, max_length=2, description="crop area as a share of the image"
     )
@@ -93,7 +97,7 @@ class Ema(Section):
 class Pretrain(Section):
     """A pretraining round."""
 
-    later: ClassVar = ("fixed_masks", "scramble_masks", "sgd", "vmf")
+    later: ClassVar = ("adamw", "fixed_masks", "scramble_masks", "sgd", "vmf")
 
     epochs: int | list[int] = Field(100, description="epochs of each round, or a list of them")
     batch_size: int = Field(128, ge=2, description="images of a step, over all processes")
@@ -120,6 +124,12 @@ class Pretrain(Section):
     sgd: Sgd | None = Field(
         None, description="`{}` or its keys: momentum SGD instead of LARS; null: LARS"
     )
+    adamw: AdamW | None = Field(
+        None,
+        description="`{}` or its keys: AdamW instead of LARS, for transformers and ConvNeXts; its "
+        "learning rates are about a thousandth of those of LARS (`base_learning_rate: 1e-4`); "
+        "null: LARS",
+    )
     ema: Ema = Ema()
     precision: Precision = Field("auto", description=PRECISION)
 
@@ -132,9 +142,12 @@ class Pretrain(Section):
 
     @model_validator(mode="after")
     def _one_optimiser(self) -> Self:
-        if self.sgd is not None and self.lars != Lars():
+        given = {"lars": self.lars != Lars(), "sgd": self.sgd, "adamw": self.adamw}
+        names = [f"'{name}'" for name, own in given.items() if own not in (None, False)]
+        if len(names) > 1:
             raise ValueError(
-                "'sgd' and 'lars' are both set; leave out the optimiser that is not to be used"
+                f"{' and '.join(names)} are set together; leave out the optimisers that are not to "
+                "be used"
             )
         return self
 
@@ -169,13 +182,22 @@ class Pretrain(Section):
         return self.model_copy(update={"fixed_masks": fixed, "epochs": epochs[number - 1]})
 
 
-def check_locations(pretrain: Pretrain, views: Views) -> None:
-    """Raise `InputError` where the vMF term asks for more clusters than a step has locations."""
-    most, grid = pretrain.vmf.clusters[1], views.crop // CELL
+def check_cells(pretrain: Pretrain, views: Views, cell: int) -> None:
+    """Raise `InputError` where views are no whole cells, or too few for the vMF term's clusters.
+
+    ``cell`` is the side of one, in pixels (`cyborgs.models.settings.Model.cell`).
+    """
+    if views.crop % cell:
+        near = max(cell, views.crop // cell * cell)
+        raise InputError(
+            f"views.crop: {views.crop} is no multiple of {cell}, the stride of the backbone's last "
+            f"pooled stage; take {near} or {near + cell}"
+        )
+    most, grid = pretrain.vmf.clusters[1], views.crop // cell
     locations = 2 * pretrain.batch_size * grid * grid
     if pretrain.vmf.weight > 0 and most > locations:
         raise InputError(
             f"pretrain.vmf.clusters: up to {most} clusters, but a step has {locations} locations: "
             f"2 views of {pretrain.batch_size} images (pretrain.batch_size) with {grid} x {grid} "
-            f"cells (views.crop / {CELL})"
+            f"cells (views.crop / {cell})"
         )

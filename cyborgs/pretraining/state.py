@@ -33,7 +33,8 @@ class TrainingState:
         round: 0 for the seed.
         step: optimiser steps taken, over all rounds.
         online, target: state dicts of `Online` and `Encoder`.
-        momentum_buffers: momentum of each online parameter by name; empty before the first step.
+        momentum_buffers: what the optimiser keeps of each online parameter, as
+            `cyborgs.training.stepper.Stepper.momentum` names it; empty before the first step.
         scaler: state of the loss scaling that float16 needs; empty for other precisions.
         provenance: what made it.
     """
@@ -88,9 +89,11 @@ def first_not_finite(weights: Mapping[str, Tensor]) -> str | None:
 
 def require_model(path: Path, state: TrainingState, model: dict[str, Any]) -> None:
     """Raise `InputError` where a state was made with another `model` section."""
-    for key, wanted in model.items():
-        if state.model[key] != wanted:
+    for key in {**state.model, **model}:
+        wanted = model.get(key)
+        # Keys that came later are in files only where they are set.
+        if state.model.get(key) != wanted:
             raise InputError(
-                f"state {path} has model.{key} {state.model[key]}, the configuration {wanted}; "
+                f"state {path} has model.{key} {state.model.get(key)}, the configuration {wanted}; "
                 "use the configuration of its run, or another state"
             )

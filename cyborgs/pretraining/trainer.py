@@ -1,14 +1,12 @@
 """Steps of pretraining: an online network, its moving average, and an objective over masks."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from cyborgs.models.normalise import normalise
-from cyborgs.models.pair import Pair
+from cyborgs.models.pair import Online, Pair
 from cyborgs.objectives.vmf import VmfTerm
 from cyborgs.pretraining.samples import Batch
 from cyborgs.pretraining.settings import Pretrain
@@ -19,6 +17,7 @@ from cyborgs.training.lars import LARS
 from cyborgs.training.loop import Outcome, enumerate_first
 from cyborgs.training.metrics import Row
 from cyborgs.training.schedule import learning_rate, target_decay
+from cyborgs.training.settings import AdamW
 from cyborgs.training.stepper import Stepper, synchronised
 
 
@@ -60,7 +59,8 @@ class Trainer:
         self.device = device
         self._health: list[Tensor] = []
         self._term = VmfTerm(settings.vmf, steps_per_epoch, seed)
-        pair = Pair(state.model["architecture"], state.model["hidden"], state.model["projection"])
+        pair = Pair(**state.model)
+        self._normalise = pair.online.backbone.normalise
         pair.online.load_state_dict(state.online)
         pair.target.load_state_dict(state.target)
         pair.to(device).train()
@@ -70,7 +70,7 @@ class Trainer:
             for network in (pair.online, pair.target):
                 network.backbone.compile()
         self.pair = synchronised(pair, device)
-        self.optimiser = _optimiser(self.pair.online.parameters(), settings)
+        self.optimiser = _optimiser(self.pair.online, settings)
         self._stepper = Stepper(
             self.pair.online,
             self.optimiser,
@@ -133,7 +133,7 @@ class Trainer:
         """Leave the gradients of a step in the online network; returns this rank's loss."""
         s, objective = self._settings, self._settings.objective
         cells, ids = batch["cells"], batch["ids"]  # ids: (batch, view, network, mask)
-        views = [normalise(batch["images"][:, v]) for v in range(2)]
+        views = [self._normalise(batch["images"][:, v]) for v in range(2)]
         with self._stepper.autocast(), torch.no_grad():
             encoded = [self.pair.target(views[v], cells[:, v], ids[:, v, 1]) for v in range(2)]
         targets = [projections for projections, _ in encoded]
@@ -188,8 +188,35 @@ class Trainer:
         )
 
 
-def _optimiser(parameters: Iterable[nn.Parameter], settings: Pretrain) -> Optimizer:
-    """LARS or SGD; each step sets its learning rate.  Both keep a `momentum_buffer` a parameter."""
+def _optimiser(online: Online, settings: Pretrain) -> Optimizer:
+    """LARS, SGD or AdamW; each step sets its learning rate."""
+    trained = [p for p in online.parameters() if p.requires_grad]
+    if settings.adamw is not None:
+        groups = _groups(online, settings.adamw)
+        low, high = settings.adamw.betas
+        return torch.optim.AdamW(groups, lr=0.0, betas=(low, high))
     if settings.sgd is not None:
-        return SGD(parameters, lr=0.0, **settings.sgd.model_dump())
-    return LARS(parameters, lr=0.0, **settings.lars.model_dump())
+        return SGD(trained, lr=0.0, **settings.sgd.model_dump())
+    return LARS(trained, lr=0.0, **settings.lars.model_dump())
+
+
+def _groups(online: Online, settings: AdamW) -> list[dict[str, Any]]:
+    """Parameters of the same weight decay and the same share of the learning rate."""
+    backbone = online.backbone
+    prefix = "backbone."
+    depths = {prefix + name: depth for name, depth in backbone.depths().items()}
+    plain = {prefix + name for name in backbone.without_decay()}
+    heads = max(depths.values()) + 1
+    groups: dict[tuple[bool, int], list[nn.Parameter]] = {}
+    for name, parameter in online.named_parameters():
+        if parameter.requires_grad:
+            decayed = parameter.ndim > 1 and name not in plain
+            groups.setdefault((decayed, depths.get(name, heads)), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": settings.weight_decay if decayed else 0.0,
+            "rate_scale": settings.layer_decay ** (heads - depth),
+        }
+        for (decayed, depth), parameters in groups.items()
+    ]

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cyborgs.common.section import CELL
 from cyborgs.masks.alignment import nearest_location
 from cyborgs.pretraining.published_jitter import published_jitter
 from cyborgs.pretraining.settings import Views
@@ -202,11 +201,13 @@ def _published(image: Pixels, jitter: Jitter) -> Pixels:
 _JITTERS = {"detcon-like": _detcon_like, "published": _published}
 
 
-def cell_labels(labels: Labels, stride: int, crop: Crop, side: int) -> NDArray[np.int32]:
-    """Majority label of every cell of a view, ``(side / 32, side / 32)``.
+def cell_labels(
+    labels: Labels, stride: int, crop: Crop, *, side: int, cell: int
+) -> NDArray[np.int32]:
+    """Majority label of every cell of a view, ``(side / cell, side / cell)``.
 
     The view's label map is the image's, cropped and resized to ``side`` with nearest neighbour
-    and flipped; a cell takes the label most frequent among its 32 x 32 pixels, the smallest
+    and flipped; a cell takes the label most frequent among its pixels, the smallest
     on a tie.  The map itself is never made: a location of the stored labels that covers n
     pixels of a cell is counted n times at once.
 
@@ -215,13 +216,14 @@ def cell_labels(labels: Labels, stride: int, crop: Crop, side: int) -> NDArray[n
         stride: pixels between two locations.
         crop: the view's crop.
         side: of the view, in pixels.
+        cell: side of a cell, in pixels; divides ``side``.
     """
-    grid = side // CELL
+    grid = side // cell
     row_cells, row_at, row_counts = _runs(
-        crop.top, crop.height, locations=labels.shape[0], stride=stride, side=side
+        crop.top, crop.height, locations=labels.shape[0], stride=stride, side=side, cell=cell
     )
     col_cells, col_at, col_counts = _runs(
-        crop.left, crop.width, locations=labels.shape[1], stride=stride, side=side
+        crop.left, crop.width, locations=labels.shape[1], stride=stride, side=side, cell=cell
     )
     if crop.flip:
         col_cells = grid - 1 - col_cells
@@ -245,10 +247,10 @@ def cell_labels(labels: Labels, stride: int, crop: Crop, side: int) -> NDArray[n
 
 
 def _runs(
-    begin: int, length: int, *, locations: int, stride: int, side: int
+    begin: int, length: int, *, locations: int, stride: int, side: int, cell: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Along one axis: cells, the stored locations they touch, and how many pixels each covers."""
-    odd, cells, edges = _pixels_of(side)
+    odd, cells, edges = _pixels_of(side, cell)
     pixels = begin + (odd * length) // (2 * side)  # nearest source pixel
     at: NDArray[np.intp] = nearest_location(pixels, locations, stride)  # type: ignore[assignment]
     # Both rise along the view, so equal pairs lie side by side.
@@ -257,10 +259,12 @@ def _runs(
 
 
 @lru_cache
-def _pixels_of(side: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
+def _pixels_of(
+    side: int, cell: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
     """Along one axis of a view: twice each pixel plus one, its cell, and where a cell begins."""
     pixels = np.arange(side)
-    cells = pixels // CELL
+    cells = pixels // cell
     return 2 * pixels + 1, cells, cells[1:] != cells[:-1]
 
 

@@ -43,4 +43,4 @@ def require_weights(config: Config) -> None:
     if config.model.weights is not None:
         from cyborgs.checkpoints.layouts import read_weights
 
-        read_weights(Path(config.model.weights), config.model.architecture)
+        read_weights(Path(config.model.weights_file or ""), config.model.architecture)

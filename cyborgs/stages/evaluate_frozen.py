@@ -44,6 +44,7 @@ def run(
     Raises:
         InputError: input that is missing, damaged, or does not fit.
     """
+    evaluation.fits(config.settings(evaluation), source.architecture)
     torch.set_num_threads(compute.threads)
     device = choose_device(compute.device)
     measured = evaluation.measure(

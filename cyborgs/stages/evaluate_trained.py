@@ -71,6 +71,7 @@ def run(
         InputError: input that is missing, damaged or does not fit together.
         ResumeLaterError: this job must leave, and the state is saved.
     """
+    evaluation.fits(config.settings(evaluation), source.architecture)
     task, name = evaluation.task(config.settings(evaluation), datasets), evaluation.name
     torch.set_num_threads(compute.threads)
     device = choose_device(compute.device)

@@ -12,6 +12,8 @@ from cyborgs.checkpoints.layouts import published_names
 from cyborgs.common.errors import InputError
 from cyborgs.common.files import atomic_write, sha256
 from cyborgs.common.progress import say
+from cyborgs.models.backbones import family_of
+from cyborgs.models.backbones.resnet import BLOCKS
 from cyborgs.pretraining.state import load_state
 from cyborgs.run.provenance import provenance
 
@@ -34,10 +36,11 @@ def run(
         form: "torchvision" or "timm", which are one: a state dict under the key ``state_dict``,
             which loads into ``torchvision.models.<architecture>()`` with only ``fc`` missing, and
             into timm's network of the same name with ``num_classes=0``; its keys ``architecture``
-            and ``provenance`` say what it is.  "safetensors", the same weights, and their
-            architecture among its metadata.  "detectron2", a `.pkl`, and beside it a `.yaml` of
-            the settings that it needs.  "published", both networks and their heads by the names of
-            the published program, under ``state_dict``.
+            and ``provenance`` say what it is.  A backbone of timm loads into
+            ``timm.create_model(NAME, num_classes=0)`` in either.  "safetensors", the same weights,
+            and their architecture among its metadata.  "detectron2", a `.pkl`, and beside it a
+            `.yaml` of the settings that it needs.  "published", both networks and their heads by
+            the names of the published program, under ``state_dict``.
         network: the one that learns, or its moving average.
 
     Raises:
@@ -55,7 +58,12 @@ def run(
             "else; choose another name, or remove it"
         )
     state = load_state(state_path)
-    weights = state.backbone(network)
+    if form in ("detectron2", "published") and state.architecture not in BLOCKS:
+        raise InputError(
+            f"--format {form}: {state.architecture} is no ResNet; take torchvision, timm or "
+            "safetensors"
+        )
+    weights = family_of(state.architecture).public_names(state.backbone(network))
     if form == "published" and network != "online":
         raise InputError("--network: the published program's file holds both; leave it out")
     if form in ("torchvision", "timm", "published"):

@@ -21,7 +21,7 @@ from cyborgs.images.index import Index, read_index
 from cyborgs.masks.shards import Masks
 from cyborgs.models.pair import Pair
 from cyborgs.pretraining.samples import TwoViews
-from cyborgs.pretraining.settings import check_locations
+from cyborgs.pretraining.settings import check_cells
 from cyborgs.pretraining.state import first_not_finite, load_state, require_model, save_state
 from cyborgs.pretraining.trainer import Trainer
 from cyborgs.run.provenance import key_of, provenance
@@ -73,14 +73,15 @@ def run(
     Raises:
         InputError: input that is missing, damaged or does not fit together, by name.
     """
-    check_locations(config.pretrain, config.views)
+    cell = config.model.cell
+    check_cells(config.pretrain, config.views, cell)
     torch.set_num_threads(compute.threads)
     device = choose_device(compute.device)
     if device.type == "cpu":
         keep_freed_memory()
     index = read_index(index_path)
     state = load_state(state_path)
-    require_model(state_path, state, config.model.model_dump(exclude={"weights"}))
+    require_model(state_path, state, config.model.recorded())
     if state.round != number - 1:
         raise InputError(
             f"state {state_path} is of round {state.round}; round {number} begins from round "
@@ -147,6 +148,7 @@ def run(
             index,
             masks,
             config.views,
+            cell=cell,
             samples=settings.masks,
             seed=config.seed,
             scrambled=settings.scramble_masks,

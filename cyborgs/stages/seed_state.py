@@ -21,7 +21,7 @@ def run(config: Config, out: Path) -> None:
 
     Raises `InputError` where the given weights do not fit.
     """
-    weights = config.model.weights
+    weights = config.model.weights_file
     given = None if weights is None else read_weights(Path(weights), config.model.architecture)
     _write(config, given, Path(weights or ""), out)
 
@@ -54,13 +54,13 @@ def import_checkpoint(path: Path, out: Path, config: Config | None) -> None:
 def _write(config: Config, given: Checkpoint | None, source: Path, out: Path) -> None:
     model = config.model
     torch.manual_seed(derive(config.seed, "weights"))
-    pair = Pair(model.architecture, model.hidden, model.projection)
+    settings = model.recorded()
+    pair = Pair(**settings)
     inputs = {}
     told = "random weights"
     if given is not None:
         told = f"from {source} ({given.layout}), {_load(pair, given)}"
         inputs["weights"] = sha256(source)
-    settings = model.model_dump(exclude={"weights"})
     record = provenance("seed-state", {"seed": config.seed, "model": settings}, inputs)
     save_state(
         out,

@@ -70,6 +70,25 @@ class Lars(Section):
     )
 
 
+class AdamW(Section):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), as transformers have it.
+
+    Weight decay is that of weights of more than one dimension; biases, norms, position embeddings
+    and tokens have none.
+    """
+
+    betas: list[Fraction] = Field(
+        [0.9, 0.95], min_length=2, max_length=2, description="decay of both moments"
+    )
+    weight_decay: NonNegative = 0.05
+    layer_decay: Fraction = Field(
+        1.0,
+        gt=0,
+        description="layer-wise decay of the learning rate: each layer of the backbone has this "
+        "times the rate of the one above it; below 1 where strong weights are given",
+    )
+
+
 class Sgd(Section):
     """Momentum SGD; weight decay on every parameter, biases and norms too, as published."""
 

@@ -14,6 +14,9 @@ from cyborgs.runtime.hardware import autocast
 
 Network = TypeVar("Network", bound=nn.Module)
 
+# The one buffer of momentum SGD and LARS.
+_MOMENTUM = "momentum_buffer"
+
 
 def synchronised(network: Network, device: torch.device) -> Network:
     """A network whose BatchNorm takes its statistics over all ranks, where these have GPUs."""
@@ -27,11 +30,12 @@ class Stepper:
 
     Args:
         network: on its device.
-        optimiser: of its weights, which keeps a ``momentum_buffer`` a parameter; each step sets its
-            learning rate.
+        optimiser: of its weights; each step sets the learning rate of its groups, times their
+            ``rate_scale`` where they have one.
         precision: "float32", "tf32", "bfloat16" or "float16", which scales the loss.
         device: of this process.
-        momentum: buffers to go on with, by parameter; empty before the first step.
+        momentum: what the optimiser goes on with, as `momentum` gives it; empty before the first
+            step.
         scaler: state of the loss scaling to go on with; may be empty.
 
     Attributes:
@@ -61,11 +65,12 @@ class Stepper:
         if scaler:
             self._scaler.load_state_dict(dict(scaler))
         self._parameters = {k: p for k, p in network.named_parameters() if p.requires_grad}
-        for name, buffer in momentum.items():
+        for stored, buffer in momentum.items():
+            kind, _, name = stored.rpartition("/")
             parameter = self._parameters[name]
-            optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(
-                buffer
-            )
+            # With the parameter's strides; AdamW's counter is a number, and stays on the CPU.
+            alike = torch.empty_like(parameter) if buffer.ndim else torch.empty_like(buffer)
+            optimiser.state[parameter][kind or _MOMENTUM] = alike.copy_(buffer)
 
     def autocast(self) -> torch.autocast:
         """Around what is computed in the precision of the training."""
@@ -84,7 +89,7 @@ class Stepper:
     def step(self, rate: float) -> None:
         """Move the weights by their gradients, at a learning rate."""
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("rate_scale", 1.0)
         self._scaler.step(self.optimiser)
         self._scaler.update()
 
@@ -98,12 +103,18 @@ class Stepper:
         return self._scaler.state_dict()
 
     def momentum(self) -> dict[str, Tensor]:
-        """Copies of the momentum buffers, on the CPU, by parameter; empty before the first step."""
-        # With the parameters' strides, as after reading: SGD begins with those of gradients.
-        return {
-            name: torch.empty_like(parameter, device="cpu").copy_(
-                self.optimiser.state[parameter]["momentum_buffer"]
-            )
-            for name, parameter in self._parameters.items()
-            if "momentum_buffer" in self.optimiser.state[parameter]
-        }
+        """Copies of what the optimiser keeps, on the CPU; empty before the first step.
+
+        Momentum buffers are named as their parameters; of AdamW, what it is comes first:
+        ``exp_avg/projector.0.weight``.
+        """
+        found = {}
+        for name, parameter in self._parameters.items():
+            for kind, value in self.optimiser.state[parameter].items():
+                if value is None:
+                    continue
+                # With the parameters' strides, as after reading: SGD begins with gradients'.
+                alike = parameter if value.ndim else value
+                copy = torch.empty_like(alike, device="cpu").copy_(value)
+                found[name if kind == _MOMENTUM else f"{kind}/{name}"] = copy
+        return found

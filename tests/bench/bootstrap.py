@@ -35,6 +35,7 @@ from cyborgs.images.index import read_index
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.shards import Header, write_shard
 from cyborgs.models.backbones.backbone import Backbone
+from cyborgs.models.backbones.resnet import IMAGENET
 from cyborgs.models.normalise import normalise
 from cyborgs.runtime.hardware import describe, native_precisions
 from cyborgs.runtime.memory import keep_freed_memory
@@ -87,7 +88,10 @@ def published(clock, network, images, index, members, k, seed, folder):
     hook = network.layer2[2].register_forward_hook(lambda m, i, o: taken.append(o))
     pixels = clock("decode", lambda: [read(images, index, p) for p in members])
     with torch.no_grad():
-        clock("features", lambda: [network(normalise(torch.from_numpy(p)[None])) for p in pixels])
+        clock(
+            "features",
+            lambda: [network(normalise(torch.from_numpy(p)[None], IMAGENET)) for p in pixels],
+        )
     hook.remove()
 
     def clustered():
@@ -153,7 +157,7 @@ def bounds(clock, backbone, images, index, members, k):
     ]
     with torch.inference_mode():
         first = torch.from_numpy(read(images, index, members[0]))[None]
-        backbone.up_to(normalise(first).to(kind), BLOCK)
+        backbone.aligned(normalise(first, IMAGENET).to(kind), [BLOCK])
         for hook in hooks:
             hook.remove()
         clock("features", lambda: [m(x) for _ in members for m, x in convolutions])
@@ -193,7 +197,7 @@ def networks(images, index):
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.momentum = None
-        network(normalise(torch.from_numpy(np.stack(views))))
+        network(normalise(torch.from_numpy(np.stack(views)), IMAGENET))
     backbone = Backbone("resnet50")
     backbone.load_state_dict(network.state_dict(), strict=False)
     return network.eval(), backbone

@@ -24,7 +24,7 @@ from cyborgs.config import Bootstrap, Views
 from cyborgs.evaluation.sources import find_source
 from cyborgs.images.decoding import SUFFIXES, read_pixels
 from cyborgs.masks.alignment import full_size
-from cyborgs.models.backbones.resnet import BLOCKS, LAYERS
+from cyborgs.models.backbones.resnet import BLOCKS, IMAGENET, LAYERS
 from cyborgs.models.normalise import normalise
 from cyborgs.models.pair import head
 from cyborgs.models.pooling import join_stages, mask_weights, pool_masks
@@ -228,7 +228,7 @@ def cells_of(photos, masks):
     for number, (photo, labels) in enumerate(zip(photos, masks, strict=True)):
         for which in range(2):
             view, _ = drawn(photo, 2 * number + which, flip=0.5)
-            found.append(cell_labels(labels, STRIDE, view.crop, SIDE))
+            found.append(cell_labels(labels, STRIDE, view.crop, side=SIDE, cell=32))
     return found
 
 
@@ -265,7 +265,9 @@ def joined(photos, views, backbone):
     """Features on the grid of cells, ``(images, channels, 7, 7)``."""
     pixels = [render(p, v, Views(**BARE)) for p, v in zip(photos, views, strict=True)]
     with torch.inference_mode():
-        return join_stages(backbone(normalise(torch.from_numpy(np.stack(pixels)))), LAYERS[1:])
+        return join_stages(
+            backbone(normalise(torch.from_numpy(np.stack(pixels)), IMAGENET)), LAYERS[1:]
+        )
 
 
 def majority(photos, masks, backbone):
@@ -278,7 +280,7 @@ def majority(photos, masks, backbone):
         full = full_size(labels, *photo.shape[:2], STRIDE)
         full = full[c.top : c.top + c.height, c.left : c.left + c.width].astype(np.float32)
         full = cv2.resize(full, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST).astype(int)
-        cells = torch.from_numpy(cell_labels(labels, STRIDE, c, SIDE))
+        cells = torch.from_numpy(cell_labels(labels, STRIDE, c, side=SIDE, cell=32))
         ids = cells.unique()
         spread = torch.from_numpy(np.stack([full == i for i in ids.numpy()]))[None].float()
         soft = F.avg_pool2d(spread, CELL).flatten(2)  # (1, ids, cells)
@@ -307,7 +309,10 @@ def norms(photos, masks, backbone):
     photos, masks = photos[:GROUP], masks[:GROUP]
     views = [drawn(photo, number)[0] for number, photo in enumerate(photos)]
     cells = np.stack(
-        [cell_labels(m, STRIDE, v.crop, SIDE) for m, v in zip(masks, views, strict=True)]
+        [
+            cell_labels(m, STRIDE, v.crop, side=SIDE, cell=32)
+            for m, v in zip(masks, views, strict=True)
+        ]
     )
     rng = np.random.default_rng(0)
     ids = torch.from_numpy(np.stack([sample_ids(rng, c, MASKS)[0] for c in cells]))

@@ -238,7 +238,7 @@ def loaders(bench, folder, images, index):
     masks = Masks(str(folder / "masks.h5"), index)
     batch = 4 if bench.small else 128
     views = Views(crop=bench.side)
-    dataset = TwoViews(images, index, masks, views, samples=16, seed=0)
+    dataset = TwoViews(images, index, masks, views, cell=32, samples=16, seed=0)
     precision = "bfloat16" if "bfloat16" in native_precisions(bench.device) else "float32"
     trainer = trainer_of(bench, precision, batch)
     for workers in WORKERS[-1:] if bench.small else WORKERS:

@@ -43,7 +43,7 @@ def compare(photographs, folder, turns):
     index = read_index(folder / "index.jsonl")
     write_masks(index, folder)
     masks = Masks(str(folder / "masks.h5"), index)
-    ours = TwoViews(photographs, index, masks, Views(), samples=16, seed=0)
+    ours = TwoViews(photographs, index, masks, Views(), cell=32, samples=16, seed=0)
     rng = np.random.default_rng(0)
     loaders = {
         "published": lambda p: two_views(photographs / index[p].name, folder / f"{p}.npy", rng),

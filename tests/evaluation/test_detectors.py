@@ -14,6 +14,7 @@ from cyborgs.evaluation.detectors import (
 )
 from cyborgs.evaluation.voc_detection import VocDetection
 from cyborgs.models.backbones.backbone import Backbone
+from cyborgs.models.backbones.resnet import IMAGENET
 from cyborgs.models.normalise import normalise
 from tests.precision import needs_bfloat16
 
@@ -285,7 +286,7 @@ class TestImages:
         examples = batch(kind)
         with torch.no_grad():
             detector.train()(examples)
-        expected = normalise(torch.stack([e["image"] for e in examples]))
+        expected = normalise(torch.stack([e["image"] for e in examples]), IMAGENET)
         torch.testing.assert_close(seen[0], expected, rtol=1e-4, atol=1e-4)
 
     def test_short_sides_are_drawn_in_training(self):

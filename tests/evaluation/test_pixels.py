@@ -20,6 +20,7 @@ from cyborgs.evaluation.pixels import (
 )
 from cyborgs.evaluation.segmentation import Segmentation
 from cyborgs.models.backbones.backbone import Backbone
+from cyborgs.models.backbones.resnet import IMAGENET
 from cyborgs.models.normalise import normalise
 
 CPU = torch.device("cpu")
@@ -130,7 +131,7 @@ class TestFeatures:
     def test_the_first_layer_as_it_is_and_deeper_ones_between(self, backbone):
         image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
         with torch.no_grad():
-            outputs = backbone(normalise(torch.from_numpy(image)[None]))
+            outputs = backbone(normalise(torch.from_numpy(image)[None], IMAGENET))
         found = features(backbone, image, ["layer2", "layer3", "layer4"], CPU)
         assert found.shape == (128 + 256 + 512, 8, 12)
         torch.testing.assert_close(found[:128], outputs["layer2"][0])

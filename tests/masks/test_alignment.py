@@ -106,7 +106,9 @@ def test_cells_of_a_view_count_its_own_pixels(flip, stride):
         crop = Crop(int(rng.integers(150 - 95)), int(rng.integers(190 - 95)), 96, 96, flip)
         shown = render(image, View(crop, None, False, None, False), Views(crop=96))
         expected = IDS[votes(shown).argmax(-1)]
-        np.testing.assert_array_equal(cell_labels(IDS[numbers], stride, crop, 96), expected)
+        np.testing.assert_array_equal(
+            cell_labels(IDS[numbers], stride, crop, side=96, cell=32), expected
+        )
 
 
 def test_cells_of_a_resized_view_follow_its_image():
@@ -118,7 +120,7 @@ def test_cells_of_a_resized_view_follow_its_image():
     for _ in range(100):
         crop = draw_view(rng, settings, 0, height=140, width=200).crop
         shown = render(image, View(crop, None, False, None, False), settings)
-        clear += clear_cells(shown, cell_labels(IDS[numbers], 8, crop, 96))
+        clear += clear_cells(shown, cell_labels(IDS[numbers], 8, crop, side=96, cell=32))
     assert clear > 500
 
 
@@ -135,7 +137,7 @@ def test_samples_of_training_have_the_cells_of_their_images(tmp_path, write_imag
             writer.add(position, entry, IDS[maps[entry.name]], group=-1, clusters=3)
     masks = Masks(str(tmp_path / "masks.h5"), index)
     settings = Views(crop=64, area=[0.2, 1], **UNCHANGED)
-    dataset = TwoViews(tmp_path / "images", index, masks, settings, samples=4, seed=0)
+    dataset = TwoViews(tmp_path / "images", index, masks, settings, cell=32, samples=4, seed=0)
     clear = 0
     for epoch in range(20):
         for position in range(3):

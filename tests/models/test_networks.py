@@ -8,7 +8,7 @@ import torchvision
 
 from cyborgs.models.backbones import family_of
 from cyborgs.models.backbones.backbone import Backbone
-from cyborgs.models.backbones.resnet import BLOCKS, LAYERS
+from cyborgs.models.backbones.resnet import BLOCKS, IMAGENET, LAYERS
 from cyborgs.models.normalise import normalise
 from cyborgs.models.pair import Pair
 from cyborgs.models.pooling import join_stages, mask_weights, pool_masks
@@ -47,9 +47,9 @@ def test_features_and_blocks_agree_with_torchvision():
     images = torch.randn(2, 3, 50, 70)
     with torch.no_grad():
         network(images)
-        assert torch.equal(backbone.up_to(images, "layer2.1"), found["block"])
+        assert torch.equal(backbone.aligned(images, ["layer2.1"])["layer2.1"], found["block"])
         assert torch.equal(backbone(images)["layer4"], found["last"])
-        assert backbone.up_to(images, "layer2.1").shape[-2:] == (7, 9)  # rounded up
+        assert backbone.aligned(images, ["layer2.1"])["layer2.1"].shape[-2:] == (7, 9)  # rounded up
 
 
 @pytest.mark.parametrize("architecture", BLOCKS)
@@ -61,7 +61,7 @@ def test_places_have_the_channels_and_the_grid_that_they_say(architecture):
             *family_of(architecture).stages(architecture),
             *family_of(architecture).blocks(architecture),
         ):
-            shape = backbone.up_to(images, place.name).shape
+            shape = backbone.aligned(images, [place.name])[place.name].shape
             assert shape == (1, place.channels, 64 // place.stride, 96 // place.stride)
 
 
@@ -82,7 +82,7 @@ def test_normalise_is_imagenets_mean_and_deviation():
     expected = torchvision.transforms.functional.normalize(
         images.permute(0, 3, 1, 2).float() / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     )
-    torch.testing.assert_close(normalise(images), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(normalise(images, IMAGENET), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_layers_are_joined_in_order_on_the_last_grid():

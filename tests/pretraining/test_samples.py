@@ -35,7 +35,9 @@ def parts(tmp_path_factory, write_image):
 
 def dataset(parts, seed=1, scrambled=False):
     folder, index, masks = parts
-    return TwoViews(folder, index, masks, Views(crop=64), samples=5, seed=seed, scrambled=scrambled)
+    return TwoViews(
+        folder, index, masks, Views(crop=64), cell=32, samples=5, seed=seed, scrambled=scrambled
+    )
 
 
 def equal(a, b):
@@ -86,7 +88,14 @@ def labelled(tmp_path_factory, write_image):
 
     def make(scrambled, seed=1):
         return TwoViews(
-            folder / "images", index, masks, views, samples=4, seed=seed, scrambled=scrambled
+            folder / "images",
+            index,
+            masks,
+            views,
+            cell=32,
+            samples=4,
+            seed=seed,
+            scrambled=scrambled,
         )
 
     return make
@@ -189,6 +198,7 @@ def test_a_picture_that_changed_is_one_line_from_any_process(tmp_path, write_ima
         index,
         Masks(str(tmp_path / "masks.h5"), index),
         Views(crop=32),
+        cell=32,
         samples=2,
         seed=0,
     )

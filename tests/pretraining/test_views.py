@@ -50,7 +50,8 @@ def test_cell_labels_agree_with_a_loop_over_pixels(stride, most):
         for _ in range(3):
             crop = draw_view(rng, PLAIN, 0, height=height, width=width).crop
             np.testing.assert_array_equal(
-                cell_labels(labels, stride, crop, 64), slow_cells(labels, stride, crop, 64)
+                cell_labels(labels, stride, crop, side=64, cell=32),
+                slow_cells(labels, stride, crop, 64),
             )
 
 
@@ -59,7 +60,7 @@ def test_a_tie_goes_to_the_smaller_id():
     crop = Crop(top=0, left=12, height=32, width=32, flip=False)
     full = slow_cells(labels, 8, crop, 32)
     assert full.item() == 5
-    assert cell_labels(labels, 8, crop, 32).item() == 5
+    assert cell_labels(labels, 8, crop, side=32, cell=32).item() == 5
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -88,7 +89,7 @@ def test_image_and_labels_stay_in_step(flip, stride):
         crop = draw_view(rng, settings, 0, height=height, width=width).crop
         crop = Crop(crop.top, crop.left, crop.height, crop.width, flip)
         shown = render(image, View(crop, None, False, None, False), settings)[..., 0]
-        cells = cell_labels(labels, stride, crop, side)
+        cells = cell_labels(labels, stride, crop, side=side, cell=32)
         for i in range(side // 32):
             for j in range(side // 32):
                 block = shown[i * 32 : i * 32 + 32, j * 32 : j * 32 + 32]

@@ -24,6 +24,7 @@ from cyborgs.images.index import read_index
 from cyborgs.masks.groups import groups_of
 from cyborgs.masks.shards import Masks, Shard
 from cyborgs.models.backbones.backbone import Backbone
+from cyborgs.models.backbones.resnet import IMAGENET
 from cyborgs.models.normalise import normalise
 from cyborgs.pretraining.state import load_state, save_state
 from cyborgs.runtime import hardware
@@ -250,9 +251,9 @@ def test_features_are_those_of_the_whole_network():
     image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
     features = FeatureExtractor(backbone, "layer2.1", torch.device("cpu"), torch.float32)
     with torch.no_grad():
-        whole = backbone.eval()(normalise(torch.from_numpy(image)[None]))["layer2"][0].permute(
-            1, 2, 0
-        )
+        whole = backbone.eval()(normalise(torch.from_numpy(image)[None], IMAGENET))["layer2"][
+            0
+        ].permute(1, 2, 0)
     expected = whole / whole.norm(dim=-1, keepdim=True)
     torch.testing.assert_close(features([image])[0], expected, atol=1e-5, rtol=1e-4)
 

@@ -29,6 +29,7 @@ try:
     # Which of the images, where not all.
     LIST = CONFIG.data.list
     GIVEN_MASKS = require_inputs(CONFIG)
+    WEIGHTS = CONFIG.model.weights_file
     if workflow.is_main_process:
         require_weights(CONFIG)
     if CONFIG.data.images is not None:

@@ -8,7 +8,7 @@
 
 rule seed_state:
     input:
-        watched(CONFIG.model.weights),
+        watched(WEIGHTS),
     output:
         RUN.state(0),
     log:

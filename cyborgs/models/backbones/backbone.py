@@ -1,12 +1,15 @@
 """A backbone: a network without its head, whose intermediate features have names."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from cyborgs.models.backbones import family_of
+from cyborgs.models.normalise import normalise
 
 
 class Backbone(nn.Module):
@@ -20,6 +23,7 @@ class Backbone(nn.Module):
     Attributes:
         architecture: as given.
         stages: by name, in order (`Place`: channels and stride).
+        statistics: mean and deviation that pixels are normalised by, RGB in 0 … 255.
 
     Raises:
         InputError: no family has the architecture.
@@ -30,6 +34,7 @@ class Backbone(nn.Module):
         self.architecture = architecture
         self._family = family_of(architecture)
         self.stages = {stage.name: stage for stage in self._family.stages(architecture)}
+        self.statistics = self._family.statistics(architecture)
         for name, module in self._family.network(architecture).named_children():
             self.add_module(name, module)
 
@@ -43,20 +48,53 @@ class Backbone(nn.Module):
 
         ``images``: float ``(batch, 3, height, width)``, normalised; ``s`` is a stage's stride.
         """
-        return self._family.stage_outputs(self, images)
+        return self._family.stage_outputs(self, images, self.architecture)
 
-    def up_to(self, images: Tensor, place: str) -> Tensor:
-        """Output of one stage or block, such as ``layer2.2``; nothing behind it is computed.
+    def aligned(self, images: Tensor, places: Sequence[str]) -> dict[str, Tensor]:
+        """Outputs of some stages and blocks of images of any size, by name.
 
-        ``images``: as `forward`; returns ``(batch, channels, rows, cols)``.
+        Location ``i`` of an output with stride ``s`` is centred on pixel ``s i``, as those of mask
+        files are (`cyborgs.masks.alignment`).  Nothing behind the last of them is computed.
+
+        Args:
+            images: normalised float ``(batch, 3, height, width)``.
+            places: names of stages or blocks, such as ``layer2`` and ``layer2.2``.
         """
-        return self._family.output_of(self, images, place)
+        return self._family.aligned(self, images, places, self.architecture)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 RGB ``(batch, height, width, 3)`` to float32 ``(batch, 3, height, width)``."""
+        return normalise(images, self.statistics)
+
+    def depths(self) -> dict[str, int]:
+        """The layer of each parameter by its name, counted from the images."""
+        return self._family.depths(self)
+
+    def without_decay(self) -> frozenset[str]:
+        """Parameters of more than one dimension that weight decay would harm."""
+        return self._family.without_decay(self)
+
+    def freeze_unused(self, stages: Sequence[str]) -> None:
+        """Take weights that these stages do not depend on out of the training."""
+        for name in _unused(self.architecture, tuple(stages)):
+            self.get_parameter(name).requires_grad_(False)
 
     def for_inference(self) -> Self:
         """A copy in eval mode that is cheaper to run, and equal up to rounding."""
         backbone = copy.deepcopy(self).eval()
         self._family.simplify(backbone)
         return backbone
+
+
+@cache
+def _unused(architecture: str, stages: tuple[str, ...]) -> tuple[str, ...]:
+    """Parameters that get no gradient from the outputs of some stages."""
+    with torch.device("meta"), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        twin = Backbone(architecture).train()
+        size = family_of(architecture).smallest_image(architecture)
+        outputs = twin(torch.empty(2, 3, *size))
+        torch.stack([outputs[name].sum() for name in stages]).sum().backward()  # type: ignore[no-untyped-call]
+    return tuple(name for name, p in twin.named_parameters() if p.grad is None)
 
 
 def backbone_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,15 +1,19 @@
 """What every family of backbones has: architectures, the places in them, and their networks."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from cyborgs.common.errors import InputError
 
 # The workflow reads its configuration, which names architectures, without PyTorch.
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+# Mean and standard deviation of each colour, RGB in 0 … 255.
+Statistics: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,9 @@ class Family(ABC):
     networks are built and run.  Networks are plain modules, so that PyTorch is imported inside the
     methods that need it.
     """
+
+    # Whether training and pooling take crops that are no multiple of the last stage's stride.
+    takes_any_size: bool = False
 
     @abstractmethod
     def has(self, architecture: str) -> bool:
@@ -60,21 +67,59 @@ class Family(ABC):
         """A network with random weights and no head; the backbone takes over its children."""
 
     @abstractmethod
-    def stage_outputs(self, backbone: "nn.Module", images: "Tensor") -> "dict[str, Tensor]":
+    def statistics(self, architecture: str) -> Statistics:
+        """What pixels are normalised by."""
+
+    @abstractmethod
+    def smallest_image(self, architecture: str) -> tuple[int, int]:
+        """Height and width of an image that goes through a network, in pixels."""
+
+    @abstractmethod
+    def stage_outputs(
+        self, backbone: "nn.Module", images: "Tensor", architecture: str
+    ) -> "dict[str, Tensor]":
         """Outputs of all stages by name, each ``(batch, channels, rows, cols)``.
 
         Args:
             backbone: with the children of `network`.
-            images: normalised float ``(batch, 3, height, width)``.
+            images: normalised float ``(batch, 3, height, width)``, whose sides are multiples of
+                the last stage's stride.
+            architecture: of the backbone.
         """
 
     @abstractmethod
-    def output_of(self, backbone: "nn.Module", images: "Tensor", place: str) -> "Tensor":
-        """Output of one stage or block; nothing behind it is computed.  Arguments as above."""
+    def aligned(
+        self, backbone: "nn.Module", images: "Tensor", places: Sequence[str], architecture: str
+    ) -> "dict[str, Tensor]":
+        """Outputs of some stages and blocks, of images of any size, on the grid of mask files.
+
+        Location ``i`` of an output with stride ``s`` is centred on pixel ``s i``, and a side of
+        ``n`` pixels has ``ceil(n / s)`` of them (`cyborgs.masks.alignment`).  Nothing behind the
+        last of the places is computed.
+        """
 
     @abstractmethod
     def simplify(self, backbone: "nn.Module") -> None:
         """Make inference cheaper at the same result, up to rounding: in place, in eval mode."""
+
+    @abstractmethod
+    def depths(self, backbone: "nn.Module") -> dict[str, int]:
+        """The layer of each parameter by name, counted from the images: for layer-wise decay."""
+
+    def without_decay(self, backbone: "nn.Module") -> frozenset[str]:
+        """Parameters of more than one dimension that weight decay would harm; none by default."""
+        return frozenset()
+
+    @abstractmethod
+    def public_names(self, weights: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+        """Weights of a backbone by the names of the library that the network comes from."""
+
+    @abstractmethod
+    def pretrained(self, architecture: str) -> Path:
+        """The file of the weights that its library publishes, in the library's cache.
+
+        Raises `InputError`, which says what to fetch, where the cache does not have it.
+        """
 
     def place(self, architecture: str, name: str, key: str) -> Place:
         """The stage or block of this name.

@@ -1,8 +1,11 @@
 """ResNets as torchvision builds them (He et al., 2016), by torchvision's names of weights."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cyborgs.models.backbones.family import Family, Place
+from cyborgs.common.errors import InputError
+from cyborgs.models.backbones.family import Family, Place, Statistics
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,11 +23,15 @@ BLOCKS: dict[str, tuple[int, int, int, int]] = {
 # Without bottlenecks: a block's output is as wide as its convolutions.
 BASIC = ("resnet18", "resnet34")
 
+IMAGENET: Statistics = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 
 
 class ResNets(Family):
     """The six ResNets of torchvision that the field pretrains."""
+
+    takes_any_size = True
 
     def has(self, architecture: str) -> bool:
         return architecture in BLOCKS
@@ -54,7 +61,16 @@ class ResNets(Family):
         del network.avgpool, network.fc
         return network
 
-    def stage_outputs(self, backbone: "nn.Module", images: "Tensor") -> "dict[str, Tensor]":
+    def statistics(self, architecture: str) -> Statistics:
+        """Those of ImageNet's training images."""
+        return IMAGENET
+
+    def smallest_image(self, architecture: str) -> tuple[int, int]:
+        return (64, 64)
+
+    def stage_outputs(
+        self, backbone: "nn.Module", images: "Tensor", architecture: str
+    ) -> "dict[str, Tensor]":
         """As of any family; strides are 4, 8, 16 and 32, and sizes round up."""
         outputs = {}
         x = _stem(backbone, images)
@@ -63,15 +79,22 @@ class ResNets(Family):
             outputs[name] = x
         return outputs
 
-    def output_of(self, backbone: "nn.Module", images: "Tensor", place: str) -> "Tensor":
-        last, _, index = place.partition(".")
+    def aligned(
+        self, backbone: "nn.Module", images: "Tensor", places: Sequence[str], architecture: str
+    ) -> "dict[str, Tensor]":
+        """As of any family; kernels are odd, so locations lie where they should."""
+        outputs: dict[str, Tensor] = {}
         x = _stem(backbone, images)
-        for name in LAYERS[: LAYERS.index(last)]:
-            x = getattr(backbone, name)(x)
-        blocks = getattr(backbone, last)
-        for block in blocks[: int(index) + 1] if index else blocks:
-            x = block(x)
-        return x
+        for layer in LAYERS:
+            for number, block in enumerate(getattr(backbone, layer)):
+                x = block(x)
+                if f"{layer}.{number}" in places:
+                    outputs[f"{layer}.{number}"] = x
+                if len(outputs) == len(places):
+                    return outputs
+            if layer in places:
+                outputs[layer] = x
+        return outputs
 
     def simplify(self, backbone: "nn.Module") -> None:
         """Every BatchNorm becomes part of the convolution before it."""
@@ -87,6 +110,34 @@ class ResNets(Family):
                     setattr(block, name, nn.Identity())
             if getattr(block, "downsample", None) is not None:
                 block.downsample = fuse_conv_bn_eval(*block.downsample)
+
+    def depths(self, backbone: "nn.Module") -> dict[str, int]:
+        """A layer a residual block, above the stem."""
+        order = {
+            f"{layer}.{number}": None
+            for layer in LAYERS
+            for number in range(len(backbone.get_submodule(layer)))  # type: ignore[arg-type]
+        }
+        depth = {name: 1 + place for place, name in enumerate(order)}
+        return {
+            name: depth.get(".".join(name.split(".")[:2]), 0)
+            for name, _ in backbone.named_parameters()
+        }
+
+    def public_names(self, weights: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+        """The same."""
+        return dict(weights)
+
+    def pretrained(self, architecture: str) -> Path:
+        """ImageNet's weights of torchvision's first recipe, which publications compare with."""
+        import torch
+        import torchvision
+
+        address = torchvision.models.get_model_weights(architecture).IMAGENET1K_V1.url
+        path = Path(torch.hub.get_dir(), "checkpoints", address.rsplit("/", 1)[-1])
+        if not path.is_file():
+            raise InputError(f"{path} does not exist; fetch {address} into its folder")
+        return path
 
 
 def _stem(backbone: Any, images: "Tensor") -> "Tensor":
