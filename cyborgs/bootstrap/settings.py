@@ -1,7 +1,7 @@
 """The section `bootstrap`: masks from features."""
 
 import importlib.util
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,8 @@ from cyborgs.common.section import MOST_LABELS, NonNegative, Section
 
 class Bootstrap(Section):
     """Masks from features."""
+
+    later: ClassVar = ("method", "threshold")
 
     block: str = Field(
         "layer2.2",
@@ -23,6 +25,19 @@ class Bootstrap(Section):
         min_length=2,
         max_length=2,
         description="range K is drawn from, once a group",
+    )
+    method: Literal["k-means", "normalised-cut"] = Field(
+        "k-means",
+        description="k-means over the locations of all images of a group, or the normalised cut of "
+        "each image by itself (as MaskCut, into K parts), which takes a K of a few and features of "
+        "stride 14 to 32: its memory grows with the square of an image's locations",
+    )
+    threshold: float = Field(
+        0.2,
+        ge=-1,
+        le=1,
+        description="of the normalised cut: cosine of features from which on two locations belong "
+        "together",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
@@ -55,6 +70,20 @@ class Bootstrap(Section):
             raise ValueError(
                 f"'clusters' must be [low, high] with 1 <= low <= high <= {MOST_LABELS}, the most "
                 f"that a mask file can hold; got [{low}, {high}]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _of_one_method(self) -> Self:
+        fields = type(self).model_fields
+        idle = ["threshold"]
+        if self.method == "normalised-cut":
+            idle = ["iterations", "sample", "refinements", "tolerance", "exact"]
+        given = [name for name in idle if getattr(self, name) != fields[name].default]
+        if given:
+            raise ValueError(
+                f"'method' is {self.method}, so that {', '.join(map(repr, given))} would have no "
+                "effect; leave them out, or take the other method"
             )
         return self
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cyborgs.cli import options as o
 from cyborgs.common.files import exclusive
-from cyborgs.config import load
+from cyborgs.config import load, write_config
 from cyborgs.runtime.gpus import claimed
 
 
@@ -118,16 +118,11 @@ def add(commands: o.Commands) -> None:
 def _config(options: argparse.Namespace) -> None:
     import yaml
 
-    from cyborgs.common.files import atomic_write
-
     config = load(options.file)
     if options.out is None:
         print(yaml.safe_dump(config.model_dump(), sort_keys=False), end="")
         return
-    # The file says what was computed, not where.
-    content = config.model_dump(exclude={"compute"})
-    with atomic_write(options.out) as temporary:
-        temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    write_config(config, options.out)
 
 
 def _hardware(options: argparse.Namespace) -> None:

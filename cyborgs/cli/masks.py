@@ -7,11 +7,65 @@ from pathlib import Path
 from typing import Any
 
 from cyborgs.cli import options as o
+from cyborgs.config import parse, write_config
+from cyborgs.run import sources
+from cyborgs.runtime.gpus import claimed
 
 
 def add(commands: o.Commands) -> None:
     """Add the commands to the parser."""
     masks = o.group(commands, "masks", "look at masks, measure them, take them elsewhere")
+
+    c = o.command(
+        masks, "make", _make, "masks of photographs from a backbone's features, without a run"
+    )
+    c.add_argument("images", type=Path, metavar="PHOTOS", help="folder of the images")
+    o.add_list(c)
+    c.add_argument(
+        "--backbone",
+        required=True,
+        metavar="ARCHITECTURE",
+        help="resnet50, timm/vit_small_patch14_dinov2, or any other (docs/backbones.md)",
+    )
+    c.add_argument(
+        "--weights",
+        required=True,
+        metavar="FILE|pretrained|random",
+        help="a checkpoint; what the backbone's library publishes, where its cache has it; or none",
+    )
+    c.add_argument(
+        "--block", help="block or stage that is clustered (default: stride 8, or the last)"
+    )
+    c.add_argument(
+        "--method",
+        choices=("k-means", "normalised-cut"),
+        default="k-means",
+        help="k-means over a group of images (default), or a cut of each image by itself",
+    )
+    c.add_argument(
+        "--clusters",
+        type=o.count,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="range that K is drawn from (default: 2 256; of normalised-cut 2 8)",
+    )
+    c.add_argument(
+        "--group",
+        type=o.count,
+        default=16,
+        help="images clustered together (default 16; 1: each by itself)",
+    )
+    c.add_argument("--shards", type=o.count, default=1, help="files to write (default 1)")
+    c.add_argument("--seed", type=int, default=0, help="of what is drawn (default 0)")
+    c.add_argument(
+        "--limit",
+        type=o.count,
+        metavar="IMAGES",
+        help="only the first groups that hold this many images",
+    )
+    o.add_on_bad_image(c, "error")
+    o.add_compute(c)
+    o.add_out(c, "folder to write; `cyborgs masks show`, `stats` and `export` take it", folder=True)
 
     c = o.command(masks, "info", _info, "what masks are, what made them, what they take on disk")
     _add_where(c)
@@ -100,6 +154,67 @@ def add(commands: o.Commands) -> None:
     o.add_out(c, "table to write (.tsv)")
 
 
+def _make(options: argparse.Namespace) -> None:
+    from cyborgs.models.backbones import family_of, place_of
+    from cyborgs.run.inputs import require_weights
+    from cyborgs.run.paths import Run
+    from cyborgs.stages import bootstrap, index, seed_state
+    from cyborgs.stages.masks import stats
+
+    named = options.clusters or ((2, 256) if options.method == "k-means" else (2, 8))
+    model = {"architecture": options.backbone}
+    if options.weights != "random":
+        model["weights"] = options.weights
+    # Before the network is looked at, its name is checked.
+    config = parse({"model": model})
+    block = options.block or family_of(options.backbone).clustered(options.backbone)
+    config = parse(
+        {
+            "seed": options.seed,
+            "shards": options.shards,
+            "rounds": 1,
+            "data": {"images": str(options.images.absolute())},
+            "model": model,
+            "seed_masks": {"kind": "features"},
+            "bootstrap": {
+                "block": block,
+                "method": options.method,
+                "clusters": list(named),
+                "group": options.group,
+            },
+        }
+    )
+    place_of(options.backbone, block, "--block")
+    # Before anything is written.
+    require_weights(config)
+    run = Run(options.out)
+    index.run(
+        options.images,
+        run.index,
+        threads=options.threads or config.compute.threads,
+        on_bad_image=options.on_bad_image,
+        list_file=options.list,
+    )
+    seed_state.run(config, run.state(0))
+    write_config(config, run.config)
+    compute = o.compute(options, config.compute)
+    with claimed(compute.device, 1):
+        for shard in range(config.shards):
+            bootstrap.run(
+                config,
+                number=0,
+                images=options.images,
+                index_path=run.index,
+                state_path=run.state(0),
+                out=run.shard(0, shard, config.shards),
+                shard=shard,
+                compute=compute,
+                limit=options.limit,
+                on_bad_image=options.on_bad_image,
+            )
+    print(stats.text(stats.run(sources.resolve(str(options.out)))))
+
+
 def _add_where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "where",
@@ -127,21 +242,18 @@ def _print(result: Any, as_json: bool, text: Callable[[Any], str]) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    from cyborgs.run import sources
     from cyborgs.stages.masks import info
 
     _print(info.run(sources.resolve(options.where)), options.json, info.text)
 
 
 def _stats(options: argparse.Namespace) -> None:
-    from cyborgs.run import sources
     from cyborgs.stages.masks import stats
 
     _print(stats.run(sources.resolve(options.where)), options.json, stats.text)
 
 
 def _show(options: argparse.Namespace) -> None:
-    from cyborgs.run import sources
     from cyborgs.stages.masks import show
 
     found = sources.resolve(options.where, options.index, options.images, options.annotations)
@@ -149,7 +261,6 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from cyborgs.run import sources
     from cyborgs.stages.masks import compare
 
     pairs = sources.pairs(options.where, options.other)
@@ -157,7 +268,6 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from cyborgs.run import sources
     from cyborgs.stages.masks import verify
 
     result = verify.run(sources.resolve(options.where, options.index))
@@ -166,7 +276,6 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _quality(options: argparse.Namespace) -> None:
-    from cyborgs.run import sources
     from cyborgs.stages import quality
 
     found = sources.resolve(options.where, options.index, annotations=options.annotations)
@@ -178,7 +287,6 @@ def _quality(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from cyborgs.run import sources
     from cyborgs.stages.masks import export
 
     export.run(sources.resolve(options.where), options.format, options.out)

@@ -6,7 +6,7 @@ reads its configuration in a fraction of a second.
 """
 
 from cyborgs.bootstrap.settings import Bootstrap
-from cyborgs.config.reading import load, parse, parse_run, read_scalars
+from cyborgs.config.reading import load, parse, parse_run, read_scalars, write_config
 from cyborgs.config.schema import Config
 from cyborgs.pretraining.settings import Pretrain, Views
 from cyborgs.runtime.settings import Compute
@@ -21,4 +21,5 @@ __all__ = [
     "parse",
     "parse_run",
     "read_scalars",
+    "write_config",
 ]

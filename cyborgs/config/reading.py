@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from cyborgs.bootstrap.settings import require_faiss
 from cyborgs.common.errors import InputError
-from cyborgs.common.files import absence
+from cyborgs.common.files import absence, atomic_write
 from cyborgs.common.progress import say
 from cyborgs.config.schema import Config
 from cyborgs.evaluation.kinds import OnOwnImages, Trained
@@ -139,6 +139,13 @@ def load_mapping(text: str) -> Any:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())
         raise InputError(f"--config: {path} is not YAML: {problem}") from None
+
+
+def write_config(config: Config, out: Path) -> None:
+    """Write a configuration as YAML: all keys but where it is computed (`compute`)."""
+    content = config.model_dump(exclude={"compute"})
+    with atomic_write(out) as temporary:
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
 def _conflicts(config: Config) -> list[str]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cyborgs.bootstrap.features import FeatureExtractor, memory_needed
 from cyborgs.bootstrap.kmeans import NotFiniteError, cluster, draw_clusters, pin_threads
+from cyborgs.bootstrap.normalised_cut import cut
 from cyborgs.common.ahead import in_order
 from cyborgs.common.errors import BadImageError, InputError
 from cyborgs.common.files import keep, sha256
@@ -105,7 +106,7 @@ def run(
     mine = groups_of_shard(len(groups), shard, config.shards)
     record = provenance(
         "bootstrap",
-        {"seed": config.seed, "bootstrap": settings.model_dump()},
+        {"seed": config.seed, "bootstrap": settings.recorded()},
         {"index": index.digest, "state": sha256(state_path)},
         hardware=provenance_of(device, precision),
     )
@@ -250,6 +251,12 @@ def _require_memory(
         # FAISS); beside them are scores and members of all clusters.
         numbers = points * (3 * place.channels + 2 * settings.clusters[1])
         together = numbers * (4 if settings.exact else precision.itemsize)
+        if settings.method == "normalised-cut":
+            # Edges between all locations of an image: once in float32, and twice in float64.
+            most = max(
+                grid_size(e.height, place.stride) * grid_size(e.width, place.stride) for e in group
+            )
+            together += 20 * most**2
         largest = max(memory_needed(e.height, e.width, precision, device) for e in group)
         return lanes * (together + largest)
 
@@ -294,6 +301,8 @@ def _cluster_group(maps: list[torch.Tensor], config: Config, number: int, group:
     shapes = [tuple(m.shape[:2]) for m in maps]
     sizes = [rows * cols for rows, cols in shapes]
     k = min(draw_clusters(config.bootstrap, config.seed, number, group), min(sizes))
+    if config.bootstrap.method == "normalised-cut":
+        return k, [cut(m, k, config.bootstrap.threshold) for m in maps]
     labels = cluster(
         torch.cat([m.flatten(0, 1) for m in maps]),
         k,

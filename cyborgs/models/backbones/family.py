@@ -63,6 +63,10 @@ class Family(ABC):
         """Stages whose outputs masks pool in training, unless a configuration names others."""
 
     @abstractmethod
+    def clustered(self, architecture: str) -> str:
+        """Block or stage whose features make masks, where nobody names another."""
+
+    @abstractmethod
     def network(self, architecture: str) -> "nn.Module":
         """A network with random weights and no head; the backbone takes over its children."""
 

@@ -54,6 +54,10 @@ class ResNets(Family):
         """layer2, layer3 and layer4, as in the published program."""
         return LAYERS[1:]
 
+    def clustered(self, architecture: str) -> str:
+        """``layer2.2`` as published, or the last block of layer2 where it has fewer."""
+        return f"layer2.{min(2, BLOCKS[architecture][1] - 1)}"
+
     def network(self, architecture: str) -> "nn.Module":
         import torchvision
 

@@ -97,6 +97,11 @@ class Timm(Family):
     def statistics(self, architecture: str) -> Statistics:
         return _look_at(architecture).statistics
 
+    def clustered(self, architecture: str) -> str:
+        """The stage of stride 8, as of ResNets; of a plain transformer the last block."""
+        stages = _look_at(architecture).stages
+        return next((stage.name for stage in stages if stage.stride == 8), stages[-1].name)
+
     def network(self, architecture: str) -> "nn.Module":
         from torch import nn
 
