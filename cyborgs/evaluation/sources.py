@@ -11,7 +11,7 @@ from cyborgs.checkpoints.layouts import read_checkpoint
 from cyborgs.common.errors import InputError
 from cyborgs.common.files import sha256
 from cyborgs.common.seeding import derive
-from cyborgs.models.backbones import family_of
+from cyborgs.models.backbones import family_of, stages_of
 from cyborgs.models.backbones.backbone import Backbone
 
 Network = Literal["online", "target"]
@@ -68,7 +68,10 @@ def find_source(name: str, architecture: str | None = None, network: Network = "
             architecture given.
     """
     if architecture is not None:
-        family_of(architecture)
+        try:
+            stages_of(architecture)
+        except InputError as error:
+            raise InputError(f"--architecture: {error}") from None
     if name in (RANDOM, IMAGENET) and architecture is None:
         raise InputError(f"--backbone {name}: give --architecture, such as resnet50")
     if name == RANDOM:

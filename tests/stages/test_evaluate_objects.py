@@ -104,7 +104,7 @@ def test_imagenet_weights_come_from_the_cache_of_torchvision(tiny, tmp_path, mon
     ("backbone", "extra", "told"),
     [
         ("random", [], "give --architecture"),
-        ("random", ["--architecture", "vgg11"], "vgg11 is none of"),
+        ("random", ["--architecture", "vgg11"], "--architecture: architecture vgg11 is unknown"),
         ("nowhere.pth", [], "nowhere.pth does not exist"),
         ("STATE", ["--architecture", "resnet50"], "holds a resnet18, not a resnet50"),
         ("EXPORT", ["--network", "target"], "holds no moving average"),
