@@ -61,7 +61,7 @@ test-slurm: $(INSTALLED)
 check: $(INSTALLED) docs
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
-	$(RUN) snakefmt --check Snakefile workflow
+	$(RUN) snakefmt --check workflow
 	$(RUN) mypy
 	$(RUN) snakemake --lint
 	$(RUN) snakemake --dry-run --quiet all --cores 1

@@ -44,7 +44,7 @@ def start(
     path = [*tools, here, os.environ["PATH"]]
     return subprocess.Popen(
         [
-            here / "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--directory", folder,
+            here / "snakemake", "--snakefile", REPOSITORY / "workflow/Snakefile", "--directory", folder,
             "--cores", "2", *arguments, "--configfile", folder / "config.yaml",
         ],
         stdout=stdout,

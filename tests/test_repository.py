@@ -39,7 +39,7 @@ def test_every_dependency_has_a_tested_version():
 
 
 def test_the_snakefile_is_a_table_of_contents():
-    assert len((REPOSITORY / "Snakefile").read_text().splitlines()) < 60
+    assert len((REPOSITORY / "workflow/Snakefile").read_text().splitlines()) < 60
 
 
 def test_the_table_of_downloads_is_the_programs():
