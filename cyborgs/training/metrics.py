@@ -1,12 +1,13 @@
 """Metrics of each epoch, as JSON lines and for TensorBoard."""
 
 import json
-import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cyborgs.common.errors import InputError
 from cyborgs.common.files import atomic_write
+from cyborgs.training.events import Events, without_events
 
 Row = dict[str, float]
 
@@ -18,8 +19,8 @@ class MetricsLog:
         rows: all lines so far.
 
     A round that continues from step ``step`` keeps the lines up to that step and writes the
-    later ones again, so that each epoch has one line.  A folder beside the file, of its name
-    without the suffix, has the same metrics as TensorBoard's events, by step.
+    later ones again, so that each epoch has one line.  TensorBoard's events (`Events`) have the
+    same metrics, by step; those of other rounds stay as they are.
 
     Raises `InputError` where the file cannot be written.
     """
@@ -30,26 +31,17 @@ class MetricsLog:
             temporary.write_text("".join(_line(row) for row in kept))
         self.rows = kept
         self._path = path
-        # Imported here: who reads metrics does not wait for torch.
-        from torch.utils.tensorboard import SummaryWriter
-
-        # Events cannot be taken back: those of an interrupted round are written anew.
-        shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-        self._events = SummaryWriter(str(path.with_suffix("")))
-        for row in kept:
-            self._show(row)
+        for other in without_events(path):
+            with suppress(InputError):  # who reads that file tells of its damage
+                _write_events(other, read_metrics(other), 0)
+        self._events = _write_events(path, kept, step)
 
     def write(self, row: Row) -> None:
         """Append a line."""
         with open(self._path, "a") as stream:
             stream.write(_line(row))
         self.rows.append(row)
-        self._show(row)
-
-    def _show(self, row: Row) -> None:
-        for name in row.keys() - {"step"}:
-            self._events.add_scalar(name, row[name], int(row["step"]))
-        self._events.flush()
+        self._events.write(row)
 
 
 def read_metrics(path: Path) -> list[Row]:
@@ -73,6 +65,14 @@ def read_metrics(path: Path) -> list[Row]:
                 f"metrics {path} is damaged in line {number}; delete it (no result needs it)"
             ) from None
     return rows
+
+
+def _write_events(path: Path, rows: list[Row], step: int) -> Events:
+    """The events of some rows; where there are none yet, of those after ``step``."""
+    events = Events(path, int(rows[0]["step"]) - 1 if rows else step)
+    for row in rows:
+        events.write(row)
+    return events
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -4,6 +4,8 @@ import json
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+from torch.utils.tensorboard import SummaryWriter
 
 from cyborgs.training.metrics import MetricsLog, read_metrics
 
@@ -73,3 +75,59 @@ def test_tensorboard_shows_each_epoch_once_after_an_interruption(tmp_path):
     written(tmp_path / "m.jsonl", row(1), row(2), row(3))
     written(tmp_path / "m.jsonl", row(2, 0.5), step=10)
     assert events(tmp_path / "m")["loss"] == [(10, 1), (20, 0.5)]
+
+
+def shown(folder):
+    """Steps and losses of each series that TensorBoard finds in a folder and below it."""
+    found = EventMultiplexer().AddRunsFromDirectory(str(folder))
+    found.Reload()
+    return {
+        series: [(event.step, event.value) for event in found.Scalars(series, "loss")]
+        for series in found.Runs()
+    }
+
+
+def test_tensorboard_shows_one_series_over_all_rounds(tmp_path):
+    written(tmp_path / "metrics/round-01.jsonl", row(1), row(2))
+    written(tmp_path / "metrics/round-02.jsonl", row(3, 0.5), row(4, 0.25), step=20)
+    written(tmp_path / "metrics/downstream/voc/random/seed-0.jsonl", row(1, 7.0))
+    assert shown(tmp_path) == {
+        "metrics": [(10, 1), (20, 1), (30, 0.5), (40, 0.25)],
+        "metrics/downstream/voc/random/seed-0": [(10, 7)],
+    }
+
+
+def test_a_round_that_continues_or_is_done_again_replaces_its_own_events_alone(tmp_path):
+    written(tmp_path / "round-01.jsonl", row(1), row(2), row(3))
+    written(tmp_path / "round-02.jsonl", row(4), step=30)
+    written(tmp_path / "round-01.jsonl", row(2, 0.5), row(3, 0.5), step=10)
+    assert shown(tmp_path) == {".": [(10, 1), (20, 0.5), (30, 0.5), (40, 1)]}
+    written(tmp_path / "round-01.jsonl", row(1, 0.25), row(2, 0.25), row(3, 0.25))
+    assert shown(tmp_path) == {".": [(10, 0.25), (20, 0.25), (30, 0.25), (40, 1)]}
+
+
+def test_an_open_tensorboard_follows_a_round_that_continues(tmp_path):
+    written(tmp_path / "round-01.jsonl", row(1))
+    written(tmp_path / "round-02.jsonl", row(2), row(3), step=10)
+    found = EventAccumulator(str(tmp_path))
+    found.Reload()
+    written(tmp_path / "round-02.jsonl", row(3, 0.5), row(4, 0.25), step=20)
+    found.Reload()
+    steps = [(event.step, event.value) for event in found.Scalars("loss")]
+    assert steps == [(10, 1), (20, 1), (30, 0.5), (40, 0.25)]
+
+
+def test_rounds_of_an_earlier_version_join_the_series(tmp_path):
+    for number in (1, 2):
+        path = tmp_path / f"round-{number:02d}.jsonl"
+        path.write_text(json.dumps(row(number)) + "\n")
+        with SummaryWriter(str(path.with_suffix(""))) as events:
+            events.add_scalar("loss", 1.0, 10 * number)
+    written(tmp_path / "round-02.jsonl", row(2, 0.5), step=10)
+    assert shown(tmp_path) == {".": [(10, 1), (20, 0.5)]}
+
+
+def test_the_damaged_figures_of_another_round_stop_no_training(tmp_path):
+    (tmp_path / "round-01.jsonl").write_text("nonsense\n{}\n")
+    written(tmp_path / "round-02.jsonl", row(2), step=10)
+    assert shown(tmp_path) == {".": [(20, 1)]}
