@@ -114,6 +114,22 @@ def add(commands: o.Commands) -> None:
     c.add_argument("run", type=Path, metavar="RUN", help="folder of a run, results/<run>")
     o.add_out(c, "page to write (.html)")
 
+    c = o.command(
+        commands, "track", _track, "send the metrics of a run to MLflow or Weights & Biases"
+    )
+    c.add_argument("run", type=Path, metavar="RUN", help="folder of a run, results/<run>")
+    c.add_argument(
+        "--to",
+        required=True,
+        choices=("mlflow", "wandb"),
+        help="where; the tool's own environment variables say which server, project and key",
+    )
+    c.add_argument(
+        "--follow",
+        action="store_true",
+        help="go on sending what comes, until standard input ends, or Ctrl-C",
+    )
+
 
 def _config(options: argparse.Namespace) -> None:
     import yaml
@@ -233,3 +249,12 @@ def _report(options: argparse.Namespace) -> None:
     from cyborgs.stages import report
 
     report.run(options.run, options.out)
+
+
+def _track(options: argparse.Namespace) -> None:
+    from cyborgs.stages import track
+
+    if options.follow:
+        track.follow(options.run, options.to)
+    else:
+        print(track.run(options.run, options.to))

@@ -108,6 +108,11 @@ def parse_experiment(mapping: Any) -> Experiment:
     settled = {"run": given.experiment, "seed": given.seeds[0], "downstream": {"seeds": 1}}
     shared = merged(given.base, settled)
     base = _parsed("base", shared)
+    if base.compute.trackers:
+        raise InputError(
+            "experiment: base.compute.trackers: runs of an experiment share rounds, and are "
+            "sent to no tracker; leave it out (rows.jsonl has their metrics)"
+        )
     variants = {n: _parsed(f"variants.{n}", merged(shared, own)) for n, own in overrides.items()}
     return Experiment(
         given.experiment,

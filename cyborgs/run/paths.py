@@ -141,6 +141,10 @@ class Run:
         """Folder of rolling checkpoints."""
         return self.folder / "work"
 
+    def tracking(self, name: str) -> Path:
+        """What was sent to a tracker (JSON)."""
+        return self.folder / f"tracking/{name}.json"
+
     def log(self, name: str) -> Path:
         """What a job said."""
         return self.folder / f"logs/{name}.log"

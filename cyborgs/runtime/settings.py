@@ -38,6 +38,9 @@ class Compute(Section):
         description="minutes before the time limit of a SLURM job at which training saves and "
         "leaves (at most half of the time that it has)",
     )
+    trackers: list[Literal["mlflow", "wandb"]] = Field(
+        [], description="where a run's metrics are sent while it goes on: MLflow, Weights & Biases"
+    )
 
     @property
     def gpu(self) -> int:

@@ -54,6 +54,10 @@ def test_a_section_of_another_kind_takes_the_place_of_the_whole():
             "variants.fixed.pretrain.rate: unknown key",
         ),
         ({"base": {"viewz": {}}}, "base.viewz: unknown key; did you mean 'views'?"),
+        (
+            {"base": {"compute": {"trackers": ["wandb"]}}},
+            "base.compute.trackers: runs of an experiment share rounds",
+        ),
         ({"base": {"seed": 3}}, "base.seed: is the experiment's to set"),
         ({"base": {"downstream": {"evaluations": []}}}, "evaluations: names none"),
         (

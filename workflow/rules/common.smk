@@ -16,6 +16,8 @@ from cyborgs.images.changes import changed_images
 from cyborgs.run.paths import Run
 from cyborgs.run.inputs import require_inputs, require_weights
 from cyborgs.run.provenance import VERSIONS
+from cyborgs.tracking.following import start_trackers
+from cyborgs.tracking.sending import require_trackers
 
 update_config(config, read_scalars(dict(workflow.config_settings.config)))
 try:
@@ -32,6 +34,7 @@ try:
     WEIGHTS = CONFIG.model.weights_file
     if workflow.is_main_process:
         require_weights(CONFIG)
+        require_trackers(CONFIG.compute.trackers)
     if CONFIG.data.images is not None:
         # Nothing reruns because of them, but nobody should believe that they take part.
         if workflow.is_main_process and Path(INDEX).is_file():
@@ -154,6 +157,7 @@ onstart:
         settings = workflow.dag_settings
         if settings.forceall or settings.forcerun or settings.forcetargets:
             RUN.forget_second_names()
+        start_trackers(COMPUTE.trackers, RUN.folder)
 
 
 # Snakemake has seen all jobs of its own end.  What outlived another Snakemake is older.
