@@ -16,7 +16,7 @@ COMMANDS = [
     ["config"], ["scenes"], ["index"], ["seed", "state"], ["seed", "masks"], ["pretrain"],
     ["bootstrap"], ["export"], ["report"], ["masks", "info"], ["masks", "stats"],
     ["masks", "show"], ["masks", "compare"], ["masks", "verify"], ["masks", "quality"],
-    ["masks", "export"], ["masks", "import"], ["masks", "table"], ["track"],
+    ["masks", "export"], ["masks", "import"], ["masks", "table"], ["track"], ["completion"],
 ]  # fmt: skip
 
 

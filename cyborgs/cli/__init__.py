@@ -14,7 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from cyborgs import __version__
-from cyborgs.cli import data, evaluate, experiment, loop, masks
+from cyborgs.cli import completion, data, evaluate, experiment, loop, masks
 from cyborgs.cli.options import Command, check_outputs
 from cyborgs.common.errors import (
     BAD_INPUT,
@@ -121,4 +121,5 @@ def _parser() -> argparse.ArgumentParser:
     data.add(commands)
     evaluate.add(commands)
     experiment.add(commands)
+    completion.add(commands, parser)
     return parser
