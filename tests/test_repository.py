@@ -38,6 +38,25 @@ def test_every_dependency_has_a_tested_version():
             assert requirement.split(">=")[0].lower().replace("_", "-") in tested, requirement
 
 
+# Required by version 1.2.0 of the Citation File Format, and what it allows of a person.
+CITED = {"software": {"cff-version", "message", "title", "authors"}, "work": {"type", "title"}}
+PERSON = {"family-names", "given-names", "name-particle"}
+
+
+def test_the_citation_file_has_what_its_format_requires():
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert CITED["software"] <= citation.keys()
+    assert citation["license"] == PROJECT["license"]
+    works = [citation["preferred-citation"], *citation["references"]]
+    assert [work["url"].rsplit("/")[-1] for work in works] == ["2203.09343", "2103.10957"]
+    for work in works:
+        assert CITED["work"] <= work.keys()
+        assert work["type"] == "conference-paper"
+        assert isinstance(work["year"], int)
+        assert all({"family-names", "given-names"} <= p.keys() <= PERSON for p in work["authors"])
+
+
 def test_the_snakefile_is_a_table_of_contents():
     assert len((REPOSITORY / "workflow/Snakefile").read_text().splitlines()) < 60
 
