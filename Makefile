@@ -63,6 +63,7 @@ check: $(INSTALLED) docs
 	$(RUN) ruff format --check .
 	$(RUN) snakefmt --check workflow
 	$(RUN) mypy
+	$(RUN) hadolint Dockerfile
 	$(RUN) snakemake --lint
 	$(RUN) snakemake --dry-run --quiet all --cores 1
 
