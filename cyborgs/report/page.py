@@ -1,7 +1,9 @@
 """The page: one HTML file that needs nothing else."""
 
 import base64
+import hashlib
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,14 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """A drawing inside the page, in its colours, and a text for those who do not see it."""
+
+    svg: str
+    description: str
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows of cells below a heading each; ``note`` explains the columns."""
 
@@ -30,8 +40,29 @@ class Table:
     note: str = ""
 
 
+def inline(svg: str) -> str:
+    """An SVG drawing as an element of a page.
+
+    What only a file of its own needs is left out, and its identifiers are made its own: a page
+    with several drawings has each only once.
+    """
+    element = svg[svg.index("<svg") :].strip()
+    own = hashlib.sha256(element.encode()).hexdigest()[:8]
+    used = set(_REFERENCE.findall(element))
+
+    def renamed(found: re.Match[str]) -> str:
+        return f' id="{own}-{found[1]}"' if found[1] in used else ""
+
+    element = _IDENTIFIER.sub(renamed, element)
+    return _REFERENCE.sub(lambda found: f"#{own}-{found[1]}", element)
+
+
+_IDENTIFIER = re.compile(r' id="([^"]+)"')
+_REFERENCE = re.compile(r'(?<=[("])#([^")]+)')
+
+
 def svg_source(svg: str) -> str:
-    """An SVG drawing as a data URI."""
+    """An SVG drawing as a data URI, for an image; it does not follow the page's dark mode."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
@@ -51,5 +82,6 @@ def render(template: str, **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["inline"] = inline
     style = (Path(__file__).parent / "page.css").read_text()
     return environment.get_template(template).render(style=style, **content)

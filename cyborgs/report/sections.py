@@ -7,7 +7,7 @@ from statistics import median
 from cyborgs.images.index import Index
 from cyborgs.report.cost import Cost
 from cyborgs.report.figures import Line, chart, stacked_bars
-from cyborgs.report.page import Picture, Table, svg_source
+from cyborgs.report.page import Chart, Table
 from cyborgs.training.metrics import Row
 
 Figures = Mapping[str, float | None]
@@ -25,7 +25,7 @@ class Round:
 
 def quality_charts(
     fixed: Mapping[str, Mapping[int, Figures]], seed: Figures, names: Mapping[str, str]
-) -> list[Picture]:
+) -> list[Chart]:
     """A chart a figure: rounds across, a line for each fixed K, the seed masks as baseline.
 
     Args:
@@ -50,11 +50,11 @@ def quality_charts(
             + ", ".join(f"{y:.3f} in round {x}" for x, y in zip(line.x, line.y, strict=True))
             for line in lines
         )
-        pictures.append(Picture(svg_source(svg), "", f"{title} by round. {told}"))
+        pictures.append(Chart(svg, f"{title} by round. {told}"))
     return pictures
 
 
-def training_charts(rounds: Sequence[Round]) -> list[Picture]:
+def training_charts(rounds: Sequence[Round]) -> list[Chart]:
     """Loss, rate, throughput and health by epoch; dotted lines are ends of rounds."""
     epochs = [row for r in rounds for row in r.epochs]
     ends = [r.epochs[-1]["epoch"] + 0.5 for r in rounds[:-1] if r.epochs]
@@ -73,7 +73,7 @@ def training_charts(rounds: Sequence[Round]) -> list[Picture]:
         x, y = [row["epoch"] for row in having], [row[key] for row in having]
         svg = chart(title, "epoch", [Line(title, x, y)], boundaries=ends, markers=len(x) <= 40)
         told = f"{title} by epoch: {y[0]:.4g} at first, {y[-1]:.4g} at last"
-        pictures.append(Picture(svg_source(svg), "", told))
+        pictures.append(Chart(svg, told))
     return pictures
 
 
@@ -98,7 +98,7 @@ def training_table(rounds: Sequence[Round]) -> Table:
     )
 
 
-def cost_charts(rounds: Sequence[Round]) -> list[Picture]:
+def cost_charts(rounds: Sequence[Round]) -> list[Chart]:
     """Time of jobs by round, in minutes or hours."""
     known = [r for r in rounds if r.training.jobs or r.masks.jobs]
     longest = max(r.training.seconds + r.masks.seconds for r in known)
@@ -113,7 +113,7 @@ def cost_charts(rounds: Sequence[Round]) -> list[Picture]:
         f"{duration(r.masks.seconds)}"
         for r in known
     )
-    return [Picture(svg_source(svg), "", f"Job time by round. {told}")]
+    return [Chart(svg, f"Job time by round. {told}")]
 
 
 def cost_table(rounds: Sequence[Round]) -> Table:

@@ -22,7 +22,7 @@ from cyborgs.experiments.rows import Row, read_rows, row_of, write_rows
 from cyborgs.experiments.statistics import Interval
 from cyborgs.images.index import read_index
 from cyborgs.report.figures import Line, chart, dots
-from cyborgs.report.page import Picture, Table, render, svg_source
+from cyborgs.report.page import Chart, Table, render
 from cyborgs.report.sections import duration
 
 
@@ -166,7 +166,7 @@ def _costs(experiment: Experiment, rows: list[Row]) -> Table:
     )
 
 
-def _charts(experiment: Experiment, rows: list[Row]) -> list[Picture]:
+def _charts(experiment: Experiment, rows: list[Row]) -> list[Chart]:
     """Of each evaluation: the metrics after the last round, and the curves by round."""
     pictures = []
     for evaluation in experiment.base.downstream.evaluations:
@@ -179,9 +179,8 @@ def _charts(experiment: Experiment, rows: list[Row]) -> list[Picture]:
         shown = [(v, [100 * one for one in own]) for v, own in last.items() if own]
         if shown:
             pictures.append(
-                Picture(
-                    svg_source(dots(title, shown)),
-                    title,
+                Chart(
+                    dots(title, shown),
                     f"{TITLES[evaluation]}: {title} after the last round, a point for each seed",
                 )
             )
@@ -191,9 +190,8 @@ def _charts(experiment: Experiment, rows: list[Row]) -> list[Picture]:
                 for style, (v, found) in enumerate(curves.items())
             ]
             pictures.append(
-                Picture(
-                    svg_source(chart(title, "round", lines)),
-                    title,
+                Chart(
+                    chart(title, "round", lines),
                     f"{TITLES[evaluation]}: {title} by round, a line for each variant",
                 )
             )

@@ -1,12 +1,14 @@
 """Charts: what is drawn is what was given."""
 
+import re
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 import pytest
 
 from cyborgs.report import figures
-from cyborgs.report.figures import COLOURS, Line, chart, dots, stacked_bars
+from cyborgs.report.figures import COLOURS, Line, chart, dots, stacked_bars, swatch
+from cyborgs.report.page import inline
 
 
 @pytest.fixture
@@ -75,3 +77,51 @@ def test_no_style_is_left_behind():
     before = dict(mpl.rcParams)
     chart("t", "x", [Line("a", [1], [1])])
     assert dict(mpl.rcParams) == before
+
+
+def test_charts_can_share_axes_and_have_no_legend_of_their_own(drawn):
+    lines = [Line("K = 8", [0, 1], [0.1, 0.2], 0), Line("K = 2", [0, 1], [0.2, 0.1], 1)]
+    chart("ARI", "round", lines, y_range=(0, 0.7), legend=False)
+    (axes,) = drawn[0].axes
+    assert axes.get_ylim() == (0, 0.7)
+    assert axes.get_legend() is None
+
+
+@pytest.mark.parametrize(("rounds", "written"), [(2, [1, 2]), (4, [1, 2, 3, 4]), (9, [1, 4, 7])])
+def test_boundaries_are_labelled_as_far_as_there_is_room(drawn, rounds, written):
+    places = [10.5 * n for n in range(1, rounds + 1)]
+    labels = [f"masks {n}" for n in range(1, rounds + 1)]
+    chart("loss", "epoch", [Line("l", [1], [1])], boundaries=places, boundary_labels=labels)
+    (axes,) = drawn[0].axes
+    assert [text.get_text().strip() for text in axes.texts] == [f"masks {n}" for n in written]
+    assert [text.get_position()[0] for text in axes.texts] == [10.5 * n for n in written]
+
+
+def test_colours_are_those_of_the_page_with_others_to_fall_back_on():
+    svg = chart("t", "x", [Line("a", [1], [1], 1)], baseline=("b", 0.5))
+    assert "var(--series-1, #d55e00)" in svg
+    assert "var(--ink, #1c1c1d)" in svg
+    assert set(re.findall(r"(?<!, )#[0-9a-f]{6}\b", svg)) <= {"#ffffff"}
+
+
+@pytest.mark.parametrize("style", [0, 3, None])
+def test_a_swatch_looks_like_its_line(style):
+    svg = swatch(style)
+    colour = "--muted" if style is None else f"--series-{style}"
+    assert f"stroke: var({colour}" in svg
+    assert len(svg) < 3000
+
+
+class TestInline:
+    def test_identifiers_are_a_drawings_own(self):
+        one, other = (inline(chart("t", "x", [Line("a", [1, 2], y)])) for y in ([1, 2], [2, 1]))
+        assert one.startswith("<svg")
+        ids = [set(re.findall(r' id="([^"]+)"', svg)) for svg in (one, other)]
+        assert ids[0]
+        assert not ids[0] & ids[1]
+        for svg, own in zip((one, other), ids, strict=True):
+            assert set(re.findall(r'[("]#([^")]+)', svg)) == own
+
+    def test_the_same_drawing_gives_the_same_element(self):
+        svg = chart("t", "x", [Line("a", [1, 2], [2, 1])])
+        assert inline(svg) == inline(svg)
