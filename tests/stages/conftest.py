@@ -12,6 +12,8 @@ import torch
 import yaml
 
 from cyborgs.config import Compute, Config, parse
+from cyborgs.evaluation.results import write_result
+from cyborgs.evaluation.sources import Source
 from cyborgs.images.scenes import write_scenes
 from cyborgs.run.paths import Run
 from cyborgs.stages import bootstrap, index, pretrain, quality, seed_masks, seed_state
@@ -196,3 +198,36 @@ def results(tiny: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy(results: Path, tmp_path: Path) -> Path:
     """A copy of the finished run that a test may damage."""
     return shutil.copytree(results, tmp_path / "results/tiny")
+
+
+def add_evaluation(folder: Path, values: dict[str, list[float]], **record: object) -> None:
+    """Add the mAP of some seeds of each backbone to a run, as `cyborgs evaluate voc-svm` does."""
+    run = Run(folder)
+    content = yaml.safe_load(run.config.read_text())
+    content["downstream"] |= {"evaluations": ["voc_svm"]}
+    content["downstream"]["voc_svm"]["backbones"] = ["random", "last"]
+    run.config.write_text(yaml.safe_dump(content))
+    for backbone, maps in values.items():
+        source = Source(backbone, "resnet18", "", "", "online", None)
+        write_result(
+            run.evaluation("voc_svm", backbone),
+            "voc_svm",
+            source,
+            seeds=[{"seed": n, "test": 40, "map": value} for n, value in enumerate(maps)],
+            command="cyborgs evaluate voc-svm",
+            provenance={
+                "stage_version": 1,
+                "config": {"voc_svm": {"costs": [1.0]}},
+                "inputs": {"train": "aa", "test": "bb", "backbone": backbone},
+                "libraries": {},
+                **record,
+            },
+            classes=20,
+        )
+
+
+@pytest.fixture
+def evaluated(copy: Path) -> Path:
+    """A run whose backbones were evaluated, one seed of random weights and two of the trained."""
+    add_evaluation(copy, {"random": [0.25], "round-01": [0.2, 0.4]})
+    return copy

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from cyborgs.images.decoding import Entry
+from cyborgs.images.finding import find
 from cyborgs.images.index import Index
 from cyborgs.run.paths import Run
 from cyborgs.run.sources import resolve
@@ -69,7 +70,7 @@ INDEX = Index([Entry(n, 8, 8, 1, 0) for n in ("a/x.jpg", "b/x.jpg", "b/ü y.png"
     [("0", 0), ("3", 3), ("a/x.jpg", 0), ("b/ü y.png", 2), ("ü y.png", 2), ("ü y", 2), ("7", 3)],
 )
 def test_an_image_by_number_or_name(image, position):
-    assert show.find(INDEX, image) == position
+    assert find(INDEX, image) == position
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_an_image_by_number_or_name(image, position):
 )
 def test_an_image_that_is_not_there(image, parts, refused):
     with refused(*parts):
-        show.find(INDEX, image)
+        find(INDEX, image)
 
 
 class TestBadInput:

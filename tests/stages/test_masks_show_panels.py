@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cyborgs.images.decoding import Entry
+from cyborgs.images.finding import find
 from cyborgs.images.index import Index, read_index
 from cyborgs.masks.shards import Header, write_shard
 from cyborgs.run.paths import Run
@@ -140,14 +141,14 @@ def test_k_is_that_of_the_image(run, panels):
 )
 def test_zeros_before_a_number_make_it_a_name(image, position):
     names = ("x.jpg", "y.jpg", "a/000000000001.jpg", "9.jpg")
-    assert show.find(Index([Entry(n, 8, 8, 1, 0) for n in names], "d"), image) == position
+    assert find(Index([Entry(n, 8, 8, 1, 0) for n in names], "d"), image) == position
 
 
 @pytest.mark.parametrize("image", ["b/7", "0001", "01", "x", "", "٣", "9" * 5000])
 def test_what_is_no_name_is_refused(image, refused):
     index = Index([Entry(n, 8, 8, 1, 0) for n in ("a/7.jpg", "a/000000000001.jpg")], "d")
     with refused("is not in the index"):
-        show.find(index, image)
+        find(index, image)
 
 
 @pytest.mark.parametrize("kind", [".webp", ".jpg"])

@@ -1,0 +1,1 @@
+"""What notebooks and programs use of a run; `cyborgs` exports it."""
