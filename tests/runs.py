@@ -66,9 +66,13 @@ def snakemake(folder, *arguments, config=TINY, check=True, environment=None):
     return subprocess.CompletedProcess(process.args, process.returncode, output)
 
 
+# A dry run in Snakemake's own words.
+LISTED = ("--dry-run", "--logger-cyborgs-show", "snakemake")
+
+
 def planned(folder, *arguments, config=TINY):
     """Names of the jobs that a dry run would start, with their counts."""
-    output = snakemake(folder, "--dry-run", *arguments, config=config).stdout
+    output = snakemake(folder, *LISTED, *arguments, config=config).stdout
     if "Nothing to be done" in output:
         return {}
     table = output.split("Job stats:")[-1].split("\n\n")[0].splitlines()[3:]

@@ -10,7 +10,7 @@ import torchvision
 import yaml
 
 from cyborgs.images.index import read_index
-from tests.runs import REPOSITORY, changed, planned, snakemake
+from tests.runs import LISTED, REPOSITORY, changed, planned, snakemake
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_exact_clustering_without_faiss_is_refused_before_anything_runs(tmp_path
 def test_a_workstation_hands_out_its_gpus(tmp_path):
     config = changed(compute={"device": "cuda", "processes": 2})
     profile = ("--workflow-profile", REPOSITORY / "workflow/profiles/workstation")
-    output = snakemake(tmp_path, "--dry-run", *profile, config=config).stdout
+    output = snakemake(tmp_path, *LISTED, *profile, config=config).stdout
     blocks = {block.split(":")[0]: block for block in output.split("\nrule ")}
     assert "gpu=2" in blocks["pretrain"]
     assert "gpu=1" in blocks["bootstrap"]
@@ -186,7 +186,7 @@ def test_braces_in_paths_are_no_patterns(tmp_path, odd, short_side):
         "short_side": short_side,
     }
     config = changed() | {"data": data, "seed_masks": {"kind": "ground-truth"}}
-    shown = snakemake(tmp_path, "--dry-run", "--printshellcmds", config=config).stdout
+    shown = snakemake(tmp_path, *LISTED, "--printshellcmds", config=config).stdout
     assert f"--images {shlex.quote(data['images'])} " in shown
     assert f"--list {shlex.quote(data['list'])} " in shown
     assert f"--annotations {shlex.quote(data['annotations'])} " in shown

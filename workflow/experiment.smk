@@ -17,6 +17,7 @@ from cyborgs.config.experiment import parse_experiment
 from cyborgs.common.errors import InputError
 from cyborgs.experiments.plan import plan
 from cyborgs.experiments.rows import read_rows
+from cyborgs.progress.plan import announce
 from cyborgs.runtime.leaving import leave_with_jobs
 from cyborgs.run.inputs import require_inputs, require_weights
 from cyborgs.run.provenance import VERSIONS
@@ -51,8 +52,16 @@ MADE = {path for job in PLAN.jobs for path in job.outputs}
 if workflow.is_main_process:
     leave_with_jobs(logger, lambda: workflow.non_local_exec)
 
+# As in common.smk.
+shell.prefix("set -euo pipefail; export CYBORGS_LIVE=1; ")
+
 # What a job needs; see common.smk.
 ENVIRONMENT = "../envs/cpu.yaml"
+
+
+onstart:
+    if workflow.is_main_process:
+        announce(logger, workflow.dag, Path(PLAN.folder))
 
 
 localrules:

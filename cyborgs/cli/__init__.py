@@ -10,11 +10,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from types import FrameType
 from typing import NoReturn
 
 from cyborgs import __version__
-from cyborgs.cli import completion, data, evaluate, experiment, loop, masks
+from cyborgs.cli import completion, data, evaluate, experiment, loop, masks, status
 from cyborgs.cli.options import Command, check_outputs
 from cyborgs.common.errors import (
     BAD_INPUT,
@@ -25,6 +26,7 @@ from cyborgs.common.errors import (
     LostPeerError,
     ResumeLaterError,
 )
+from cyborgs.common.live import alive
 from cyborgs.runtime.launch import process_number
 
 # Faults of the machine that need a line, not a traceback.
@@ -43,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Command = options.command
     try:
         check_outputs(options)
-        status = command(options)
+        # Of several processes, the first one speaks.
+        with alive("starting") if process_number() in (None, "0") else nullcontext():
+            status = command(options)
         # A closed pipe shows itself here, not when the interpreter ends.
         sys.stdout.flush()
         return status or 0
@@ -117,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cyborgs {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     loop.add(commands)
+    status.add(commands)
     masks.add(commands)
     data.add(commands)
     evaluate.add(commands)

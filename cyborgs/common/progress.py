@@ -2,10 +2,12 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from tqdm import tqdm
+
+from cyborgs.common.live import LiveFile
 
 Item = TypeVar("Item")
 
@@ -18,14 +20,23 @@ def say(message: str) -> None:
     tqdm.write(message, file=sys.stderr)
 
 
-def track(items: Iterable[Item], total: int, label: str | None, unit: str) -> Iterator[Item]:
+def track(
+    items: Iterable[Item],
+    total: int,
+    label: str | None,
+    unit: str,
+    *,
+    figures: Callable[[], Mapping[str, float]] = dict,
+) -> Iterator[Item]:
     """Yield ``items``; show how many of ``total`` are done, how fast, and the time left.
 
-    Nothing is shown where ``label`` is None: of several processes, one speaks.
+    Nothing is shown where ``label`` is None: of several processes, one speaks.  ``figures`` gives
+    those of `Live`, and is called about once a second at most.
     """
     if label is None:
         yield from items
         return
+    items = _told(items, total, label, unit, figures=figures)
     if sys.stderr.isatty():
         yield from tqdm(items, total=total, desc=label, unit=unit, file=sys.stderr)
         return
@@ -41,3 +52,21 @@ def track(items: Iterable[Item], total: int, label: str | None, unit: str) -> It
             last = now
     seconds = time.monotonic() - begin
     say(f"{label}: {done} {unit} in {tqdm.format_interval(seconds)}")
+
+
+def _told(
+    items: Iterable[Item],
+    total: int,
+    label: str,
+    unit: str,
+    *,
+    figures: Callable[[], Mapping[str, float]],
+) -> Iterator[Item]:
+    """Yield ``items``, and say how many are done to who watches the run."""
+    file = LiveFile(label, total, unit)
+    done = 0
+    for done, item in enumerate(items, start=1):
+        yield item
+        if file.due:
+            file.tell(done, figures())
+    file.tell(done, figures())

@@ -161,7 +161,21 @@ def train(
 
     leading = distributed.rank() == 0
     waiting = Waiting(saved_on_failure(), stop)
-    for batch in track(waiting, steps, label if leading else None, "steps"):
+    ended: dict[str, float] = {}
+
+    def figures() -> dict[str, float]:
+        """Of the epoch under way, or of the one before until a step of this one is read."""
+        if not losses:
+            return ended
+        seconds = time.monotonic() - begin
+        return {
+            "epoch": trainer.step // trainer.steps_per_epoch + 1,
+            "loss": sum(losses) / len(losses),
+            "images_per_second": len(losses) * trainer.batch_size / seconds,
+            "waiting": (waiting.seconds - waited) / seconds,
+        }
+
+    for batch in track(waiting, steps, label if leading else None, "steps", figures=figures):
         under_way.append(trainer.train_step(batch, stop.asked is not None))
         catch_up(behind)
         epoch, within = divmod(trainer.step, trainer.steps_per_epoch)
@@ -175,7 +189,7 @@ def train(
         if leave:
             catch_up(0)
         now = time.monotonic()
-        metrics = trainer.health() if within == 0 else {}
+        health = trainer.health() if within == 0 else {}
         if within == 0 and leading:
             row = {
                 "epoch": epoch,
@@ -186,9 +200,10 @@ def train(
                 "seconds": round(now - begin, 3),
                 "images_per_second": round(len(losses) * trainer.batch_size / (now - begin), 2),
                 "waiting": round((waiting.seconds - waited) / (now - begin), 3),
-                **metrics,
+                **health,
             }
             log(row)
+            ended = {k: row[k] for k in ("epoch", "loss", "images_per_second", "waiting")}
             say(
                 f"epoch {epoch}: loss {row['loss']:.4f}, learning rate {trainer.rate():.3g}, "
                 f"{row['images_per_second']:.1f} images/s, {row['waiting']:.0%} waiting for data"

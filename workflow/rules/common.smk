@@ -13,6 +13,7 @@ from cyborgs.common.errors import InputError
 from cyborgs.common.files import absence, require_outputs
 from cyborgs.runtime.leaving import leave_with_jobs
 from cyborgs.images.changes import changed_images
+from cyborgs.progress.plan import announce
 from cyborgs.run.paths import Run
 from cyborgs.run.inputs import require_inputs, require_weights
 from cyborgs.run.provenance import VERSIONS
@@ -79,6 +80,8 @@ EVALUATED = RUN.evaluations(CONFIG)
 # Snakemake is at hand.  The command keeps it where it is whole and made from the present inputs.
 shell.prefix(
     "set -euo pipefail; "
+    # What a job does is told beside its log while it runs (cyborgs/common/live.py).
+    "export CYBORGS_LIVE=1; "
     'second() {{ echo "$(dirname "$1")/.$(basename "$1")"; }}; '
     # Who ends all processes at once ends this shell last.
     "trap : HUP TERM; "
@@ -154,6 +157,7 @@ def shard_pattern(number):
 onstart:
     if workflow.is_main_process:
         require_outputs({"results": Path(INDEX)}, [])
+        announce(logger, workflow.dag, RUN.folder)
         settings = workflow.dag_settings
         if settings.forceall or settings.forcerun or settings.forcetargets:
             RUN.forget_second_names()
