@@ -44,8 +44,9 @@ def start(
     path = [*tools, here, os.environ["PATH"]]
     return subprocess.Popen(
         [
-            here / "snakemake", "--snakefile", REPOSITORY / "workflow/Snakefile", "--directory", folder,
-            "--cores", "2", *arguments, "--configfile", folder / "config.yaml",
+            here / "snakemake", "--snakefile", REPOSITORY / "workflow/Snakefile",
+            "--directory", folder, "--cores", "2", *arguments,
+            "--configfile", folder / "config.yaml",
         ],
         stdout=stdout,
         stderr=subprocess.STDOUT,

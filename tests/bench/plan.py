@@ -48,7 +48,11 @@ def plan(folder, bare, shards):
     if bare:
         command += [folder / "Snakefile", "--config", f"shards={shards}"]
     else:
-        command += [REPOSITORY / "workflow/Snakefile", "--configfile", REPOSITORY / "config/coco.yaml"]
+        command += [
+            REPOSITORY / "workflow/Snakefile",
+            "--configfile",
+            REPOSITORY / "config/coco.yaml",
+        ]
         command += ["--config", f"shards={shards}", f"data={json.dumps(data)}"]
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
