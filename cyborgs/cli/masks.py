@@ -8,7 +8,6 @@ from typing import Any
 
 from cyborgs.cli import options as o
 from cyborgs.config import parse, write_config
-from cyborgs.run import sources
 from cyborgs.runtime.gpus import claimed
 
 
@@ -156,6 +155,7 @@ def add(commands: o.Commands) -> None:
 
 def _make(options: argparse.Namespace) -> None:
     from cyborgs.models.backbones import family_of, place_of
+    from cyborgs.run import sources
     from cyborgs.run.inputs import require_weights
     from cyborgs.run.paths import Run
     from cyborgs.stages import bootstrap, index, seed_state
@@ -242,18 +242,21 @@ def _print(result: Any, as_json: bool, text: Callable[[Any], str]) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
+    from cyborgs.run import sources
     from cyborgs.stages.masks import info
 
     _print(info.run(sources.resolve(options.where)), options.json, info.text)
 
 
 def _stats(options: argparse.Namespace) -> None:
+    from cyborgs.run import sources
     from cyborgs.stages.masks import stats
 
     _print(stats.run(sources.resolve(options.where)), options.json, stats.text)
 
 
 def _show(options: argparse.Namespace) -> None:
+    from cyborgs.run import sources
     from cyborgs.stages.masks import show
 
     found = sources.resolve(options.where, options.index, options.images, options.annotations)
@@ -261,6 +264,7 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
+    from cyborgs.run import sources
     from cyborgs.stages.masks import compare
 
     pairs = sources.pairs(options.where, options.other)
@@ -268,6 +272,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from cyborgs.run import sources
     from cyborgs.stages.masks import verify
 
     result = verify.run(sources.resolve(options.where, options.index))
@@ -276,6 +281,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _quality(options: argparse.Namespace) -> None:
+    from cyborgs.run import sources
     from cyborgs.stages import quality
 
     found = sources.resolve(options.where, options.index, annotations=options.annotations)
@@ -287,6 +293,7 @@ def _quality(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    from cyborgs.run import sources
     from cyborgs.stages.masks import export
 
     export.run(sources.resolve(options.where), options.format, options.out)
