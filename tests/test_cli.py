@@ -14,7 +14,7 @@ from cyborgs.cli import main
 
 COMMANDS = [
     ["config"], ["scenes"], ["index"], ["seed", "state"], ["seed", "masks"], ["pretrain"],
-    ["bootstrap"], ["export"], ["report"], ["masks", "info"], ["masks", "stats"],
+    ["bootstrap"], ["export"], ["report"], ["status"], ["masks", "info"], ["masks", "stats"],
     ["masks", "show"], ["masks", "compare"], ["masks", "verify"], ["masks", "quality"],
     ["masks", "export"], ["masks", "import"], ["masks", "table"], ["track"], ["completion"],
 ]  # fmt: skip

@@ -154,7 +154,7 @@ def test_a_killed_run_is_seen_as_that(finished, tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert found[0].live.total == 36
-    assert set(found[0].live.figures) == {"epoch", "loss", "images_per_second", "waiting"}
+    assert set(found[0].live.metrics) == {"epoch", "loss", "images_per_second", "waiting"}
     assert look(run).workflow is Alive.YES
     workflow.kill()
     workflow.wait()

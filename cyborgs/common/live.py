@@ -36,7 +36,7 @@ class Live:
         since, at: when the part began, and when this was written; seconds since 1970.
         host, process, created: who writes: the process id, and when that process began.
         slurm: the SLURM job that the command runs in, or "".
-        figures: of a training: ``epoch``, ``loss``, ``images_per_second``, ``waiting``.
+        metrics: of a training: ``epoch``, ``loss``, ``images_per_second``, ``waiting``.
     """
 
     doing: str
@@ -49,7 +49,7 @@ class Live:
     process: int
     created: float
     slurm: str = ""
-    figures: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, log: Path) -> Self | None:
@@ -112,12 +112,12 @@ class LiveFile:
         """Whether it is time to say more."""
         return self.path is not None and time.monotonic() >= self._next
 
-    def tell(self, done: int, figures: Mapping[str, float]) -> None:
-        """Say how much is done, and the figures of a training."""
+    def tell(self, done: int, metrics: Mapping[str, float]) -> None:
+        """Say how much is done, and the metrics of a training."""
         if self.path is None:
             return
         self._next = time.monotonic() + _INTERVAL
-        content = asdict(self._first) | {"done": done, "at": time.time(), "figures": dict(figures)}
+        content = asdict(self._first) | {"done": done, "at": time.time(), "metrics": dict(metrics)}
         self._write(Live(**content))
 
     def _write(self, live: Live) -> None:

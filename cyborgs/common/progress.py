@@ -26,17 +26,17 @@ def track(
     label: str | None,
     unit: str,
     *,
-    figures: Callable[[], Mapping[str, float]] = dict,
+    metrics: Callable[[], Mapping[str, float]] = dict,
 ) -> Iterator[Item]:
     """Yield ``items``; show how many of ``total`` are done, how fast, and the time left.
 
-    Nothing is shown where ``label`` is None: of several processes, one speaks.  ``figures`` gives
+    Nothing is shown where ``label`` is None: of several processes, one speaks.  ``metrics`` gives
     those of `Live`, and is called about once a second at most.
     """
     if label is None:
         yield from items
         return
-    items = _told(items, total, label, unit, figures=figures)
+    items = _told(items, total, label, unit, metrics=metrics)
     if sys.stderr.isatty():
         yield from tqdm(items, total=total, desc=label, unit=unit, file=sys.stderr)
         return
@@ -60,7 +60,7 @@ def _told(
     label: str,
     unit: str,
     *,
-    figures: Callable[[], Mapping[str, float]],
+    metrics: Callable[[], Mapping[str, float]],
 ) -> Iterator[Item]:
     """Yield ``items``, and say how many are done to who watches the run."""
     file = LiveFile(label, total, unit)
@@ -68,5 +68,5 @@ def _told(
     for done, item in enumerate(items, start=1):
         yield item
         if file.due:
-            file.tell(done, figures())
-    file.tell(done, figures())
+            file.tell(done, metrics())
+    file.tell(done, metrics())

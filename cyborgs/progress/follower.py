@@ -158,11 +158,11 @@ class Follower:
         job.state, job.note = State.DONE, ""
         if self._no_jobs:
             return
-        last = dict(job.live.figures) if job.live is not None else {}
-        figures = words.figures({k: last[k] for k in ("loss", "images_per_second") if k in last})
+        last = dict(job.live.metrics) if job.live is not None else {}
+        metrics = words.metrics({k: last[k] for k in ("loss", "images_per_second") if k in last})
         told = [words.clock(job.seconds)] if job.seconds is not None else []
         style = self._screen.style()
-        text = style.dot.join([*told, *figures])
+        text = style.dot.join([*told, *metrics])
         if self._screen.live:
             self._say([f"{style.paint(style.mark(State.DONE), State.DONE)} {job.name}  {text}"])
         else:
@@ -295,7 +295,7 @@ class Follower:
             live = job.live
             if live.total:
                 phrases.append(f"{live.done}/{live.total} {live.unit}")
-            phrases += words.figures(live.figures)
+            phrases += words.metrics(live.metrics)
             if (left := live.seconds_left(now)) is not None:
                 phrases.append(f"{words.about(left)} left")
         elif job.began is not None:

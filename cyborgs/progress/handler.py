@@ -95,7 +95,10 @@ class ProgressHandler:
         try:
             call()
         except Exception as error:  # (whatever it is, the run goes on)
-            self._plain = plain_handler(self._settings)
+            try:
+                self._plain = plain_handler(self._settings)
+            except Exception:  # of another version of Snakemake
+                self._plain = logging.StreamHandler()
             with suppress(Exception):
                 print(
                     f"the progress display failed ({type(error).__name__}: {error}); the run goes "

@@ -27,7 +27,7 @@ _SEVERAL = {
     "pretrain": "pretraining",
     "bootstrap": "masks",
     "seed_masks": "masks",
-    "probe": "quality",
+    "fixed_k": "quality",
     "quality_fixed": "quality",
     "quality_made": "quality",
 }
@@ -89,7 +89,7 @@ def name_of(rule: str, wildcards: Mapping[str, str], outputs: Sequence[str] = ()
     group = f"round {number}" if number else "seed"
     if "shard" in wildcards:
         return Name(group, kind, _shard(wildcards["shard"], outputs))
-    if rule == "probe":
+    if rule == "fixed_k":
         return Name(group, kind, f"masks at K = {wildcards['k']}")
     if rule == "quality_fixed":
         return Name(group, kind, f"at K = {wildcards['k']}")

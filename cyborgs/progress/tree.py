@@ -56,7 +56,7 @@ class Line:
 
     Attributes:
         state: its colour.
-        depth: 0 for parts of the run, 1 for what they consist of, 2 for its figures.
+        depth: 0 for parts of the run, 1 for what they consist of, 2 for its metrics.
         head: its name.
         phrases: what is said of it.
         wraps: whether phrases that do not fit begin lines of their own, or are left out.
@@ -178,7 +178,7 @@ def _of_part(jobs: list[Job], run: Jobs, now: float, style: Style) -> Iterable[L
             phrases[:1] = [f"{_bar(some, done, running, style)}{phrases[0]}"]
         yield Line(state, 1, kind, tuple(phrases), wraps=state is not State.WAITING)
         for job in running[:1]:
-            told = words.figures(job.live.figures) if job.live is not None else []
+            told = words.metrics(job.live.metrics) if job.live is not None else []
             if told:
                 yield Line(State.RUNNING, 2, "", tuple(told), wraps=True)
 

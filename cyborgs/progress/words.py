@@ -1,4 +1,4 @@
-"""Times and figures as words."""
+"""Times and metrics as words."""
 
 from collections.abc import Mapping
 
@@ -37,7 +37,7 @@ def left(estimate: Left | None) -> str:
     return f"{'about' if estimate.whole else 'at least'} {about(estimate.seconds)} left"
 
 
-def figures(given: Mapping[str, float]) -> list[str]:
+def metrics(given: Mapping[str, float]) -> list[str]:
     """Of a training, each as a phrase."""
     phrases = []
     if "epoch" in given:

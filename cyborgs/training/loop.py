@@ -163,7 +163,7 @@ def train(
     waiting = Waiting(saved_on_failure(), stop)
     ended: dict[str, float] = {}
 
-    def figures() -> dict[str, float]:
+    def so_far() -> dict[str, float]:
         """Of the epoch under way, or of the one before until a step of this one is read."""
         if not losses:
             return ended
@@ -175,7 +175,7 @@ def train(
             "waiting": (waiting.seconds - waited) / seconds,
         }
 
-    for batch in track(waiting, steps, label if leading else None, "steps", figures=figures):
+    for batch in track(waiting, steps, label if leading else None, "steps", metrics=so_far):
         under_way.append(trainer.train_step(batch, stop.asked is not None))
         catch_up(behind)
         epoch, within = divmod(trainer.step, trainer.steps_per_epoch)

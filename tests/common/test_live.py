@@ -18,7 +18,7 @@ from cyborgs.common.progress import track
 live._INTERVAL = 0.0
 with alive("starting"):
     input()
-    for n in track(range(4), 4, "bootstrap", "groups", figures=lambda: {"loss": 2.5}):
+    for n in track(range(4), 4, "bootstrap", "groups", metrics=lambda: {"loss": 2.5}):
         input()
 """
 
@@ -53,7 +53,7 @@ def test_a_job_says_what_it_does_until_it_ends(tmp_path):
         )
         assert (told.doing, told.unit, told.total) == ("bootstrap", "groups", 4)
         assert told.share == done / 4
-        assert dict(told.figures) == ({"loss": 2.5} if done else {})
+        assert dict(told.metrics) == ({"loss": 2.5} if done else {})
     process.communicate(b"\n\n")
     assert process.returncode == 0
     assert os.listdir(tmp_path) == ["shard.log"]

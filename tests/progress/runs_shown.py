@@ -7,7 +7,7 @@ from cyborgs.progress.jobs import Job, Jobs, State
 from cyborgs.progress.names import name_of
 
 NOW = 1000.0
-FIGURES = {"epoch": 3, "loss": 5.2345, "images_per_second": 61.2, "waiting": 0.003}
+METRICS = {"epoch": 3, "loss": 5.2345, "images_per_second": 61.2, "waiting": 0.003}
 
 
 def live(doing, done, total, unit="steps", since=960.0, **more):
@@ -37,7 +37,7 @@ def half_way():
         for n in (5, 6)
     ]  # fmt: skip
     jobs += [job("bootstrap", round="01", shard="0007"), job("quality_made", round="01")]
-    training = live("pretrain", 40, 96, figures=FIGURES)
+    training = live("pretrain", 40, 96, metrics=METRICS)
     jobs += [job("pretrain", State.RUNNING, None, 950.0, training, round="02")]
     for number in ("03", "04"):
         jobs += [job("pretrain", round=number), job("quality_made", round=number)]

@@ -12,7 +12,7 @@ from cyborgs.common.live import Live, live_path
 from cyborgs.progress.follower import Follower
 from cyborgs.progress.plan import Plan, PlannedJob
 from cyborgs.progress.screen import Screen
-from tests.progress.runs_shown import FIGURES
+from tests.progress.runs_shown import METRICS
 
 TIME = r"\d\d:\d\d:\d\d "
 
@@ -74,9 +74,9 @@ class Workflow:
 
     def live(self, done):
         live = Live(
-            "pretrain", "steps", done, 100, self.clock - done, self.clock, "h", 1, 0.0, "", FIGURES
+            "pretrain", "steps", done, 100, self.clock - done, self.clock, "h", 1, 0.0, "", METRICS
         )
-        content = {**live.__dict__, "figures": dict(live.figures)}
+        content = {**live.__dict__, "metrics": dict(live.metrics)}
         live_path(self.log).write_text(json.dumps(content))
 
     @property

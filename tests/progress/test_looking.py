@@ -87,9 +87,9 @@ class Folder:
 
     def live(self, number, process, host=HERE, ago=0.0, slurm=""):
         now = time.time()
-        figures = {"loss": 5.25, "images_per_second": 60.0}
+        metrics = {"loss": 5.25, "images_per_second": 60.0}
         live = Live("pretrain", "steps", 40, 80, now - 40 - ago, now - ago, host, *process, slurm,
-                    figures)  # fmt: skip
+                    metrics)  # fmt: skip
         live_path(self.where / self.jobs[number].log).write_text(json.dumps(asdict(live)))
 
     def lock(self):

@@ -17,7 +17,7 @@ from cyborgs.progress.names import name_of
         ("bootstrap", {"round": "00", "shard": "0000"}, [], "seed: masks, shard 1"),
         ("seed_masks", {"shard": "0001"}, ["s-of-0002.h5"], "seed: masks, shard 2 of 2"),
         ("seed_state", {}, [], "seed: weights"),
-        ("probe", {"k": "8", "round": "00"}, [], "seed: quality, masks at K = 8"),
+        ("fixed_k", {"k": "8", "round": "00"}, [], "seed: quality, masks at K = 8"),
         ("quality_fixed", {"k": "8", "round": "03"}, [], "round 3: quality, at K = 8"),
         ("quality_made", {"round": "12"}, [], "round 12: quality, as made"),
         ("index", {}, [], "index"),

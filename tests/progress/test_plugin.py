@@ -55,6 +55,15 @@ def test_a_fault_of_its_own_is_told_and_the_run_goes_on_in_snakemakes_words(caps
     assert "a warning of the workflow" in told
 
 
+def test_where_snakemakes_own_handler_fails_too_the_words_are_shown(monkeypatch, capsys):
+    monkeypatch.setattr(module, "plain_handler", lambda _: 1 / 0)
+    handler = LogHandler(SETTINGS, LogHandlerSettings())
+    handler.handle(record("", event=LogEvent.JOB_INFO))
+    handler.handle(record("what comes after"))
+    handler.close()
+    assert "what comes after" in capsys.readouterr().err
+
+
 def test_a_fault_between_two_records_ends_no_run(monkeypatch, capsys):
     monkeypatch.setattr(module, "_TICK", 0.01)
     handler = LogHandler(SETTINGS, LogHandlerSettings())
