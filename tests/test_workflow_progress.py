@@ -14,7 +14,7 @@ import pytest
 
 from cyborgs.progress.looking import look
 from cyborgs.progress.plan import Plan
-from tests.runs import changed, commands, snakemake, start
+from tests.runs import REPOSITORY, changed, commands, snakemake, start
 
 ESCAPES = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
 
@@ -33,7 +33,7 @@ def in_terminal(folder, columns, *targets, **environment):
     here = Path(sys.executable).parent
     process = subprocess.Popen(
         ["sh", "-c", f'stty cols {columns} rows 24; exec "$0" "$@"', here / "snakemake",
-         "--snakefile", Path(__file__).parents[1] / "Snakefile", "--directory", folder,
+         "--snakefile", REPOSITORY / "workflow/Snakefile", "--directory", folder,
          "--cores", "2", *targets, "--configfile", folder / "config.yaml"],
         stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
         env=os.environ | {"PATH": f"{here}:{os.environ['PATH']}", "TERM": "xterm"} | environment,
