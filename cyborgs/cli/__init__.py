@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from cyborgs import __version__
-from cyborgs.cli import completion, data, evaluate, experiment, loop, masks, status
+from cyborgs.cli import compare, completion, data, evaluate, experiment, loop, masks, status
 from cyborgs.cli.options import Command, check_outputs
 from cyborgs.common.errors import (
     BAD_INPUT,
@@ -126,5 +126,6 @@ def _parser() -> argparse.ArgumentParser:
     data.add(commands)
     evaluate.add(commands)
     experiment.add(commands)
+    compare.add(commands)
     completion.add(commands, parser)
     return parser
