@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from cyborgs import __version__
-from cyborgs.cli import compare, completion, data, evaluate, experiment, loop, masks, status
+from cyborgs.cli import compare, completion, data, evaluate, experiment, loop, masks, run, status
 from cyborgs.cli.options import Command, check_outputs
 from cyborgs.common.errors import (
     BAD_INPUT,
@@ -116,10 +116,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="cyborgs",
         description="Pretrain vision backbones on unlabelled scenes: contrastive training over "
         "segmentation masks, alternating with clustering features into better masks. Each rule of "
-        "the workflow is one of these commands; `snakemake --cores all` runs them all.",
+        "the workflow is one of these commands; `cyborgs run PHOTOS` runs them all.",
     )
     parser.add_argument("--version", action="version", version=f"cyborgs {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    run.add(commands)
     loop.add(commands)
     status.add(commands)
     masks.add(commands)

@@ -28,6 +28,11 @@ def _of_seed(name: str, backbone: str, seed: Number | None) -> str:
     return f"{name}/{backbone}" if seed is None else f"{name}/{backbone}/seed-{seed}"
 
 
+def run_name(text: str) -> str:
+    """A name that a run can have, from that of a folder or a file."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._") or "run"
+
+
 class Run:
     """A run's folder, ``results/<run>``, and the one place where its files have their names.
 
@@ -42,6 +47,11 @@ class Run:
     def config(self) -> Path:
         """The checked configuration, as YAML, without the section `compute`."""
         return self.folder / "config.yaml"
+
+    @property
+    def settings(self) -> Path:
+        """What `cyborgs run` chose, or was told: the file from which it starts the workflow."""
+        return self.folder / "run.yaml"
 
     @property
     def index(self) -> Path:
