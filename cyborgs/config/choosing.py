@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cyborgs.common.errors import InputError
-from cyborgs.models.backbones import family_of
+from cyborgs.models.backbones import family_of, stages_named
 from cyborgs.models.backbones.timm import PREFIX
-from cyborgs.models.settings import Model
 
 # Negatives of an image are the other images of its batch; below this, hardly any are left.
 LEAST_BATCH = 4
@@ -114,8 +113,8 @@ def choose(images: Images, hardware: Hardware, given: Mapping[str, Any] | None =
     gpu = hardware.memory is not None
     amount = _amount(images.count)
     lowered: dict[str, str] = {}
-    architecture = given.get("model.architecture", "resnet50" if gpu else "resnet18")
-    crop = _crop(images, 224 if gpu else 128, str(architecture), lowered)
+    architecture = str(given.get("model.architecture", "resnet50" if gpu else "resnet18"))
+    crop = _crop(images, 224 if gpu else 128, architecture, lowered)
     batch = _batch(images.count, hardware, amount, lowered)
     rounds = given.get("rounds", amount.rounds)
     # On CPUs, no more than what shows an effect.
@@ -124,7 +123,7 @@ def choose(images: Images, hardware: Hardware, given: Mapping[str, Any] | None =
     each, total = _epochs(epochs, rounds)
     horizon = total + each
     groups = -(-images.count // 16)
-    transformer = str(architecture).startswith(PREFIX)
+    transformer = architecture.startswith(PREFIX)
     many, device = f"for {amount.name}", "on a GPU" if gpu else "on a CPU"
     pretrain: dict[str, Any] = {
         "epochs": epochs,
@@ -150,7 +149,7 @@ def choose(images: Images, hardware: Hardware, given: Mapping[str, Any] | None =
         "views": {"crop": crop},
         "pretrain": pretrain,
         "bootstrap": {
-            "block": _block(str(architecture)),
+            "block": _block(architecture),
             "clusters": [2, amount.clusters if gpu else _HUNDREDS.clusters],
         },
         "compute": {
@@ -190,7 +189,7 @@ def _amount(count: int) -> _Amount:
 
 def _crop(images: Images, wanted: int, architecture: str, lowered: dict[str, str]) -> int:
     """The wanted crop, or what fits small images, in whole cells."""
-    cell = Model(architecture=architecture).cell
+    cell = stages_named(architecture, None, "model.pooled")[-1].stride
     short = min(images.height, images.width)
     crop = max(cell, min(wanted, short) // cell * cell)
     if short < wanted:

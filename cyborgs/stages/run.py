@@ -239,8 +239,8 @@ def _continued(request: Request, run: Run) -> _Plan:
         return _Plan(config, file, None, told)
     before = _chosen_before(request, mapping)
     after = before
-    if "model.architecture" in changed:
-        # What followed from the old backbone follows from the new one, where nobody changed it.
+    if changed.keys() & {"model.architecture", "pretrain.epochs"}:
+        # All rounds run again: what followed from these, and nobody changed, follows once more.
         begun = {key: value_at(mapping, key) for key in ("rounds", "pretrain.epochs")}
         after = choose(_look_at(request.source), _hardware(request), begun | changed)
         old, new = paths(before.settings), paths(after.settings)
@@ -338,10 +338,10 @@ def _settings_lines(plan: _Plan) -> list[str]:
     epochs = pretrain.epochs
     return [
         f"run:      {plan.run.folder}, of {images}",
-        f"train:    {config.model.architecture}, {config.rounds} rounds of {epochs} epochs, batch "
-        f"{pretrain.batch_size}, views of {config.views.crop} pixels",
+        f"train:    {config.model.architecture}, rounds: {config.rounds}, epochs of each: "
+        f"{epochs}, batch: {pretrain.batch_size}, views: {config.views.crop} pixels",
         f"masks:    {config.seed_masks.kind}, then K from {low} to {high} at "
-        f"{config.bootstrap.block}, in {config.shards} shards",
+        f"{config.bootstrap.block}, shards: {config.shards}",
         *plan.told,
     ]
 
