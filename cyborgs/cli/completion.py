@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from cyborgs.cli import options as o
 
@@ -22,12 +23,12 @@ def add(commands: o.Commands, parser: argparse.ArgumentParser) -> None:
 def _completion(options: argparse.Namespace) -> None:
     import shtab
 
-    files: dict[str, dict[str, str]] = {"file": shtab.FILE, "folder": shtab.DIRECTORY}
+    files: dict[str, Any] = {"file": shtab.FILE, "folder": shtab.DIRECTORY}
     _complete_paths(options.parser, files)
     print(shtab.complete(options.parser, shell=options.shell))
 
 
-def _complete_paths(parser: argparse.ArgumentParser, how: dict[str, dict[str, str]]) -> None:
+def _complete_paths(parser: argparse.ArgumentParser, how: dict[str, Any]) -> None:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
