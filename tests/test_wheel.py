@@ -26,7 +26,7 @@ def wheel(tmp_path_factory):
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, source)
-    for name in ("cyborgs", "workflow", "envs", "config"):
+    for name in ("cyborgs", "snakemake_logger_plugin_cyborgs", "workflow", "envs", "config"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(REPOSITORY / name, source / name, symlinks=True, ignore=ignored)
     out = tmp_path_factory.mktemp("wheel")

@@ -149,7 +149,7 @@ def choose(images: Images, hardware: Hardware, given: Mapping[str, Any] | None =
         "views": {"crop": crop},
         "pretrain": pretrain,
         "bootstrap": {
-            "block": _block(architecture),
+            "block": family_of(architecture).clustered(architecture),
             "clusters": [2, amount.clusters if gpu else _HUNDREDS.clusters],
         },
         "compute": {
@@ -225,11 +225,3 @@ def _epochs(epochs: Any, rounds: Any) -> tuple[int, int]:
     if isinstance(epochs, int) and isinstance(rounds, int) and min(epochs, rounds) > 0:
         return epochs, epochs * rounds
     return 1, 1
-
-
-def _block(architecture: str) -> str:
-    """The block of `bootstrap.block`: the schema's, or the last one of the finest stride from 8."""
-    blocks = [one for one in family_of(architecture).blocks(architecture) if one.stride >= 8]
-    finest = min(one.stride for one in blocks)
-    names = [one.name for one in blocks if one.stride == finest]
-    return "layer2.2" if "layer2.2" in names else names[-1]

@@ -29,7 +29,7 @@ from cyborgs.images.listing import names_of
 from cyborgs.run.inputs import require_inputs, require_weights
 from cyborgs.run.paths import Run, run_name
 from cyborgs.run.workflow import environment, snakemake_arguments, snakemake_command
-from cyborgs.runtime.following import follow
+from cyborgs.runtime.standing_in import stand_in
 
 # Images whose sizes are looked at.
 _SAMPLE = 64
@@ -102,7 +102,7 @@ def start(request: Request) -> int:
             temporary.write_text(plan.content, encoding="utf-8")
     _say([_command_line(arguments)])
     path = os.environ.get("PATH", os.defpath)
-    status = follow(snakemake_command(arguments), environment(path))
+    status = stand_in(snakemake_command(arguments), environment(path))
     made = {
         "report": plan.run.report,
         "backbone": plan.run.backbone,
@@ -127,7 +127,8 @@ def dry_run(request: Request) -> int:
         if plan.content is not None:
             file = Path(folder, "run.yaml")
             file.write_text(plan.content, encoding="utf-8")
-        dry = [*snakemake_arguments(file, request.profile, request.more), "--dry-run"]
+        dry = snakemake_arguments(file, request.profile, request.more)
+        dry += ["--dry-run", "--logger-cyborgs-show", "snakemake"]
         done = subprocess.run(
             snakemake_command(dry), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

@@ -28,7 +28,7 @@ def photographs(tmp_path, write_image, monkeypatch):
 def started(monkeypatch):
     """The commands that would have been started; none is."""
     commands = []
-    monkeypatch.setattr(stage, "follow", lambda command, _: commands.append(command) or 0)
+    monkeypatch.setattr(stage, "stand_in", lambda command, _: commands.append(command) or 0)
     return commands
 
 

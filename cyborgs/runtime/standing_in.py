@@ -1,4 +1,4 @@
-"""A program that this one starts and stands for: its output, its signals, its exit status."""
+"""Standing in for a program that this one starts: its output, its signals, its exit status."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 
-def follow(command: Sequence[str], environment: dict[str, str] | None = None) -> int:
+def stand_in(command: Sequence[str], environment: dict[str, str] | None = None) -> int:
     """Run a program in this one's place, and wait for it.
 
     It shares this program's process group and streams.  Ctrl-C reaches it by itself; SIGTERM and
