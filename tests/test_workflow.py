@@ -292,9 +292,9 @@ def test_the_report_opens_offline_in_a_browser(finished, tmp_path, browser, widt
     images = page.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 0)")
     assert len(images) > 60
     assert all(images)
-    for heading in ("Mask quality by round", "Training", "What it cost", "Drawn at random"):
+    for heading in ("Mask quality by round", "Training and cost", "The same images in every round"):
         assert page.get_by_role("heading", name=heading).is_visible()
-    box = page.get_by_role("heading", name="Training").bounding_box()
+    box = page.get_by_role("heading", name="Training and cost").bounding_box()
     assert box["x"] >= 0
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     # Snakemake's own page of each rule's run time.

@@ -110,9 +110,11 @@ def add(commands: o.Commands) -> None:
     )
     o.add_out(c, "state to write (.pt)")
 
-    c = o.command(commands, "report", _report, "the story of a run: one HTML page")
+    c = o.command(commands, "report", _report, "whether a run works: one HTML page, at any time")
     c.add_argument("run", type=Path, metavar="RUN", help="folder of a run, results/<run>")
-    o.add_out(c, "page to write (.html)")
+    c.add_argument(
+        "--out", type=Path, help="page to write (default: report.html in the run's folder)"
+    )
 
     c = o.command(
         commands, "track", _track, "send the metrics of a run to MLflow or Weights & Biases"
@@ -248,7 +250,7 @@ def _import(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from cyborgs.stages import report
 
-    report.run(options.run, options.out)
+    report.run(options.run, options.out or options.run / "report.html")
 
 
 def _track(options: argparse.Namespace) -> None:

@@ -69,7 +69,14 @@ def svg_source(svg: str) -> str:
 def photo_source(rgb: NDArray[np.uint8]) -> str:
     """Pixels ``(height, width, 3)`` as a data URI, compressed like a photograph (WebP)."""
     stream = io.BytesIO()
-    Image.fromarray(rgb).save(stream, "WEBP", quality=80)
+    Image.fromarray(rgb).save(stream, "WEBP", quality=78)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def layer_source(rgba: NDArray[np.uint8]) -> str:
+    """Pixels ``(height, width, 4)`` of a few colours as a data URI, without loss (WebP)."""
+    stream = io.BytesIO()
+    Image.fromarray(rgba).save(stream, "WEBP", lossless=True, quality=40, method=4)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
 
 

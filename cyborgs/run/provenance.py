@@ -24,7 +24,7 @@ VERSIONS = {
     **{evaluation.stage: evaluation.version for evaluation in EVALUATIONS},
     **{method.STAGE: method.VERSION for method in METHODS},
     "evaluate-table": 1,
-    "report": 3,
+    "report": 4,
 }
 
 # Libraries whose version can change a result.

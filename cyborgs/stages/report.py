@@ -1,6 +1,6 @@
 """Stage `report`: the story of a run on one page."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,40 +18,81 @@ from cyborgs.images.annotations import GroundTruth
 from cyborgs.images.decoding import decode
 from cyborgs.images.index import Index, read_index
 from cyborgs.masks.shards import Masks
-from cyborgs.quality.results import COLUMNS, read_quality, rows_of
+from cyborgs.quality.results import COLUMNS, read_quality
+from cyborgs.report.comparisons import (
+    COMPARED,
+    difference,
+    in_common,
+    masks_an_image,
+    object_agreement,
+    stability,
+)
 from cyborgs.report.cost import read_cost
-from cyborgs.report.gallery import Gallery, Series, Shown, rows_of_pictures
-from cyborgs.report.page import Table, render
+from cyborgs.report.evaluated import backbone_facts
+from cyborgs.report.gallery import Grid, Series, Strip, columns, note, photo, strip
+from cyborgs.report.page import Chart, Table, render
 from cyborgs.report.sections import (
     Round,
     cost_charts,
     cost_table,
     data_table,
-    duration,
+    legend,
     quality_charts,
+    quality_table,
+    stability_charts,
     training_charts,
     training_table,
 )
+from cyborgs.report.verdict import Costs, Difference, Facts, Health, Progress, verdict
+from cyborgs.report.verdict import Masks as MaskFacts
 from cyborgs.run.description import describe
 from cyborgs.run.paths import Run
 from cyborgs.run.sources import Sources, title_of
 from cyborgs.training.metrics import read_metrics
 
-# Images of each gallery.
-SHOWN = 5
+# Images of each reason to be shown.
+SHOWN = 4
 
 # Figures that get a chart, of those in the table.
 CHARTED = ("ari", "mbo_instances", "asa", "boundary_recall", "boundary_precision", "miou")
 
 Measured = dict[str, dict[int, dict[str, Any]]]
 
+CAVEAT = (
+    "This is one run with one seed: intervals are over images, or over the seeds of an evaluation, "
+    "and say nothing about how much another run would differ. ARI is the adjusted Rand index with "
+    "the background as one segment: 1 is perfect, 0 is chance, however many masks there are."
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """The masks of a run that are there, open: by round, as they were made and at each fixed K."""
+
+    made: dict[int, Masks]
+    fixed: dict[int, dict[int, Masks]]
+
+    @property
+    def kinds(self) -> dict[str, dict[int, Masks]]:
+        """By the name of their kind, in the order of the page's charts."""
+        fixed = {_title(f"k-{k}"): rounds for k, rounds in self.fixed.items()}
+        return {**fixed, _title("made"): self.made}
+
+    def close(self) -> None:
+        """Close all files."""
+        for rounds in (self.made, *self.fixed.values()):
+            for masks in rounds.values():
+                masks.close()
+
 
 def run(folder: Path, out: Path) -> None:
     """Write the report of a run as one HTML file that needs nothing else.
 
+    The run may be under way: the page says what is known so far.
+
     Args:
-        folder: of the run.  What it lacks (annotations, figures of epochs or of jobs) is left
-            out of the report.
+        folder: of the run.  What it lacks (annotations, figures of epochs or of jobs, later
+            rounds) is left out of the report.
         out: the file to write.
 
     Raises:
@@ -62,32 +103,54 @@ def run(folder: Path, out: Path) -> None:
     index = read_index(files.index)
     if not files.rounds():
         raise InputError(f"run {folder} has no masks yet; run the workflow first")
+    annotations = files.annotations()
+    truth = None if annotations is None else GroundTruth(annotations)
     rounds = [_read_round(files, n) for n in range(config.rounds + 1)]
     measured = _read_quality(files, config)
-    made = tuple((title_of(n), files.shards(n)) for n in files.rounds())
-    described = describe(Sources(made, files.index))
+    described = describe(
+        Sources(tuple((title_of(n), files.shards(n)) for n in files.rounds()), files.index)
+    )
+    masks = _open_masks(files, config, index)
     trained = [r for r in rounds if r.epochs]
     paid = [r for r in rounds if r.training.jobs or r.masks.jobs]
-    galleries = _galleries(files, config, index, measured)
+    agreement = {k: stability(own, index, config.seed) for k, own in masks.kinds.items()}
+    counts = {k: masks_an_image(own, config.seed) for k, own in masks.kinds.items()}
+    facts = Facts(
+        _progress(files, config, rounds),
+        _mask_facts(config, masks, index=index, truth=truth, agreement=agreement),
+        backbone_facts(files, config),
+        _health(rounds, counts[_title("made")]),
+        _costs(rounds),
+    )
+    kinds = {_title(kind): found for kind, found in measured.items()}
     html = render(
         "page.html",
         title=f"{config.run}: {config.rounds} rounds of {config.model.architecture} on "
         f"{len(index):,} images",
-        lead=_lead(measured, config),
-        tiles=_tiles(config, index, rounds, measured=measured, described=described),
+        verdict=verdict(facts),
+        caveat=CAVEAT,
+        labelled=truth is not None,
         quality=_quality_table(measured) if measured else None,
-        quality_text="Higher is better in every chart. Lines cluster the features of each round "
-        "with the same K, so that rounds compare (round 0 is the network before training); the "
-        "dashed line is the seed masks that the run began with. As made are the masks that were "
-        "trained on, with a K drawn anew for each group.",
-        quality_charts=_quality_charts(measured) if measured else [],
+        quality_text="Higher is better, and all charts have one vertical axis. K = … are masks "
+        "from the features of each round at one K, so that rounds compare; round 0 is before "
+        "training. As made are the masks that training used, with a K drawn anew for each group.",
+        quality_legend=legend(list(kinds), "seed masks"),
+        quality_charts=_quality_charts(kinds),
         downstream=_downstream(files, config),
+        stability_text="These figures need no annotations. Agreement is the adjusted Rand index "
+        "between the masks of a round and of the one before (1: the same); K = … compares them at "
+        "one K. Masks that agree from round to round are settled: they need not be good, and a "
+        "collapsed network gives stable masks too. A spread of projections near 0 is a collapse; "
+        "near 1 they are spread out, which a good network needs but which does not make it good.",
+        stability_legend=legend(list(masks.kinds)),
+        stability_charts=stability_charts(agreement, counts, trained),
         training=training_table(trained) if trained else None,
-        training_charts=training_charts(trained) if trained else [],
+        training_charts=training_charts(trained, new_masks=not config.pretrain.fixed_masks),
         cost=cost_table(paid) if paid else None,
         cost_charts=cost_charts(paid) if paid else [],
-        gallery_text="A mask keeps its colour from round to round as far as it stays the same.",
-        galleries=galleries,
+        gallery_text="A mask keeps its colour from round to round as far as it stays the same. "
+        "Click a picture to enlarge it; Escape closes it.",
+        gallery=_gallery(files, config, masks, index=index, truth=truth, measured=measured),
         data=data_table(index, _source(config), _annotations(config)),
         masks=_masks_table(described),
         origins=_origins(described),
@@ -99,6 +162,7 @@ def run(folder: Path, out: Path) -> None:
             [[n, v] for n, v in described[-1]["provenance"]["libraries"].items()],
         ),
     )
+    masks.close()
     with atomic_write(out) as temporary:
         # A name that is not UTF-8 gets question marks: a page has one encoding.
         temporary.write_text(html, encoding="utf-8", errors="replace")
@@ -123,19 +187,103 @@ def _read_quality(files: Run, config: Config) -> Measured:
     return measured
 
 
+def _open_masks(files: Run, config: Config, index: Index) -> Made:
+    def read(where: str) -> Masks:
+        return Masks(where, index, complete=False)
+
+    fixed: dict[int, dict[int, Masks]] = {}
+    for k in config.quality.clusters:
+        paths = {n: files.fixed_k(k, n) for n in range(config.rounds + 1)}
+        rounds = {n: read(str(path)) for n, path in paths.items() if path.exists()}
+        if rounds:
+            fixed[k] = rounds
+    return Made({n: read(files.shards(n)) for n in files.rounds()}, fixed)
+
+
 def _title(kind: str) -> str:
     return "as made" if kind == "made" else f"K = {kind[2:]}"
 
 
-def _quality_table(measured: Measured) -> Table:
-    header, *rows = rows_of(
-        [(_title(kind), figures) for kind, all_ in measured.items() for figures in all_.values()]
+def _progress(files: Run, config: Config, rounds: list[Round]) -> Progress:
+    trained = max(n for n in range(config.rounds + 1) if n == 0 or files.state(n).exists())
+    running = len(rounds[trained + 1].epochs) if trained < config.rounds else 0
+    missing = []
+    if config.data is not None and config.data.labelled:
+        kinds = [f"k-{k}" for k in config.quality.clusters]
+        if not all(files.quality(kind, config.rounds).exists() for kind in kinds):
+            missing.append("mask quality")
+    if not all(path.exists() for path in files.evaluations(config)):
+        missing.append("evaluations of the backbone")
+    return Progress(config.rounds, trained, running, config.pretrain.epochs, missing)
+
+
+def _mask_facts(
+    config: Config,
+    masks: Made,
+    *,
+    index: Index,
+    truth: GroundTruth | None,
+    agreement: dict[str, dict[int, float]],
+) -> MaskFacts:
+    """What is known of the masks: at the first fixed K, or as made where there is none."""
+    kind, rounds = next(iter(masks.kinds.items()))
+    settled = [found[max(found)] for found in agreement.values() if found]
+    about = MaskFacts(
+        labelled=truth is not None,
+        kind=kind,
+        round=max(rounds),
+        oracle=config.seed_masks.kind == "ground-truth",
+        fixed=config.pretrain.fixed_masks,
+        agreement=settled[0] if settled else None,
     )
-    return Table(
-        header,
-        rows,
-        "The matched mIoU compares only rows of one K: it is easier to reach with more masks, and "
-        "easiest for seed masks, which are matched to classes image by image.",
+    last = max(masks.made)
+    compared = {"value": rounds[max(rounds)]} if max(rounds) else {}
+    if masks.fixed and max(rounds) and 0 in rounds:
+        compared["before"] = rounds[0]
+    if 0 in masks.made:
+        compared["seed"] = masks.made[0]
+    if last:
+        compared["made"] = masks.made[last]
+    if truth is None or "value" not in compared:
+        return about
+    positions = in_common(list(compared.values()), COMPARED, config.seed)
+    kept, found = object_agreement(compared, positions, index, truth)
+    groups = rounds[max(rounds)].groups[kept]
+
+    def beside(ours: str, theirs: str) -> Difference | None:
+        if ours not in found or theirs not in found:
+            return None
+        return difference(found[ours], found[theirs], groups, config.seed)
+
+    return replace(
+        about,
+        seed=beside("value", "seed"),
+        before=beside("value", "before"),
+        made=beside("made", "seed"),
+    )
+
+
+def _health(rounds: list[Round], counts: dict[int, float]) -> Health:
+    spreads = [e["projection_spread"] for r in rounds for e in r.epochs if "projection_spread" in e]
+    later = [count for number, count in counts.items() if number]
+    return Health(spreads, later[-1] if later else None, counts.get(0))
+
+
+def _costs(rounds: list[Round]) -> Costs:
+    epochs = [row for r in rounds for row in r.epochs]
+    training = sum(r.training.seconds for r in rounds) or sum(e["seconds"] for e in epochs)
+    return Costs(
+        training=training,
+        masks=sum(r.masks.seconds for r in rounds),
+        speeds=[e["images_per_second"] for e in epochs],
+        memory=max(max(r.training.memory, r.masks.memory) for r in rounds),
+        gpu_memory=max((e.get("gpu_memory", 0.0) for e in epochs), default=0.0),
+    )
+
+
+def _quality_table(measured: Measured) -> Table:
+    return quality_table(
+        [(_title(kind), found) for kind, all_ in measured.items() for found in all_.values()]
     )
 
 
@@ -145,84 +293,66 @@ def _downstream(files: Run, config: Config) -> list[tuple[str, Table]]:
     return [(title, Table(rows[0], rows[1:])) for title, rows in tables(found).items()]
 
 
-def _quality_charts(measured: Measured) -> list[Any]:
-    fixed = {_title(kind): rounds for kind, rounds in measured.items() if kind != "made"}
+def _quality_charts(kinds: Measured) -> list[Chart]:
     # Seed masks are matched to classes image by image, which is easier than group by group.
-    seed = {k: v for k, v in measured.get("made", {}).get(0, {}).items() if k != "miou"}
-    return quality_charts(fixed, seed, {key: COLUMNS[key] for key in CHARTED})
+    seed = {k: v for k, v in kinds.get("as made", {}).get(0, {}).items() if k != "miou"}
+    shown = {
+        kind: {
+            n: found if kind != "as made" or n else {k: v for k, v in found.items() if k != "miou"}
+            for n, found in rounds.items()
+        }
+        for kind, rounds in kinds.items()
+    }
+    return quality_charts(shown, seed, {key: COLUMNS[key] for key in CHARTED})
 
 
-def _lead(measured: Measured, config: Config) -> str:
-    for kind, rounds in measured.items():
-        first, last = rounds.get(0), rounds.get(config.rounds)
-        if first and last and first["ari"] and last["ari"]:
-            return (
-                f"Agreement of the masks with annotated objects (adjusted Rand index, "
-                f"{_title(kind)}) went from {first['ari']:.3f} before training to "
-                f"{last['ari']:.3f} after {config.rounds} rounds."
-            )
-    return (
-        f"{config.rounds} rounds of training on masks, each followed by new masks from what was "
-        "learned."
-    )
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures of the page: reasons and kinds to choose from, photographs by position."""
+
+    reasons: list[str]
+    kinds: list[str]
+    photos: dict[int, str]
+    grids: list[Grid]
 
 
-def _tiles(
+def _gallery(
+    files: Run,
     config: Config,
-    index: Index,
-    rounds: list[Round],
+    masks: Made,
     *,
+    index: Index,
+    truth: GroundTruth | None,
     measured: Measured,
-    described: list[dict[str, Any]],
-) -> list[tuple[str, str]]:
-    """Figures that a reader sees first, and what they are."""
-    epochs = [row for r in rounds for row in r.epochs]
-    tiles = [(f"{len(index):,}", "images"), (str(config.rounds), "rounds")]
-    if epochs:
-        tiles.append((f"{len(epochs)}", "epochs"))
-        tiles.append((f"{epochs[-1]['loss']:.3f}", "loss, last epoch"))
-        tiles.append((duration(sum(e["seconds"] for e in epochs)), "training"))
-    if any(r.masks.jobs for r in rounds):
-        tiles.append((duration(sum(r.masks.seconds for r in rounds)), "making masks, job time"))
-    size = sum(d["bytes"]["disk"] for d in described)
-    plain = sum(d["bytes"]["npy"] for d in described)
-    tiles.append((f"{size / 1e6:,.1f} MB", f"all masks, {plain / size:,.0f} times less than .npy"))
-    return tiles
-
-
-def _galleries(files: Run, config: Config, index: Index, measured: Measured) -> list[Gallery]:
-    series = _series(files, config, index)
-    annotations = files.annotations()
-    truth = None if annotations is None else GroundTruth(annotations)
+) -> Gallery:
+    made = Series("as made", [(title_of(n), own) for n, own in masks.made.items()])
+    series = [made] + [
+        Series(
+            f"K = {k}",
+            [(f"round {n}" if n else "before training", own) for n, own in rounds.items()],
+        )
+        for k, rounds in masks.fixed.items()
+    ]
     # Images that every series has: those of the fixed-K comparison, where there is one.
     candidates = series[-1].rounds[-1][1].positions
-    galleries = []
-    for title, positions in _choose(config, candidates, measured).items():
-        shown = [
-            _show(files.images(), index, p, series=series, truth=truth)
-            for p in track(positions, len(positions), "report", "images")
-        ]
-        galleries.append(Gallery(title, shown))
-    for group in series:
-        for _, masks in group.rounds:
-            masks.close()
-    return galleries
-
-
-def _series(files: Run, config: Config, index: Index) -> list[Series]:
-    """The masks of all rounds, as they were made and at each fixed K."""
-
-    def read(where: str) -> Masks:
-        return Masks(where, index, complete=False)
-
-    made = [(title_of(n), read(files.shards(n))) for n in files.rounds()]
-    series = [Series("masks as made", made)]
-    for k in config.quality.clusters:
-        probes = [(n, files.fixed_k(k, n)) for n in range(config.rounds + 1)]
-        fixed = [(f"round {n}", read(str(path))) for n, path in probes if path.exists()]
-        if fixed:
-            series.append(Series(f"masks at K = {k}", fixed))
-    return series
+    chosen = _choose(config, candidates, measured)
+    photos = {}
+    positions = sorted({p for own in chosen.values() for p in own})
+    for position in track(positions, len(positions), "report", "images"):
+        photos[position] = photo(decode(files.images(), index[position]))
+    grids = [
+        Grid(
+            reason,
+            kind,
+            columns(own, truth is not None),
+            [_strip(index, p, series=own, truth=truth) for p in shown],
+            note(own),
+        )
+        for reason, shown in enumerate(chosen.values())
+        for kind, own in enumerate(series)
+    ]
+    kinds = [f"masks {own.kind}" if own is made else f"masks at {own.kind}" for own in series]
+    return Gallery(list(chosen), kinds, photos, grids)
 
 
 def _choose(
@@ -233,30 +363,24 @@ def _choose(
     if measured:
         # The first kind is a fixed K, where there is one; its last round tells best from worst.
         kind, rounds = next(iter(measured.items()))
-        figures = rounds[max(rounds)]
-        for key, word in (("best", "highest"), ("worst", "lowest")):
-            title = f"{key.capitalize()}: {word} adjusted Rand index in round {figures['round']}"
-            images = [int(image["position"]) for image in figures[key][:SHOWN]]
-            chosen[f"{title}, {_title(kind)}"] = images
+        found = rounds[max(rounds)]
+        for key, word in (("best", "best"), ("worst", "worst")):
+            title = f"{word} (ARI of round {found['round']}, {_title(kind)})"
+            chosen[title] = [int(image["position"]) for image in found[key][:SHOWN]]
     order = generator(config.seed, "report").permutation(candidates)
-    return {**chosen, "Drawn at random": [int(p) for p in order[:SHOWN]]}
+    return {**chosen, "drawn at random": [int(p) for p in order[:SHOWN]]}
 
 
-def _show(
-    images: Path,
-    index: Index,
-    position: int,
-    *,
-    series: Sequence[Series],
-    truth: GroundTruth | None,
-) -> Shown:
-    e = index[position]
-    photograph = decode(images, e)
-    known = truth is not None and e.name in truth
-    instances = truth.instances(e) if truth and known else None
-    return Shown(
-        f"image {position}: {e.name}",
-        rows_of_pictures(e.name, position, photograph, series=series, truth=instances),
+def _strip(index: Index, position: int, *, series: Series, truth: GroundTruth | None) -> Strip:
+    entry = index[position]
+    instances = truth.instances(entry) if truth is not None and entry.name in truth else None
+    return strip(
+        entry.name,
+        position,
+        (entry.height, entry.width),
+        series=series,
+        truth=instances,
+        labelled=truth is not None,
     )
 
 

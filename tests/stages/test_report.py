@@ -1,5 +1,6 @@
 """Stage `report`: one page that needs nothing else, and says what the run's files say."""
 
+import itertools
 import json
 import re
 import shutil
@@ -7,6 +8,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+from playwright.sync_api import sync_playwright
 
 from cyborgs.run.paths import Run
 from cyborgs.stages import report
@@ -39,24 +41,93 @@ def test_every_figure_of_the_table_is_there(page, results):
         for number in range(2):
             figures = json.loads(Run(results).quality(kind, number).read_text())
             for key in ("ari", "asa", "miou", "boundary_recall"):
-                assert f"<td>{figures[key]:.4f}</td>" in page
+                assert re.search(f"<td>(<b>)?{figures[key]:.3f}(</b>)?</td>", page)
 
 
 def test_training_is_told(page, results):
     epochs = read_metrics(Run(results).metrics(1))
-    assert f"<td>{epochs[-1]['loss']:.4f}</td>" in page
+    assert f"<td>{epochs[-1]['loss']:.3f}</td>" in page
     assert f"loss by epoch: {epochs[0]['loss']:.4g} at first" in page
 
 
-def test_the_images_of_the_galleries_are_those_of_the_figures(page, results):
+def test_the_pictures_are_of_the_best_and_the_worst_images(page, results):
     figures = json.loads(Run(results).quality("k-4", 1).read_text())
-    for key in ("best", "worst"):
-        heading = page.index(f"{key.capitalize()}: ")
-        shown = re.findall(r"<h4>image (\d+): (\S+)</h4>", page[heading:])
-        expected = [(str(i["position"]), i["name"]) for i in figures[key][: report.SHOWN]]
-        assert shown[: report.SHOWN] == expected
-    assert "Drawn at random" in page
+    for number, key in enumerate(("best", "worst")):
+        grid = page[page.index(f'<div class="grid grid-{number}-0"') :].split("</table>")[0]
+        shown = [int(p) for p in re.findall(r"--photo: var\(--photo-(\d+)\)", grid)]
+        assert shown == [image["position"] for image in figures[key][: report.SHOWN]]
+        assert all(f"--photo-{p}: url(data:image/webp" in page for p in shown)
+    assert "drawn at random" in page
     assert f"ARI\N{NO-BREAK SPACE}{figures['best'][0]['ari']:.2f}" in page
+
+
+def test_comparisons_are_those_of_the_figures(page, results):
+    """All images of the fixed K are compared, so that the means are those of the table."""
+    before, after = (json.loads(Run(results).quality("k-4", n).read_text())["ari"] for n in (0, 1))
+    assert f"{after:.3f} against {before:.3f}" in page
+
+
+def test_it_can_be_looked_at_in_a_browser(results, tmp_path):
+    """On a phone, a laptop and a large screen, light and dark; a picture enlarges by keyboard."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("Chromium is not installed (Debian: chromium)")
+    written(results, tmp_path / "r.html")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
+        for width, scheme in itertools.product((390, 1366, 1920), ("light", "dark")):
+            page = browser.new_context(
+                viewport={"width": width, "height": 768}, color_scheme=scheme, offline=True
+            ).new_page()
+            troubles = []
+            page.on("pageerror", lambda error, seen=troubles: seen.append(str(error)))
+            page.on("console", lambda m, seen=troubles: seen.append(m.text))
+            page.goto((tmp_path / "r.html").as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            if width == 1366:
+                assert page.evaluate("document.documentElement.scrollHeight") < 6 * 768
+                two = page.evaluate(
+                    "(r => r[1].getBoundingClientRect().bottom - r[0].getBoundingClientRect().top)"
+                    "([...document.querySelectorAll('tbody tr')].filter(e => e.offsetHeight))"
+                )
+                assert two < 768
+            low = page.evaluate(CONTRAST)
+            assert not low, (width, scheme, low)
+            page.locator(".grid button:visible").first.focus()
+            page.keyboard.press("Enter")
+            assert page.locator("[popover]:popover-open").count() == 1
+            page.keyboard.press("Escape")
+            assert page.locator("[popover]:popover-open").count() == 0
+            assert not troubles
+        browser.close()
+
+
+# Texts whose contrast with what is behind them is below 4.5 (WCAG 2.1, 1.4.3).
+CONTRAST = """() => {
+  const parse = c => c.match(/[0-9.]+/g).map(Number);
+  const light = c => {
+    const [r, g, b] = parse(c).slice(0, 3).map(v => v / 255)
+      .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = e => {
+    for (; e; e = e.parentElement) {
+      const c = getComputedStyle(e).backgroundColor;
+      if ((parse(c)[3] ?? 1) > 0) return c;
+    }
+    return 'rgb(255, 255, 255)';
+  };
+  const low = [];
+  for (const e of document.querySelectorAll('.cyborgs *')) {
+    const text = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
+    if (!text || e.closest('style, svg') || !e.offsetHeight) continue;
+    const pair = [light(getComputedStyle(e).color), light(behind(e))].sort((a, b) => b - a);
+    if ((pair[0] + 0.05) / (pair[1] + 0.05) < 4.5) low.push(e.textContent.slice(0, 40));
+  }
+  return low;
+}"""
 
 
 @pytest.mark.parametrize("what", ["index", "state", "shards", "rounds"])
@@ -124,8 +195,9 @@ def test_a_run_without_annotations(copy, tmp_path):
     assert "&lt;b&gt;photos" in page
     assert "<b>photos" not in page
     assert "There are no annotations, so masks were not measured." in page
-    assert "ground truth ·" not in page
-    assert "Drawn at random" in page
+    assert "ground truth" not in page.split("<h2>Mask quality")[0]
+    assert "no annotations, so nothing says" in page
+    assert "drawn at random" in page
 
 
 def test_a_run_that_has_just_begun(copy, tmp_path):
@@ -136,6 +208,15 @@ def test_a_run_that_has_just_begun(copy, tmp_path):
     page = written(copy, tmp_path / "r.html")
     assert "There are no figures of epochs" in page
     assert "There are no figures of jobs" in page
+    assert "not known" in page
+
+
+def test_a_run_whose_first_round_is_not_trained(copy, tmp_path):
+    for path in ("metrics", "quality", "states", "masks/round-01"):
+        shutil.rmtree(copy / path)
+    page = written(copy, tmp_path / "r.html")
+    assert "round 1 of 1 under way" in page
+    assert "Under way" in page
 
 
 class TestBadInput:

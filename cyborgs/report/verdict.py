@@ -1,0 +1,598 @@
+"""Whether a run worked: tiles and sentences, by rules, from what was found.
+
+Nothing here reads a file.  A comparison is *better* or *worse* where its 95 % interval leaves out
+0, *not separable* where it does not, and *not known* where there is no interval.  Masks are judged
+by one measure everywhere, the adjusted Rand index over all pixels: it is the only one of those
+measured that masks gain nothing in by being many or few alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+# Spread of the projections (`cyborgs.pretraining.watch`): the mean cosine of two projections is
+# about 1 - spread^2, 0.96 and 0.75 at these.
+COLLAPSED, NEAR_COLLAPSE = 0.2, 0.5
+
+# Masks an image below which most images are a single mask.
+_SINGLE = 1.5
+
+
+class Judgement(Enum):
+    """What a comparison says; the value is its word on the page."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    EVEN = "no clear difference"
+    UNKNOWN = "not known"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure beside what it is compared with.
+
+    Attributes:
+        value, baseline: both figures; higher is better.
+        interval: both ends of the 95 % interval of their difference, None where it has none.
+        over: what the interval is over, with their number: "256 images".
+    """
+
+    value: float
+    baseline: float
+    interval: tuple[float, float] | None
+    over: str
+
+    @property
+    def delta(self) -> float:
+        """The figure less its baseline."""
+        return self.value - self.baseline
+
+    @property
+    def judgement(self) -> Judgement:
+        """Better or worse where the interval leaves out 0."""
+        if self.interval is None:
+            return Judgement.UNKNOWN
+        low, high = self.interval
+        if low > 0:
+            return Judgement.BETTER
+        return Judgement.WORSE if high < 0 else Judgement.EVEN
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What is known of the masks; adjusted Rand indices.
+
+    Attributes:
+        labelled: whether there are annotations.
+        round: the last one whose masks were measured.
+        kind: how those were made: "K = 8".
+        seed: they beside the seed masks.
+        before: they beside those from the features before training, made alike.
+        made: the masks that training used last, beside the seed masks.
+        oracle: whether the seed masks are the annotations.
+        fixed: whether all rounds trained on the seed masks.
+        agreement: of the masks of the last two rounds, without labels.
+    """
+
+    labelled: bool = False
+    round: int = 0
+    kind: str = ""
+    seed: Difference | None = None
+    before: Difference | None = None
+    made: Difference | None = None
+    oracle: bool = False
+    fixed: bool = False
+    agreement: float | None = None
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What an evaluation found; percent.
+
+    Attributes:
+        figure: of which evaluation: "object classification, linear".
+        round: of the backbone.
+        random: it beside random weights.
+        initial: it beside the weights that the run was given to begin with.
+        given: whether it was given any.
+        hint: the setting that measures what is not known.
+    """
+
+    figure: str = ""
+    round: int = 0
+    random: Difference | None = None
+    initial: Difference | None = None
+    given: bool = False
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Health:
+    """Signs of collapse.
+
+    Attributes:
+        spreads: of the projections, each epoch.
+        masks: masks an image of the last round that made some, None where none did.
+        seed_masks: those of the seed.
+    """
+
+    spreads: Sequence[float] = ()
+    masks: float | None = None
+    seed_masks: float | None = None
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the run took.
+
+    Attributes:
+        training, masks: wall time of jobs, seconds.
+        speeds: images a second, each epoch.
+        memory, gpu_memory: the most that a job held, bytes; 0 where it is not known.
+    """
+
+    training: float = 0.0
+    masks: float = 0.0
+    speeds: Sequence[float] = ()
+    memory: float = 0.0
+    gpu_memory: float = 0.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the run is.
+
+    Attributes:
+        rounds: that it has in all.
+        trained: that are finished.
+        epochs: of the round under way.
+        of_epochs: that a round has.
+        missing: what else is still to come: "mask quality".
+    """
+
+    rounds: int
+    trained: int
+    epochs: int = 0
+    of_epochs: int = 0
+    missing: Sequence[str] = ()
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is still to come."""
+        return self.trained >= self.rounds and not self.missing
+
+    @property
+    def words(self) -> str:
+        """Where it is."""
+        if self.trained >= self.rounds:
+            return f"training done, {' and '.join(self.missing)} still to come"
+        words = f"round {self.trained + 1} of {self.rounds} under way"
+        return f"{words}, {self.epochs} of {self.of_epochs} epochs" if self.epochs else words
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that the verdict is made from."""
+
+    progress: Progress
+    masks: Masks = Masks()
+    backbone: Backbone = Backbone()
+    health: Health = Health()
+    costs: Costs = Costs()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A figure of a tile: large, what it is beside, how it comes about, and its judgement."""
+
+    figure: str
+    beside: str
+    detail: str
+    word: str
+    tone: str
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile: its name, what is measured, and one or two figures."""
+
+    name: str
+    measure: str
+    entries: list[Entry]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the page begins with.
+
+    Attributes:
+        word: the verdict in a word or two.
+        tone: "better", "worse", "unsure" or "unknown", for its colour.
+        headline: a short sentence.
+        sentences: the whole truth.
+        tiles: four.
+    """
+
+    word: str
+    tone: str
+    headline: str
+    sentences: list[str]
+    tiles: list[Tile]
+
+
+class Outcome(Enum):
+    """What the run came to, in the words of the page."""
+
+    WORKED = "Worked"
+    PARTLY = "Worked in part"
+    FAILED = "Did not work"
+    COLLAPSED = "Collapsed"
+    UNKNOWN = "Not known"
+
+
+_TONES = {
+    Judgement.BETTER: "better",
+    Judgement.WORSE: "worse",
+    Judgement.EVEN: "unsure",
+    Judgement.UNKNOWN: "unknown",
+    Outcome.WORKED: "better",
+    Outcome.PARTLY: "unsure",
+    Outcome.FAILED: "worse",
+    Outcome.COLLAPSED: "worse",
+    Outcome.UNKNOWN: "unknown",
+}
+
+
+def verdict(facts: Facts) -> Verdict:
+    """The tiles and sentences of a run, finished or not."""
+    outcome = outcome_of(facts)
+    progress = facts.progress
+    sentences = [
+        *_collapse_sentence(facts.health),
+        *_mask_sentences(facts.masks, progress),
+        *_backbone_sentences(facts.backbone),
+    ]
+    headline = _headline(outcome, facts)
+    word = outcome.value
+    if not progress.finished:
+        headline = f"Not finished ({progress.words}). {headline}"
+        if outcome is not Outcome.COLLAPSED:
+            word = "Under way" if outcome is Outcome.UNKNOWN else f"So far: {word.lower()}"
+    tiles = [
+        _mask_tile(facts.masks),
+        _backbone_tile(facts.backbone),
+        _collapse_tile(facts.health),
+        _cost_tile(facts.costs),
+    ]
+    return Verdict(word, _TONES[outcome], headline, sentences, tiles)
+
+
+def outcome_of(facts: Facts) -> Outcome:
+    """What the run came to."""
+    if collapse_of(facts.health) is Judgement.WORSE:
+        return Outcome.COLLAPSED
+    known = [p for p in (_of_masks(facts.masks), _of_backbone(facts.backbone)) if p is not None]
+    if not known:
+        return Outcome.UNKNOWN
+    return known[0] if len(set(known)) == 1 else Outcome.PARTLY
+
+
+def collapse_of(health: Health) -> Judgement:
+    """Better: no sign of a collapse; even: near to it; worse: collapsed."""
+    if health.masks is not None and health.masks < _SINGLE and not _single_seed(health):
+        return Judgement.WORSE
+    if not health.spreads:
+        return Judgement.UNKNOWN
+    last = health.spreads[-1]
+    if last < COLLAPSED:
+        return Judgement.WORSE
+    return Judgement.EVEN if last < NEAR_COLLAPSE else Judgement.BETTER
+
+
+def _single_seed(health: Health) -> bool:
+    return health.seed_masks is not None and health.seed_masks < _SINGLE
+
+
+def _judged(difference: Difference | None) -> Judgement:
+    return Judgement.UNKNOWN if difference is None else difference.judgement
+
+
+def _of_masks(masks: Masks) -> Outcome | None:
+    seed, before = _judged(masks.seed), _judged(masks.before)
+    if masks.oracle or masks.fixed or seed is Judgement.UNKNOWN:
+        # No seed masks to beat: the annotations, or what training was told to keep.
+        return {
+            Judgement.BETTER: Outcome.WORKED,
+            Judgement.EVEN: Outcome.FAILED,
+            Judgement.WORSE: Outcome.FAILED,
+            Judgement.UNKNOWN: None,
+        }[before]
+    if seed is Judgement.WORSE:
+        return Outcome.FAILED
+    if seed is Judgement.EVEN:
+        return Outcome.PARTLY if before is Judgement.BETTER else Outcome.FAILED
+    spoilt = before is Judgement.WORSE or _judged(masks.made) is Judgement.WORSE
+    return Outcome.PARTLY if spoilt else Outcome.WORKED
+
+
+def _of_backbone(backbone: Backbone) -> Outcome | None:
+    random, initial = _judged(backbone.random), _judged(backbone.initial)
+    known = [j for j in (random, initial) if j is not Judgement.UNKNOWN]
+    if not known:
+        return None
+    if Judgement.WORSE in known:
+        return Outcome.FAILED
+    if all(j is Judgement.BETTER for j in known):
+        return Outcome.WORKED
+    return Outcome.PARTLY if Judgement.BETTER in known else Outcome.FAILED
+
+
+def _headline(outcome: Outcome, facts: Facts) -> str:
+    masks, backbone = _of_masks(facts.masks), _of_backbone(facts.backbone)
+    if outcome is Outcome.COLLAPSED:
+        return "It collapsed: neither its backbone nor its masks are of use."
+    if outcome is Outcome.UNKNOWN:
+        return "Whether it works is not known yet: nothing was measured that could say so."
+    if masks is not None and backbone is not None:
+        return {
+            Outcome.WORKED: "It worked: the masks and the backbone are better than what it began "
+            "with.",
+            Outcome.FAILED: "It did not work: neither the masks nor the backbone are better than "
+            "what it began with.",
+            Outcome.PARTLY: f"It worked in part: {_part(masks, 'masks')}, "
+            f"{_part(backbone, 'backbone')}.",
+        }[outcome]
+    if masks is Outcome.FAILED and _judged(facts.masks.seed) is Judgement.WORSE:
+        return "It did not work: the seed masks are better. The backbone was not measured."
+    part, rest = ("masks", "backbone") if masks is not None else ("backbone", "masks")
+    unmeasured = f"The {rest} {'was' if rest == 'backbone' else 'were'} not measured."
+    word = {
+        Outcome.WORKED: "It worked as far as it was measured",
+        Outcome.FAILED: "It did not work as far as it was measured",
+        Outcome.PARTLY: "It worked in part as far as it was measured",
+    }[outcome]
+    return f"{word}: {_part(outcome, part)}. {unmeasured}"
+
+
+def _part(outcome: Outcome, part: str) -> str:
+    verb = "are" if part == "masks" else "is"
+    return {
+        Outcome.WORKED: f"the {part} {verb} better than what it began with",
+        Outcome.PARTLY: f"the {part} {verb} better in one comparison and not in the other",
+        Outcome.FAILED: f"the {part} {verb} no better than what it began with",
+    }[outcome]
+
+
+_PHRASES = {
+    Judgement.BETTER: "better than",
+    Judgement.WORSE: "worse than",
+    Judgement.EVEN: "not separable from",
+    Judgement.UNKNOWN: "without an interval beside",
+}
+
+
+def _compared(differences: Sequence[tuple[str, Difference | None]], digits: int) -> str:
+    """ "better than A (0.1) but worse than B (0.2)"."""
+    known = [(name, d) for name, d in differences if d is not None]
+    phrases = [f"{_PHRASES[d.judgement]} {name} ({d.baseline:.{digits}f})" for name, d in known]
+    if len(known) == 2:
+        (_, one), (_, other) = known
+        return f" {'and' if one.judgement is other.judgement else 'but'} ".join(phrases)
+    return "".join(phrases)
+
+
+def _mask_sentences(masks: Masks, progress: Progress) -> list[str]:
+    if masks.seed is None and masks.before is None:
+        return _unmeasured_masks(masks, progress)
+    value = (masks.seed or masks.before or _NOTHING).value
+    seed = "the annotations, which the run had for seed masks" if masks.oracle else "the seed masks"
+    compared = _compared([(seed, masks.seed), ("those before training", masks.before)], 3)
+    sentences = [
+        f"The masks after round {masks.round} ({masks.kind}) score {value:.3f} in agreement with "
+        f"the annotated objects: {compared}."
+    ]
+    if masks.fixed:
+        sentences.append("Every round trained on the seed masks (pretrain.fixed_masks).")
+    elif masks.made is not None and masks.made.judgement is not _judged(masks.seed):
+        made = _compared([("the seed masks", masks.made)], 3)
+        sentences.append(f"The masks that training used last score {masks.made.value:.3f}: {made}.")
+    return sentences
+
+
+# Stands where there is no comparison.
+_NOTHING = Difference(0.0, 0.0, None, "")
+
+
+def _unmeasured_masks(masks: Masks, progress: Progress) -> list[str]:
+    if masks.labelled:
+        if progress.finished:
+            return ["The masks were not measured at a fixed K (quality.clusters)."]
+        return ["The masks are not measured yet."]
+    sentences = ["There are no annotations, so nothing says whether the masks are good."]
+    if masks.agreement is not None:
+        sentences.append(
+            f"Those of the last two rounds agree with each other by {masks.agreement:.2f} (1: they "
+            "are the same), which says how settled they are and not how good."
+        )
+    return sentences
+
+
+def _backbone_sentences(backbone: Backbone) -> list[str]:
+    if backbone.random is None and backbone.initial is None:
+        # The headline says so.
+        return []
+    value = (backbone.random or backbone.initial or _NOTHING).value
+    compared = _compared(
+        [
+            ("random weights", backbone.random),
+            ("the weights that it was given", backbone.initial),
+        ],
+        1,
+    )
+    return [
+        f"The backbone after round {backbone.round} reaches {value:.1f} percent "
+        f"({backbone.figure}): {compared}."
+    ]
+
+
+def _collapse_sentence(health: Health) -> list[str]:
+    judgement = collapse_of(health)
+    if judgement is Judgement.UNKNOWN:
+        return []
+    if health.masks is not None and health.masks < _SINGLE and not _single_seed(health):
+        return [
+            f"The masks have collapsed: most images are a single mask ({health.masks:.1f} masks an "
+            "image)."
+        ]
+    last = health.spreads[-1]
+    if judgement is Judgement.BETTER:
+        return [f"Training did not collapse (spread of the projections {last:.2f})."]
+    if judgement is Judgement.EVEN:
+        return [
+            f"Training is near a collapse: the spread of the projections is {last:.2f} (0 where "
+            "all are the same)."
+        ]
+    epoch = 1 + next(n for n, spread in enumerate(health.spreads) if spread < COLLAPSED)
+    return [
+        f"Since epoch {epoch} the network gives almost the same projection for every mask: their "
+        f"spread is {last:.2f} (0 where all are the same, about 1 where they are spread out)."
+    ]
+
+
+def _mask_tile(masks: Masks) -> Tile:
+    unmeasured = "there are no annotations" if not masks.labelled else "not measured yet"
+    entries = [
+        _entry(d, beside, digits=3, unknown=unmeasured)
+        for d, beside in ((masks.seed, "seed masks"), (masks.before, "round 0"))
+    ]
+    if masks.labelled and masks.kind:
+        measure = f"agreement with objects (ARI), {masks.kind}"
+    else:
+        measure = "agreement with objects (ARI)"
+    return Tile("Masks", measure, entries)
+
+
+def _backbone_tile(backbone: Backbone) -> Tile:
+    pairs = [(backbone.random, "random weights")]
+    if backbone.given:
+        pairs.append((backbone.initial, "the given weights"))
+    entries = [
+        _entry(d, beside, digits=1, unknown=f"to know, set {backbone.hint}") for d, beside in pairs
+    ]
+    return Tile("Backbone", backbone.figure or "not evaluated", entries)
+
+
+def _entry(difference: Difference | None, beside: str, *, digits: int, unknown: str) -> Entry:
+    judgement = _judged(difference)
+    if difference is None:
+        return Entry("?", f"against {beside}", unknown, judgement.value, _TONES[judgement])
+    detail = f"{difference.value:.{digits}f} against {difference.baseline:.{digits}f}"
+    if difference.interval is not None:
+        low, high = (signed(end, digits) for end in difference.interval)
+        detail += f" · 95 %: {low} … {high}, {difference.over}"
+    else:
+        detail += f" · no interval: {difference.over}"
+    return Entry(
+        signed(difference.delta, digits),
+        f"against {beside}",
+        detail,
+        judgement.value,
+        _TONES[judgement],
+    )
+
+
+def _collapse_tile(health: Health) -> Tile:
+    judgement = collapse_of(health)
+    word = {
+        Judgement.BETTER: "no collapse",
+        Judgement.EVEN: "near collapse",
+        Judgement.WORSE: "collapsed",
+        Judgement.UNKNOWN: "not known",
+    }[judgement]
+    entries = []
+    if health.spreads:
+        first, last = health.spreads[0], health.spreads[-1]
+        entries.append(
+            Entry(
+                f"{last:.2f}",
+                f"against {first:.2f} in epoch 1",
+                f"1: spread out, 0: all the same · lowest {min(health.spreads):.2f} of "
+                f"{_count(len(health.spreads), 'epoch')}",
+                word,
+                _TONES[judgement],
+            )
+        )
+    else:
+        entries.append(Entry("?", "", "no epoch is finished", word, _TONES[judgement]))
+    if health.masks is not None and health.seed_masks is not None:
+        single = health.masks < _SINGLE and not _single_seed(health)
+        entries.append(
+            Entry(
+                f"{health.masks:.1f}",
+                f"masks an image, seed {health.seed_masks:.1f}",
+                "1: masks have collapsed",
+                "collapsed" if single else "",
+                "worse" if single else "plain",
+            )
+        )
+    return Tile("Collapse", "spread of the projections", entries)
+
+
+def _cost_tile(costs: Costs) -> Tile:
+    entries = []
+    if costs.training or costs.masks:
+        more = f"{costs.masks / costs.training:+.0%} for masks" if costs.training else ""
+        entries.append(
+            Entry(
+                duration(costs.training + costs.masks),
+                "of job time",
+                f"training {duration(costs.training)}, {more}" if more else "making masks",
+                "",
+                "plain",
+            )
+        )
+    if costs.speeds:
+        ordered = sorted(costs.speeds)
+        memory = [
+            f"{size / 1e9:.1f} GB {name}"
+            for size, name in ((costs.memory, "of memory"), (costs.gpu_memory, "of the GPU"))
+            if size
+        ]
+        spread = f"{ordered[0]:,.0f} … {ordered[-1]:,.0f} by epoch"
+        entries.append(
+            Entry(
+                f"{ordered[len(ordered) // 2]:,.0f}",
+                "images/s (median)",
+                " · ".join([spread, *(f"most: {m}" for m in memory)]),
+                "",
+                "plain",
+            )
+        )
+    if not entries:
+        entries.append(Entry("?", "", "no job is finished", Judgement.UNKNOWN.value, "unknown"))
+    return Tile("Cost", "time, speed, memory", entries)
+
+
+def signed(value: float, digits: int) -> str:
+    """With its sign, a real minus; nothing before a zero."""
+    text = f"{value:+.{digits}f}"
+    if float(text) == 0:
+        text = text[1:]
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def duration(seconds: float) -> str:
+    """In the two units that matter: "3 d 4 h", "2 h 5 min", "4 min 10 s", "12 s"."""
+    rest = round(seconds)
+    for size, name, small, smaller in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if rest >= size:
+            return f"{rest // size} {name} {rest % size // small} {smaller}"
+    return f"{rest} s"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
