@@ -214,7 +214,9 @@ def _progress(files: Run, config: Config, rounds: list[Round]) -> Progress:
             missing.append("mask quality")
     if not all(path.exists() for path in files.evaluations(config)):
         missing.append("evaluations of the backbone")
-    return Progress(config.rounds, trained, running, config.pretrain.epochs, missing)
+    epochs = config.pretrain.epochs
+    of_epochs = epochs if isinstance(epochs, int) else epochs[min(trained, len(epochs) - 1)]
+    return Progress(config.rounds, trained, running, of_epochs, missing)
 
 
 def _mask_facts(
