@@ -15,15 +15,6 @@ from PIL import Image
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture with a line below it, and a text for those who do not see it."""
-
-    source: str
-    caption: str
-    description: str
-
-
-@dataclass(frozen=True)
 class Chart:
     """A drawing inside the page, in its colours, and a text for those who do not see it."""
 
@@ -59,11 +50,6 @@ def inline(svg: str) -> str:
 
 _IDENTIFIER = re.compile(r' id="([^"]+)"')
 _REFERENCE = re.compile(r'(?<=[("])#([^")]+)')
-
-
-def svg_source(svg: str) -> str:
-    """An SVG drawing as a data URI, for an image; it does not follow the page's dark mode."""
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
 def photo_source(rgb: NDArray[np.uint8]) -> str:

@@ -17,7 +17,7 @@ from cyborgs.comparing.sections import (
     settings_table,
 )
 from cyborgs.masks.shards import Masks
-from cyborgs.report.gallery import Series, Shown, rows_of_pictures
+from cyborgs.report.gallery import Grid, Series, columns, note, photo, strip
 from cyborgs.report.page import Table, render
 from cyborgs.run.sources import title_of
 
@@ -69,15 +69,16 @@ def _write(
     tables: Mapping[str, Table],
     out: Path,
 ) -> None:
-    images, text = _images(runs, clusters)
+    grid, photos, text = _images(runs, clusters)
     first = next(iter(runs.values()))
     html = render(
         "compare.html",
         title=" and ".join(runs),
         lead=f"{len(runs)} runs on the same {len(first.index):,} images.",
-        notes=[f"{note[0].upper()}{note[1:]}." for note in notes],
+        notes=[f"{text[0].upper()}{text[1:]}." for text in notes],
         curves=curves(runs, clusters),
-        images=images,
+        grid=grid,
+        photos=photos,
         images_text=text,
         **tables,
     )
@@ -86,33 +87,46 @@ def _write(
     say(f"compare: {out.stat().st_size / 1e6:.1f} MB in {out}")
 
 
-def _images(runs: Mapping[str, Run], clusters: Sequence[int]) -> tuple[list[Shown], str]:
-    """Some images with the last masks of each run, and what these are."""
+def _images(
+    runs: Mapping[str, Run], clusters: Sequence[int]
+) -> tuple[Grid | None, dict[int, str], str]:
+    """Some images with the last masks of each run, their photographs, and what these are."""
     found = {name: _last(run, clusters) for name, run in runs.items()}
     last = {name: masks for name, masks in found.items() if masks is not None}
     if not last:
-        return [], "No run has masks yet."
+        return None, {}, "No run has masks yet."
     common = set.intersection(*(set(masks.positions.tolist()) for masks in last.values()))
     first = next(iter(runs.values()))
     order = generator(first.config.seed, "compare").permutation(sorted(common))
-    series = [
-        Series("masks", [(f"{name}, {title_of(m.round)}", m) for name, m in last.items()]),
-    ]
-    shown = []
-    for position in map(int, order[:SHOWN]):
+    series = Series("masks", [(f"{name}, {title_of(m.round)}", m) for name, m in last.items()])
+    # Any run knows the annotations that all have; one of them may have none.
+    truths = {
+        position: next((t for run in runs.values() if (t := run.instances(position))), None)
+        for position in map(int, order[:SHOWN])
+    }
+    labelled = any(truth is not None for truth in truths.values())
+    strips, photos = [], {}
+    for position, truth in truths.items():
         photograph = first.photograph(position)
-        name = first.index[position].name
-        # Any run knows the annotations that all have; one of them may have none.
-        truths = (run.instances(position) for run in runs.values())
-        truth = next((t for t in truths if t is not None), None)
-        rows = rows_of_pictures(name, position, photograph, series=series, truth=truth)
-        shown.append(Shown(f"image {position}: {name}", rows))
+        photos[position] = photo(photograph)
+        strips.append(
+            strip(
+                first.index[position].name,
+                position,
+                (photograph.shape[0], photograph.shape[1]),
+                series=series,
+                truth=truth,
+                labelled=labelled,
+            )
+        )
     for masks in last.values():
         masks.close()
     kind = f"clustered with K = {clusters[0]}" if clusters else "as they were made"
-    return shown, (
+    return (
+        Grid(0, 0, columns(series, labelled), strips, note(series)),
+        photos,
         f"Drawn at random; the masks of the last round of each run, {kind}. Masks that lie on each "
-        "other have the same colour."
+        "other have the same colour.",
     )
 
 
