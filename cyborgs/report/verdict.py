@@ -254,6 +254,9 @@ def verdict(facts: Facts) -> Verdict:
     ]
     headline = _headline(outcome, facts)
     word = outcome.value
+    only = _only_part(facts)
+    if only and outcome not in (Outcome.COLLAPSED, Outcome.UNKNOWN):
+        word = f"{word} ({only} only)"
     if not progress.finished:
         headline = f"Not finished ({progress.words}). {headline}"
         if outcome is not Outcome.COLLAPSED:
@@ -265,6 +268,13 @@ def verdict(facts: Facts) -> Verdict:
         _cost_tile(facts.costs),
     ]
     return Verdict(word, _TONES[outcome], headline, sentences, tiles)
+
+
+def _only_part(facts: Facts) -> str:
+    """The part that was measured, where the other was not."""
+    parts = {"masks": _of_masks(facts.masks), "backbone": _of_backbone(facts.backbone)}
+    known = [name for name, outcome in parts.items() if outcome is not None]
+    return known[0] if len(known) == 1 else ""
 
 
 def outcome_of(facts: Facts) -> Outcome:
@@ -330,7 +340,7 @@ def _of_backbone(backbone: Backbone) -> Outcome | None:
 def _headline(outcome: Outcome, facts: Facts) -> str:
     masks, backbone = _of_masks(facts.masks), _of_backbone(facts.backbone)
     if outcome is Outcome.COLLAPSED:
-        return "It collapsed: neither its backbone nor its masks are of use."
+        return "It collapsed: what training made is of no use, whatever the masks still score."
     if outcome is Outcome.UNKNOWN:
         return "Whether it works is not known yet: nothing was measured that could say so."
     if masks is not None and backbone is not None:
@@ -463,7 +473,10 @@ def _mask_tile(masks: Masks) -> Tile:
     unmeasured = "there are no annotations" if not masks.labelled else "not measured yet"
     entries = [
         _entry(d, beside, digits=3, unknown=unmeasured)
-        for d, beside in ((masks.seed, "seed masks"), (masks.before, "round 0"))
+        for d, beside in (
+            (masks.seed, "the seed masks"),
+            (masks.before, "the network before training"),
+        )
     ]
     if masks.labelled and masks.kind:
         measure = f"agreement with objects (ARI), {masks.kind}"
@@ -477,7 +490,8 @@ def _backbone_tile(backbone: Backbone) -> Tile:
     if backbone.given:
         pairs.append((backbone.initial, "the given weights"))
     entries = [
-        _entry(d, beside, digits=1, unknown=f"to know, set {backbone.hint}") for d, beside in pairs
+        _entry(d, beside, digits=1, unknown=f"to know, set in the configuration: {backbone.hint}")
+        for d, beside in pairs
     ]
     return Tile("Backbone", backbone.figure or "not evaluated", entries)
 
@@ -529,8 +543,8 @@ def _collapse_tile(health: Health) -> Tile:
         entries.append(
             Entry(
                 f"{health.masks:.1f}",
-                f"masks an image, seed {health.seed_masks:.1f}",
-                "1: masks have collapsed",
+                "masks an image",
+                f"the seed masks have {health.seed_masks:.1f}; near 1 is a collapse",
                 "collapsed" if single else "",
                 "worse" if single else "plain",
             )
@@ -541,7 +555,7 @@ def _collapse_tile(health: Health) -> Tile:
 def _cost_tile(costs: Costs) -> Tile:
     entries = []
     if costs.training or costs.masks:
-        more = f"{costs.masks / costs.training:+.0%} for masks" if costs.training else ""
+        more = f"making masks {duration(costs.masks)}" if costs.training else ""
         entries.append(
             Entry(
                 duration(costs.training + costs.masks),

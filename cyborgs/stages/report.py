@@ -59,9 +59,10 @@ CHARTED = ("ari", "mbo_instances", "asa", "boundary_recall", "boundary_precision
 Measured = dict[str, dict[int, dict[str, Any]]]
 
 CAVEAT = (
-    "This is one run with one seed: intervals are over images, or over the seeds of an evaluation, "
-    "and say nothing about how much another run would differ. ARI is the adjusted Rand index with "
-    "the background as one segment: 1 is perfect, 0 is chance, however many masks there are."
+    "This is one run: intervals are over images, or over repetitions of an evaluation, and say "
+    "nothing about how much a run with another random seed would differ. ARI is the adjusted Rand "
+    "index with the background as one segment: 1 is perfect, 0 is chance, however many masks there "
+    "are. K is the number of clusters into which the features of a group of images are cut."
 )
 
 
@@ -370,7 +371,8 @@ def _choose(
             title = f"{word} (ARI of round {found['round']}, {_title(kind)})"
             chosen[title] = [int(image["position"]) for image in found[key][:SHOWN]]
     order = generator(config.seed, "report").permutation(candidates)
-    return {**chosen, "drawn at random": [int(p) for p in order[:SHOWN]]}
+    # The page opens with these: the best would flatter the run.
+    return {"drawn at random": [int(p) for p in order[:SHOWN]], **chosen}
 
 
 def _strip(index: Index, position: int, *, series: Series, truth: GroundTruth | None) -> Strip:

@@ -122,7 +122,7 @@ def test_better_than_before_training_is_not_better_than_the_seed():
         before=Difference(0.089, 0.051, (0.02, 0.05), "256 images"),
     )  # fmt: skip
     found = verdict(Facts(DONE, masks, Backbone(hint="x"), HEALTHY))
-    assert found.word == "Did not work"
+    assert found.word == "Did not work (masks only)"
     assert "the seed masks are better" in found.headline
     assert (
         "score 0.089 in agreement with the annotated objects: worse than the seed masks (0.123) "
@@ -133,7 +133,7 @@ def test_better_than_before_training_is_not_better_than_the_seed():
     assert (second.figure, second.word) == ("+0.038", "better")
 
 
-@pytest.mark.parametrize("judgements", itertools.product([B, W, E, U], repeat=4))
+@pytest.mark.parametrize("judgements", list(itertools.product([B, W, E, U], repeat=4)))
 def test_each_comparison_is_told_by_its_word(judgements):
     seed, before, random, initial = judgements
     found = verdict(facts(seed, before, random=random, initial=initial))
@@ -176,26 +176,26 @@ def test_a_run_under_way_says_where_it_is(progress, words):
     known = verdict(facts(B, B, progress=progress))
     assert known.headline.startswith("Not finished")
     assert words in known.headline
-    assert known.word == "So far: worked"
+    assert known.word == "So far: worked (masks only)"
     assert verdict(facts(progress=progress)).word == "Under way"
 
 
 def test_seed_masks_that_are_the_annotations_cannot_be_beaten():
     masks = replace(facts(W, B).masks, oracle=True)
     found = verdict(facts(masks=masks))
-    assert found.word == "Worked"
+    assert found.word == "Worked (masks only)"
     assert "worse than the annotations, which the run had for seed masks" in found.sentences[1]
 
 
 def test_what_is_not_known_says_how_to_know():
     found = verdict(facts())
-    assert found.tiles[1].entries[0].detail == "to know, set x: y"
+    assert found.tiles[1].entries[0].detail == "to know, set in the configuration: x: y"
 
 
 def test_cost():
     costs = Costs(3600, 360, [10.0, 30.0, 20.0], 2.5e9, 7e9)
     time, speed = verdict(facts(costs=costs)).tiles[3].entries
-    assert (time.figure, time.detail) == ("1 h 6 min", "training 1 h 0 min, +10% for masks")
+    assert (time.figure, time.detail) == ("1 h 6 min", "training 1 h 0 min, making masks 6 min 0 s")
     assert speed.figure == "20"
     assert speed.detail == "10 … 30 by epoch · most: 2.5 GB of memory · most: 7.0 GB of the GPU"
 

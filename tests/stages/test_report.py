@@ -52,7 +52,7 @@ def test_training_is_told(page, results):
 
 def test_the_pictures_are_of_the_best_and_the_worst_images(page, results):
     figures = json.loads(Run(results).quality("k-4", 1).read_text())
-    for number, key in enumerate(("best", "worst")):
+    for number, key in enumerate(("best", "worst"), start=1):
         grid = page[page.index(f'<div class="grid grid-{number}-0"') :].split("</table>")[0]
         shown = [int(p) for p in re.findall(r"--photo: var\(--photo-(\d+)\)", grid)]
         assert shown == [image["position"] for image in figures[key][: report.SHOWN]]
