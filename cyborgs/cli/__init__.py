@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.prog}: {error}", file=sys.stderr)
         return LOST_PEER
     except BrokenPipeError:
-        # Who reads has seen enough (`… | head`); what is still buffered goes nowhere.
+        # The reader has closed the pipe (`… | head`); discard what is still buffered.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.prog}: error: {error.strerror}{where}", file=sys.stderr)
         return 1
     except RuntimeError as error:
-        # PyTorch's, which is loaded by commands that can raise it alone.
+        # PyTorch's exception: only commands that have loaded PyTorch can raise it.
         if type(error).__name__ != "OutOfMemoryError":
             raise
         from cyborgs.runtime.hardware import first_line
@@ -97,7 +97,7 @@ def entry() -> None:
     # File names that are not UTF-8 are printed as the bytes they are.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")
-    # Half a file is not left behind.  Where SIGHUP is ignored (`nohup`), it stays so.
+    # End by an exception, so that no partial file stays.  Under `nohup`, SIGHUP stays ignored.
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, _interrupt)
@@ -105,7 +105,7 @@ def entry() -> None:
 
 
 def _interrupt(number: int, _: FrameType | None) -> NoReturn:
-    # A second one would come while what is left is removed.
+    # A second signal would interrupt the clean-up.
     for other in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt(signal.Signals(number).name)

@@ -10,21 +10,22 @@ from cyborgs.cli import options as o
 
 def add(commands: o.Commands) -> None:
     """Add the commands to the parser."""
-    data = o.group(commands, "data", "data sets: fetch public ones, see what is in them")
+    data = o.group(commands, "data", "check, shrink and download data sets")
 
     c = o.command(
         data,
         "check",
         _check,
-        "a page about a folder of images; status 1 if files are broken, or annotations not theirs",
+        "describe a folder of images; status 1 if files are broken or annotations do not fit them",
     )
     c.add_argument("images", type=Path, metavar="FOLDER", help="folder of the images")
     o.add_list(c)
     c.add_argument(
         "--annotations",
         type=Path,
-        help="COCO instances JSON of these images, or of more or of fewer; status 1 if some fit no "
-        "image, none is of an image here, or each has names that the other lacks",
+        help="COCO instances JSON, which may list more or fewer images than the folder; status 1 "
+        "if annotations do not fit their image, if none belongs to an image in the folder, or if "
+        "the folder and the JSON each have names that the other lacks",
     )
     c.add_argument("--threads", type=o.count, default=2, help="files read at a time (default 2)")
     c.add_argument("--json", action="store_true", help="print JSON, with all names")
@@ -38,24 +39,36 @@ def add(commands: o.Commands) -> None:
     o.add_on_bad_image(c, "error")
     o.add_out(c, "folder for images/, names, annotations.json and summary.json", folder=True)
 
-    c = o.command(data, "download", _download, "fetch a public data set, or go on with that")
+    c = o.command(data, "download", _download, "download a public data set, or continue a download")
     c.add_argument("name", choices=("coco", "voc"))
     c.add_argument(
-        "--only", nargs="+", default=[], metavar="PART", help="such as train2017 (default: all)"
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="PART",
+        help="parts to download, such as train2017 (default: all)",
     )
     c.add_argument(
         "--accept-terms",
         action="store_true",
         default=os.environ.get("CYBORGS_ACCEPT_TERMS") == "1",
-        help="of the data set, which are shown (or set CYBORGS_ACCEPT_TERMS=1)",
+        help="accept the terms of the data set, which are shown without it (or set "
+        "CYBORGS_ACCEPT_TERMS=1)",
     )
     c.set_defaults(out_is_folder=True)
     c.add_argument(
         "--out", type=Path, default=Path("datasets"), help="folder of data sets (default: datasets)"
     )
 
-    c = o.command(data, "imagenet", _imagenet, "what of ImageNet is missing, and where it goes")
-    c.add_argument("folder", type=Path, metavar="FOLDER", help="such as datasets/imagenet")
+    c = o.command(
+        data,
+        "imagenet",
+        _imagenet,
+        "show which parts of ImageNet are missing, and where to put them",
+    )
+    c.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="folder of ImageNet, such as datasets/imagenet"
+    )
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -27,14 +27,14 @@ from cyborgs.runtime.settings import check_batch
 if TYPE_CHECKING:
     from cyborgs.evaluation.sources import Source
 
-# What says where and how fast, and is no part of the command that is kept beside a metric.
+# Options that choose where and how fast to compute; recorded commands omit them.
 _FAST = ("--device", "--threads", "--processes", "--nodes", "--workers", "--checkpoint-minutes",
          "--leave-minutes", "--work", "--metrics")  # fmt: skip
 
 
 def add(commands: o.Commands) -> None:
     """Add the commands to the parser."""
-    evaluate = o.group(commands, "evaluate", "evaluate backbones by what they do elsewhere")
+    evaluate = o.group(commands, "evaluate", "evaluate backbones on downstream tasks")
 
     for evaluation in EVALUATIONS:
         if isinstance(evaluation, OnOwnImages):
@@ -49,22 +49,30 @@ def add(commands: o.Commands) -> None:
                     "--scores",
                     type=Path,
                     metavar="FILE",
-                    help="file for the scores of each test image (.npz), to compare backbones by",
+                    help="file for the scores of each test image (.npz), for comparing backbones",
                 )
             c.add_argument(
                 "--workers", type=int, help="loader processes (default: compute.workers)"
             )
         elif isinstance(evaluation, Trained):
             c = _command(evaluate, evaluation, _trained)
-            c.add_argument("--seed", type=int, default=0, help="of what is drawn (default 0)")
+            c.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
             o.add_training(c)
 
     c = o.command(evaluate, "table", _table, "print metrics of several backbones as tables")
-    c.add_argument("results", type=Path, nargs="+", metavar="JSON", help="what evaluations wrote")
     c.add_argument(
-        "--out", type=Path, help="file for all metrics as tab-separated values, with what is behind"
+        "results",
+        type=Path,
+        nargs="+",
+        metavar="JSON",
+        help="results that evaluations wrote (.json)",
     )
-    c.add_argument("--json", type=Path, metavar="FILE", help="file for the same as JSON")
+    c.add_argument(
+        "--out",
+        type=Path,
+        help="table of all metrics to write (.tsv), with commands, settings and hashes",
+    )
+    c.add_argument("--json", type=Path, metavar="FILE", help="JSON file to write, with all results")
 
 
 def _command(
@@ -75,16 +83,17 @@ def _command(
         "--backbone",
         required=True,
         metavar="FILE|random|imagenet",
-        help="a state of any round, any file that `cyborgs import` takes, random weights, or "
-        "torchvision's where its cache has them",
+        help="a state of any round, any file that `cyborgs import` reads, random weights, or "
+        "torchvision's ImageNet weights from its cache",
     )
-    c.add_argument("--architecture", help="of random and imagenet, such as resnet50")
+    c.add_argument("--architecture", help="architecture for random and imagenet, such as resnet50")
     c.add_argument("--network", choices=("online", "target"), default="online")
     c.add_argument(
         "--config",
         default="{}",
         metavar="FILE|JSON",
-        help="YAML file of a run, or JSON of some sections; uses downstream (default: defaults)",
+        help="YAML file of a run, or some of its sections as JSON; uses downstream (default: the "
+        "default settings)",
     )
     o.add_out(c, "metrics to write (.json)")
     o.add_compute(c)

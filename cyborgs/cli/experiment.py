@@ -27,8 +27,8 @@ def add(commands: o.Commands) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="file of rows to write, a line of JSON for each metric of each run; rows that are "
-        "there stay",
+        help="file of rows to write (JSON lines, one for each evaluation of each run); existing "
+        "rows are kept",
     )
     c.add_argument("--out", type=Path, metavar="HTML", help="page to write")
 

@@ -16,7 +16,10 @@ def add(commands: o.Commands) -> None:
     c.add_argument("--out", type=Path, help="YAML file to write (default: print)")
 
     c = o.command(
-        commands, "hardware", _hardware, "what would compute here: device, precision, memory"
+        commands,
+        "hardware",
+        _hardware,
+        "show what a job on this machine would use: device, precision, memory",
     )
     c.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
@@ -47,18 +50,22 @@ def add(commands: o.Commands) -> None:
     o.add_on_bad_image(c)
     o.add_out(c, "mask shard to write (.h5)")
 
-    c = o.command(commands, "pretrain", _pretrain, "train one round on the masks of the one before")
+    c = o.command(
+        commands, "pretrain", _pretrain, "train one round on the masks of the previous round"
+    )
     o.add_config(c, "seed, model, views, pretrain")
     c.add_argument("--round", type=o.count, required=True, help="number of the round, from 1")
     o.add_images(c)
     o.add_index(c)
-    c.add_argument("--state", type=Path, required=True, help="state of the round before")
-    o.add_masks(c, "masks of the round before")
+    c.add_argument("--state", type=Path, required=True, help="state of the previous round")
+    o.add_masks(c, "masks of the previous round")
     o.add_out(c, "state to write (.pt)")
     o.add_compute(c)
     o.add_training(c)
     c.add_argument(
-        "--compile", action=argparse.BooleanOptionalAction, help="default: compute.compile"
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="compile the network (default: compute.compile)",
     )
 
     c = o.command(commands, "bootstrap", _bootstrap, "cluster features into a shard of masks")
@@ -72,20 +79,23 @@ def add(commands: o.Commands) -> None:
         "--limit",
         type=o.count,
         metavar="IMAGES",
-        help="only the first groups that hold this many images",
+        help="use only the first groups that contain this many images",
     )
     o.add_on_bad_image(c)
     o.add_out(c, "mask shard to write (.h5)")
     o.add_compute(c)
 
-    c = o.command(commands, "export", _export, "a backbone as other programs load it")
+    c = o.command(
+        commands, "export", _export, "write a backbone in a format that other programs load"
+    )
     c.add_argument("--state", type=Path, required=True, help="state of any round")
     c.add_argument(
         "--format",
         choices=("torchvision", "timm", "safetensors", "detectron2", "published"),
         default="torchvision",
-        help="torchvision's and timm's are one; detectron2's has a .yaml of settings beside it; "
-        "published: both networks with their heads, by the names of the published program",
+        help="torchvision and timm are the same format; detectron2 also writes a .yaml of "
+        "settings; published: both networks with their heads, under the names of the published "
+        "program",
     )
     c.add_argument("--network", choices=("online", "target"), default="online")
     o.add_out(c, "file to write (.pth, .safetensors, .pkl)")
@@ -94,23 +104,26 @@ def add(commands: o.Commands) -> None:
         commands,
         "import",
         _import,
-        "a backbone that another program trained, as a state of round 0",
+        "read a backbone of another program as a state of round 0",
     )
     c.add_argument(
         "file",
         type=Path,
         metavar="FILE",
-        help="of the published program, torchvision, timm, MoCo, DetCon-PyTorch, Detectron2, or "
-        "any other with a ResNet in it; its code is never run",
+        help="checkpoint of the published program, torchvision, timm, MoCo, DetCon-PyTorch, "
+        "Detectron2, or any other program that contains a ResNet; code in it is never run",
     )
     c.add_argument(
         "--config",
         metavar="FILE|JSON",
-        help="uses seed, model; without it, architecture and heads are those of the file",
+        help="YAML file of a run, or some of its sections as JSON; uses seed, model (default: "
+        "architecture and heads as in the file)",
     )
     o.add_out(c, "state to write (.pt)")
 
-    c = o.command(commands, "report", _report, "whether a run works: one HTML page, at any time")
+    c = o.command(
+        commands, "report", _report, "write a report of a run, at any time, as one HTML page"
+    )
     c.add_argument("run", type=Path, metavar="RUN", help="folder of a run, results/<run>")
     c.add_argument(
         "--out", type=Path, help="page to write (default: report.html in the run's folder)"

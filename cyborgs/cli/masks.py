@@ -13,7 +13,7 @@ from cyborgs.runtime.gpus import claimed
 
 def add(commands: o.Commands) -> None:
     """Add the commands to the parser."""
-    masks = o.group(commands, "masks", "look at masks, measure them, take them elsewhere")
+    masks = o.group(commands, "masks", "show, measure, check and convert masks")
 
     c = o.command(
         masks, "make", _make, "masks of photographs from a backbone's features, without a run"
@@ -55,18 +55,20 @@ def add(commands: o.Commands) -> None:
         help="images clustered together (default 16; 1: each by itself)",
     )
     c.add_argument("--shards", type=o.count, default=1, help="files to write (default 1)")
-    c.add_argument("--seed", type=int, default=0, help="of what is drawn (default 0)")
+    c.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
     c.add_argument(
         "--limit",
         type=o.count,
         metavar="IMAGES",
-        help="only the first groups that hold this many images",
+        help="use only the first groups that contain this many images",
     )
     o.add_on_bad_image(c, "error")
     o.add_compute(c)
     o.add_out(c, "folder to write; `cyborgs masks show`, `stats` and `export` take it", folder=True)
 
-    c = o.command(masks, "info", _info, "what masks are, what made them, what they take on disk")
+    c = o.command(
+        masks, "info", _info, "show what the masks are, what made them, and their size on disk"
+    )
     _add_where(c)
     _add_json(c)
 
@@ -77,7 +79,10 @@ def add(commands: o.Commands) -> None:
     c = o.command(masks, "show", _show, "pictures: photograph, masks of each round, ground truth")
     _add_where(c)
     c.add_argument(
-        "image", nargs="+", help="number of an image in the index, from 0, or its name; a row each"
+        "image",
+        nargs="+",
+        help="number of an image in the index (from 0), or its name; each image is a row of the "
+        "picture",
     )
     c.add_argument(
         "--style",
@@ -94,14 +99,17 @@ def add(commands: o.Commands) -> None:
         "other",
         nargs="?",
         metavar="OTHER",
-        help="masks to compare with; without it, each round of a run with the one before",
+        help="masks to compare with (default: compare each round of the run with the previous one)",
     )
     c.add_argument(
-        "--top", type=o.count, default=10, help="images named that changed most (default 10)"
+        "--top",
+        type=o.count,
+        default=10,
+        help="how many of the most changed images to list (default 10)",
     )
     _add_json(c)
 
-    c = o.command(masks, "verify", _verify, "read everything; name what is broken or missing")
+    c = o.command(masks, "verify", _verify, "read every file, and list what is broken or missing")
     _add_where(c)
     c.add_argument("--index", type=Path, help="what `cyborgs index` wrote (default: the run's)")
     _add_json(c)
@@ -110,7 +118,7 @@ def add(commands: o.Commands) -> None:
     _add_where(c)
     c.add_argument("--index", type=Path, help="what `cyborgs index` wrote (default: the run's)")
     c.add_argument("--annotations", type=Path, help="COCO instances JSON (default: the run's)")
-    c.add_argument("--out", type=Path, help="JSON file to write, of one round")
+    c.add_argument("--out", type=Path, help="JSON file to write (WHERE must then be one round)")
     _add_json(c)
 
     c = o.command(masks, "export", _export, "masks as PNG, COCO JSON or .npy, at image size")
@@ -119,11 +127,13 @@ def add(commands: o.Commands) -> None:
         "--format",
         choices=("png", "coco", "npy"),
         required=True,
-        help="indexed PNGs; one JSON with run-length codes; int64 arrays",
+        help="png: indexed PNGs; coco: one JSON with run-length codes; npy: int64 arrays",
     )
     o.add_out(c, "folder to write, or the JSON file", folder=True)
 
-    c = o.command(masks, "import", _import, "masks made elsewhere, as shards that can seed a run")
+    c = o.command(
+        masks, "import", _import, "convert masks of another program into shards that can seed a run"
+    )
     c.add_argument(
         "source",
         type=Path,
@@ -132,23 +142,27 @@ def add(commands: o.Commands) -> None:
     )
     o.add_index(c)
     c.add_argument(
-        "--annotations", type=Path, help="COCO JSON that lists the images of a list of results"
+        "--annotations",
+        type=Path,
+        help="COCO JSON that lists the images, if SOURCE is a list of results",
     )
     c.add_argument(
-        "--min-score", type=float, help="leave out regions of a lower score, or predicted_iou"
+        "--min-score",
+        type=float,
+        help="leave out regions with a lower score (or predicted_iou, if there is no score)",
     )
     c.add_argument("--stride", type=o.count, default=8, help="pixels between labels (default 8)")
     c.add_argument("--shards", type=o.count, default=1, help="files to write (default 1)")
     o.add_out(c, "folder of the shards", folder=True)
 
-    c = o.command(masks, "table", _table, "quality of all rounds as one table")
+    c = o.command(masks, "table", _table, "join the mask quality of all rounds in one table")
     c.add_argument(
         "--row",
         nargs=2,
         action="append",
         required=True,
         metavar=("KIND", "JSON"),
-        help="kind of masks, and what `cyborgs masks quality` wrote; once a row",
+        help="kind of masks, and a file that `cyborgs masks quality` wrote; repeat for each row",
     )
     o.add_out(c, "table to write (.tsv)")
 

@@ -15,7 +15,7 @@ Command = Callable[[argparse.Namespace], int | None]
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
-# Arguments that name what is written; and texts that may name a file that is read.
+# Options that name outputs; and options of type str that may name an input file.
 _OUTPUTS = ("out", "json", "metrics", "rows", "scores")
 _READ = ("backbone", "config", "masks")
 
@@ -28,7 +28,7 @@ def group(commands: Commands, name: str, text: str) -> Commands:
 
 def command(commands: Commands, name: str, command: Command, text: str) -> argparse.ArgumentParser:
     """Add a command; what ``command`` returns is its exit status, None for 0."""
-    # Written out: a command that is kept beside a metric is read by whole names.
+    # No abbreviations: `command_of` recognises options by their full names.
     parser = commands.add_parser(name, help=text, description=_sentence(text), allow_abbrev=False)
     parser.set_defaults(command=command, prog=parser.prog, out_is_folder=False)
     return parser
@@ -44,7 +44,7 @@ def add_config(parser: argparse.ArgumentParser, sections: str) -> None:
         "--config",
         required=True,
         metavar="FILE|JSON",
-        help=f"YAML file of a run, or JSON of some sections; uses {sections}",
+        help=f"YAML file of a run, or some of its sections as JSON; uses {sections}",
     )
 
 
@@ -59,7 +59,7 @@ def add_list(parser: argparse.ArgumentParser) -> None:
         "--list",
         type=Path,
         metavar="FILE",
-        help="names the images to take, one a line, by their paths below that folder",
+        help="text file of the images to use: one path per line, relative to that folder",
     )
 
 
@@ -104,17 +104,23 @@ def check_outputs(options: argparse.Namespace) -> None:
 
 def add_compute(parser: argparse.ArgumentParser) -> None:
     """Add what says where and how fast."""
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: compute.device")
-    parser.add_argument("--threads", type=count, help="default: compute.threads")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        help="where to compute (default: compute.device)",
+    )
+    parser.add_argument("--threads", type=count, help="compute threads (default: compute.threads)")
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
     """Add what says in how many processes to train, and when to save."""
     parser.add_argument(
-        "--processes", type=count, help="one a GPU, on each node (default: compute.processes)"
+        "--processes",
+        type=count,
+        help="training processes on each node, one per GPU (default: compute.processes)",
     )
     parser.add_argument(
-        "--nodes", type=count, help="of this SLURM job, by srun (default: compute.nodes)"
+        "--nodes", type=count, help="nodes of this SLURM job to use (default: compute.nodes)"
     )
     parser.add_argument("--workers", type=int, help="loader processes (default: compute.workers)")
     parser.add_argument(
@@ -125,7 +131,8 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--leave-minutes",
         type=float,
-        help="minutes before a SLURM job's time limit (default: compute.leave_minutes)",
+        help="minutes before a SLURM job's time limit at which to save and exit (default: "
+        "compute.leave_minutes)",
     )
     parser.add_argument(
         "--work", type=Path, help="folder for rolling checkpoints (default: work/ beside --out)"
@@ -160,8 +167,8 @@ def add_on_bad_image(parser: argparse.ArgumentParser, default: str | None = None
         "--on-bad-image",
         choices=("error", "skip"),
         default=default,
-        help="an image that cannot be decoded: stop, or leave it out and list it "
-        f"(default: {default or 'data.on_bad_image'})",
+        help="if an image cannot be decoded: stop, or leave it out and list it (default: "
+        f"{default or 'data.on_bad_image'})",
     )
 
 

@@ -22,7 +22,7 @@ def _listed(words: list[str]) -> str:
 
 
 class _Downstream(Section):
-    """Evaluations of backbones by what they do elsewhere."""
+    """Evaluations of backbones on downstream tasks."""
 
     evaluations: list[Name] = Field(
         [], description="which of them the workflow runs; each has its settings below"
@@ -39,7 +39,7 @@ class _Downstream(Section):
     @model_validator(mode="after")
     def _once(self) -> Self:
         if len(set(self.evaluations)) != len(self.evaluations):
-            raise ValueError("'evaluations' names one twice")
+            raise ValueError("'evaluations' lists an evaluation twice")
         return self
 
     @property
