@@ -139,7 +139,7 @@ def test_an_unknown_key_is_named_with_its_path_and_what_is_allowed(mapping, mess
         ({"pretrain": {"epochs": [3, 0]}}, ["config: pretrain: ", "'epochs'"]),
         (
             {"pretrain": {"schedule": {"kind": "step", "milestones": [30, 20]}}},
-            ["config: pretrain.schedule: ", "'milestones' must rise"],
+            ["config: pretrain.schedule: ", "'milestones' must be in ascending order"],
         ),
         (
             {"pretrain": {"schedule": {"kind": "step", "milestones": [5]}}},
@@ -165,7 +165,7 @@ def test_an_unknown_key_is_named_with_its_path_and_what_is_allowed(mapping, mess
         ),
         (
             {"pretrain": {"vmf": {"clusters": [2, 8], "every": 5}}},
-            ["config: pretrain.vmf: 'weight' is 0, so that 'every', 'clusters' would have no ef"],
+            ["config: pretrain.vmf: 'weight' is 0, so 'every', 'clusters' would have no ef"],
         ),
         ({"bootstrap": {"clusters": [5, 4]}}, ["config: bootstrap: ", "'clusters'", "[5, 4]"]),
         ({"bootstrap": {"clusters": [0, 4]}}, ["config: bootstrap: ", "'clusters'"]),
@@ -659,7 +659,7 @@ class TestKeysThatChangedTheirName:
         found = parse({"pretrain": {"temperature": 0.2, "local_negatives": False}})
         new = {"kind": "detcon-b", "temperature": 0.2, "local_negatives": False}
         assert found == parse({"pretrain": {"objective": new}})
-        assert "pretrain.temperature is called pretrain.objective.temperature" in (
+        assert "pretrain.temperature is now called pretrain.objective.temperature" in (
             capsys.readouterr().err
         )
 
@@ -675,7 +675,7 @@ class TestKeysThatChangedTheirName:
     @pytest.mark.parametrize(
         ("objective", "said"),
         [
-            ({"kind": "detcon-b", "temperature": 0.3}, "which is set too; leave out"),
+            ({"kind": "detcon-b", "temperature": 0.3}, "which is also set; remove"),
             ("detcon-b", "objective is set to 'detcon-b'"),
         ],
     )
@@ -720,4 +720,4 @@ def test_a_learning_rate_is_read_by_its_old_name(capsys):
     given = parse({"pretrain": {"base_rate": 3, "lars": {"trust": 0.1}}, "downstream": old})
     assert (given.pretrain.base_learning_rate, given.pretrain.lars.trust_coefficient) == (3, 0.1)
     assert given.downstream.imagenet_linear.learning_rate == 0.1
-    assert capsys.readouterr().err.count("is called") == 4
+    assert capsys.readouterr().err.count("is now called") == 4

@@ -35,8 +35,12 @@ def test_a_value_stands_before_that_of_the_short_schedule(name):
     ("name", "settings", "told"),
     [
         ("voc_detection", {"schedule": "tiny"}, "'published' or 'short'"),
-        ("voc_detection", {"milestones": [30000]}, "'milestones' must rise, and lie below"),
-        ("voc_detection", {"milestones": [5, 5]}, "'milestones' must rise"),
+        (
+            "voc_detection",
+            {"milestones": [30000]},
+            "'milestones' must be in ascending order and below",
+        ),
+        ("voc_detection", {"milestones": [5, 5]}, "'milestones' must be in ascending order"),
         ("coco_instances", {"sides": [16]}, "must lie in 32 … 'longest'"),
         ("coco_instances", {"test_side": 2000}, "must lie in 32 … 'longest'"),
         ("imagenet_linear", {"crop": 320}, "'crop' must not be larger than 'short_side'"),
@@ -44,7 +48,7 @@ def test_a_value_stands_before_that_of_the_short_schedule(name):
         ("imagenet_linear", {"area": [0, 1]}, "downstream.imagenet_linear.area"),
         ("imagenet_linear", {"area": [0.2]}, "downstream.imagenet_linear.area"),
         ("voc_svm", {"cost": [1]}, "did you mean 'costs'"),
-        ("objects", {"backbones": ["last", "last"]}, "'backbones' names one twice"),
+        ("objects", {"backbones": ["last", "last"]}, "'backbones' lists a backbone twice"),
         ("objects", {"backbones": []}, "downstream.objects.backbones"),
     ],
 )

@@ -100,7 +100,7 @@ def test_a_job_that_outlives_its_workflow_is_not_done_twice(
         until(again, lambda: (p := results / "logs" / log).exists() and waits in p.read_text())
         os.kill(orphan, signal.SIGCONT)
     assert again.wait(timeout=900) == 0
-    assert f"results/tiny/{job} is whole, and made from these inputs" in (
+    assert f"results/tiny/{job} is complete and was made from the same inputs" in (
         (results / "logs" / log).read_text()
     )
     if not runs_on:
@@ -121,7 +121,7 @@ def test_what_is_forced_is_made_anew_after_a_kill_too(finished, tmp_path):
     os.link(shard, second)
     snakemake(folder, target, "--forcerun", target)
     log = folder / "results/tiny/logs/bootstrap/round-01/shard-0000.log"
-    assert "is whole, and made" not in log.read_text()
+    assert "is complete and was made" not in log.read_text()
     assert not second.exists()
     # As a job has it that still runs.
     temporary = shard.with_name(f".{shard.stem}-abc.part.h5")

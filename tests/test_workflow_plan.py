@@ -112,7 +112,7 @@ def test_an_evaluation_is_named_once(tmp_path):
     config = changed() | {"downstream": {"evaluations": ["objects", "objects"]}}
     result = snakemake(tmp_path, config=config, check=False)
     assert result.returncode != 0
-    assert "config: downstream: 'evaluations' names one twice" in result.stdout
+    assert "config: downstream: 'evaluations' lists an evaluation twice" in result.stdout
 
 
 def test_weights_of_imagenet_must_be_there(tmp_path, monkeypatch):

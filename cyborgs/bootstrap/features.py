@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cyborgs.models.backbones.backbone import Backbone
 
-# Pixels of images that a GPU takes together: 16 of COCO's most frequent size.
+# Pixels in one GPU batch: 16 images of COCO's most frequent size.
 TOGETHER = 16 * 640 * 480
 
 
@@ -83,6 +83,6 @@ def memory_needed(height: int, width: int, precision: torch.dtype, device: torch
     if device.type == "cuda":
         return 45 * itemsize * max(height * width, TOGETHER)
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
-        # Other CPUs convolve bfloat16 by way of float32.
+        # Without these instructions, a CPU converts bfloat16 to float32 to convolve.
         itemsize = torch.float32.itemsize
     return 45 * itemsize * height * width

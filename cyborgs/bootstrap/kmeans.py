@@ -12,13 +12,13 @@ from cyborgs.common.seeding import generator
 
 
 class NotFiniteError(ValueError):
-    """Points that cannot be clustered, as some are infinite or no number."""
+    """Points that cannot be clustered, because some are infinite or NaN."""
 
 
 # FAISS seeds its generator with a 32-bit signed integer.
 _SEEDS = 2**31
 
-# Points that the iterations see at least: of few clusters, few points a cluster tell too little.
+# Minimum sample size.  With few clusters, `sample` points for each would be too few.
 _LEAST = 8192
 
 # By how much the halves of a split cluster are moved apart (as in FAISS).
@@ -63,7 +63,7 @@ def cluster(points: Tensor, clusters: int, *, seed: int, settings: Bootstrap) ->
         raise NotFiniteError("features are not finite")
     if settings.exact:
         return _by_faiss(points, clusters, seed, settings.iterations)
-    # Around the origin, scores of low precision tell near centroids apart.
+    # Centred points: otherwise low-precision scores cannot distinguish centroids that are close.
     points = points - mean
     order = np.random.default_rng(seed).permutation(len(points))
     order = order[: max(settings.sample * clusters, _LEAST)]
@@ -97,7 +97,7 @@ def lloyd(
     for _ in range(iterations):
         counts = labels.new_zeros(len(centroids))
         counts.scatter_add_(0, labels, torch.ones_like(labels))
-        # One look at the device: each waits for all that it was given to do.
+        # Read from the device once: every read waits for all queued work.
         scored, empty = torch.stack(
             [scores.sum(dtype=torch.float32), (counts == 0).sum(dtype=torch.float32)]
         ).tolist()

@@ -94,7 +94,7 @@ class Bootstrap(Section):
         idle = [name for name in of_ours if getattr(self, name) != fields[name].default]
         if self.exact and idle:
             raise ValueError(
-                f"'exact' is true, so that {', '.join(map(repr, idle))} would have no effect; set "
+                f"'exact' is true, so {', '.join(map(repr, idle))} would have no effect; set "
                 "'exact' to false, or leave them out"
             )
         return self

@@ -49,7 +49,7 @@ def detectron2_file(architecture: str, weights: Mapping[str, Tensor]) -> bytes:
     model = {
         detectron2_name(name): value.numpy()
         for name, value in weights.items()
-        # BatchNorm's counter, which Detectron2 has no place for.
+        # BatchNorm's step counter, which Detectron2 does not store.
         if not name.endswith("num_batches_tracked")
     }
     content: dict[str, Any] = {

@@ -95,16 +95,16 @@ _WRAPPERS = re.compile(
     r"(?<![^./])(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)[./]"
 )
 
-# Words of names by which a network is the moving average of another one, and by which it has one.
-# MoCo and others that follow it add `_k` and `_q`, of keys and queries.
+# Words in names that mark a network as a moving average, or as the network that is averaged.
+# MoCo and its successors append `_k` (key) and `_q` (query) instead.
 _AVERAGE = frozenset(
     ("average", "averaged", "avg", "ema", "key", "momentum", "shadow", "swa", "target", "teacher")
 )
 _LEARNER = frozenset(("learner", "online", "query", "student"))
-# Names of parts that cannot be known by a word of theirs: VISSL's and MoCo v3's.
+# Names that contain none of these words: VISSL's and MoCo v3's.
 _PARTS = {"moco_encoder": "momentum_encoder", "base_encoder": "online_encoder"}
 
-# Words that say nothing of which network it is.
+# Words that do not help to identify a network.
 _GENERAL = frozenset(("model", "state", "dict", "net", "network", "weights", "params"))
 
 
@@ -235,7 +235,7 @@ def _unwrapped(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _choose(networks: Sequence[Network], path: Path, label: str) -> tuple[Network, Network | None]:
     """The network that learns, and its moving average where there is one."""
     averages = _distinct([n for n in networks if _role(n) == "average"])
-    # Of a network that is there by several names, that comes first which says what it is.
+    # If a network occurs under several names, the name that shows its role comes first.
     others = _distinct([n for role in ("learner", "") for n in networks if _role(n) == role])
     if len(others) + len(averages) == 1:
         return (others + averages)[0][0], None
@@ -246,8 +246,8 @@ def _choose(networks: Sequence[Network], path: Path, label: str) -> tuple[Networ
     shown = [group[0].shown for group in others + averages]
     more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
     raise InputError(
-        f"{label}: {path} holds {len(shown)} ResNets ({', '.join(shown[:3])}{more}), and nothing "
-        "says which is meant; save the state dict of one alone"
+        f"{label}: {path} holds {len(shown)} ResNets ({', '.join(shown[:3])}{more}); their names "
+        "do not show which one is meant; save the state dict of one alone"
     )
 
 
@@ -272,7 +272,7 @@ def _words(place: str) -> list[tuple[list[str], str]]:
         last = words[-1] if len(words) > 1 else ""
         average = last == "k" or not _AVERAGE.isdisjoint(words)
         learner = last == "q" or not _LEARNER.isdisjoint(words)
-        # A part that has words of both is a sign of neither.
+        # A name with words of both kinds says nothing.
         role = "" if average == learner else "average" if average else "learner"
         if role:
             words = [w for w in words if w not in _AVERAGE | _LEARNER]

@@ -109,7 +109,7 @@ def find_networks(named: Mapping[str, Tensor]) -> list[Network]:
     """All ResNets of a file, and what looks like one."""
     found = []
     for naming in _NAMINGS:
-        # Of two layers, so that a network that lacks some of its weights is found as well.
+        # Two layers are searched, so that a network without some of its weights is found too.
         places = [
             name.removesuffix(mark)
             for mark in (naming.theirs(f"layer{n}.0.conv1.weight") for n in range(1, 5))
@@ -164,7 +164,8 @@ def _expected(architecture: str) -> dict[str, Tensor]:
         return Backbone(architecture).state_dict()
 
 
-# Whose values are those of a weight.  Integers and 8-bit floats are scaled by what lies elsewhere.
+# Types that hold a weight's actual values.  Integers and 8-bit floats need a scale stored
+# elsewhere.
 WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 

@@ -29,15 +29,15 @@ from cyborgs.training.containers import require_whole
 # How torch's files of before 2020 begin: a pickle of their magic number.
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
-# Containers that hold no network, but tensors of the same names as one (averages of gradients).
+# Containers whose tensors have a network's names but are not weights (averages of gradients).
 _ASIDE = re.compile(r"optim|sched|scaler|grad", re.IGNORECASE)
 
-# Containers that are looked into, within each other and in all: a file can hold one many times.
+# Limits on nesting and on the number of containers: a file can refer to one container many times.
 _DEEPEST, _MOST = 20, 1_000_000
 
-_READ = "torch's files, safetensors and Detectron2's .pkl"
+_READ = "a torch file, safetensors or Detectron2's .pkl"
 
-# What files begin with that are met in place of checkpoints, and what they are.
+# First bytes of files that people pass instead of checkpoints, and what such files are.
 _OTHERS = {
     b"\x89HDF": "HDF5",
     b"\x1f\x8b": "compressed by gzip; unpack it",
@@ -81,15 +81,16 @@ def read_tensors(path: Path, label: str = "checkpoint") -> dict[str, Tensor]:
             content = load_safetensors(path.read_bytes())
         else:
             kind = next((told for sign, told in _OTHERS.items() if start.startswith(sign)), "")
-            what = f"is {kind}" if kind else "begins like none of " + _READ
-            raise InputError(f"{label}: {path} is no checkpoint: it {what}")
+            what = f"is {kind}" if kind else "does not begin like " + _READ
+            raise InputError(f"{label}: {path} is not a checkpoint: it {what}")
         tensors = _tensors(content)
     except InputError:
         raise
     except Exception as error:  # a broken file raises nearly anything
-        # So does torch where it does not even take a placeholder: of `os`, whole legacy networks.
+        # torch raises one too where it accepts no placeholder: for `os`, and for whole legacy
+        # networks.
         if not (unknown and isinstance(error, pickle.UnpicklingError)):
-            # torch says a lot before what it is about.
+            # torch's message begins with a long preamble.
             told = str(error).rpartition("WeightsUnpickler error:")[2]
             reason = " ".join(f"{type(error).__name__}: {told}".split())[:120]
             raise InputError(f"{label}: {path} is damaged or of another kind ({reason})") from None
@@ -99,8 +100,8 @@ def read_tensors(path: Path, label: str = "checkpoint") -> dict[str, Tensor]:
             wanted = ", ".join(sorted(unknown)[:3])[:160]
             raise InputError(
                 f"{label}: {path} can only be read by running code that is in it "
-                f"({wanted}), which is not done; save its state dict alone, in the program that "
-                "wrote it"
+                f"({wanted}), which this program never does; save its state dict alone, in the "
+                "program that wrote it"
             )
         held = ", ".join(map(str, content)) if isinstance(content, dict) else "one value"
         held = " ".join(held.split())[:120]
@@ -123,7 +124,7 @@ def _of_archive(path: Path, label: str) -> bytes:
                 f"{label}: {path} is a TorchScript program; save its weights alone: "
                 "torch.save(torch.jit.load(FILE).state_dict(), …)"
             )
-        # torch compresses nothing, and what is compressed can become any size.
+        # torch never compresses, and compressed data can expand to any size.
         if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
             raise ValueError("its contents are compressed")
         require_whole(archive)
@@ -147,8 +148,8 @@ def _unknown(program: bytes) -> list[str]:
     Raises exceptions of many types where it is damaged.
     """
     if program[:2] != b"\x80\x02":
-        raise ValueError("saved by another pickle_protocol than 2, torch's own")
-    # torch tells what it does not know of an archive alone.
+        raise ValueError("saved with a pickle_protocol other than 2, torch's own")
+    # torch lists unknown names only for archives, so the pickle is wrapped in one.
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
         archive.writestr("x/data.pkl", program)
@@ -168,12 +169,12 @@ class _TakenForDict(type):
 
 
 class Placeholder(dict[Any, Any], metaclass=_TakenForDict):
-    """What a file names and is not known: it keeps items, and does nothing else.
+    """Stands in for an unknown name in a file: it keeps items, and does nothing else.
 
     So it can stand for functions, and for classes, also those derived from dict, list or set.
     """
 
-    # torch appends to lists alone.
+    # torch appends only to lists.
     __class__ = list  # type: ignore[assignment]
 
     def __init__(self, *_: Any, **__: Any) -> None:
@@ -187,7 +188,7 @@ class Placeholder(dict[Any, Any], metaclass=_TakenForDict):
 
     extend = add = append
 
-    # Keys of dictionaries can be of any class.
+    # A placeholder may be a dictionary key.
     __hash__ = object.__hash__  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:
@@ -201,13 +202,13 @@ class _Array(np.ndarray[Any, Any]):
         return super().__new__(cls, 0)
 
     def __setstate__(self, state: Any) -> None:
-        # Of a dtype that is a placeholder nothing is known, not even its size.
+        # If the dtype is a placeholder, not even its size is known.
         if isinstance(state[2], np.dtype):
             super().__setstate__(state)
 
 
 def _dtype(code: Any, *_: Any) -> Any:
-    """A dtype to be restored: never the one that all of this process has."""
+    """A dtype to be restored: a copy, never the instance that the whole process shares."""
     return np.dtype(code, copy=True) if isinstance(code, str) else Placeholder()
 
 
@@ -226,11 +227,11 @@ def _rebuilt(storage: Any, *described: Any) -> Tensor:
 
 
 def _no_bytes(*_: Any) -> bytes:
-    """How protocol 2 holds bytes that are none."""
+    """Protocol 2's form of empty bytes."""
     return b""
 
 
-# What NumPy's values are made by.  NumPy 1 and 2, and Python 2 and 3, have other names of the same.
+# Constructors of NumPy's values, whose names differ between NumPy 1 and 2, and Python 2 and 3.
 _NUMPY = {
     "builtins.bytes": _no_bytes,
     "__builtin__.bytes": _no_bytes,
@@ -244,9 +245,9 @@ _NUMPY = {
 
 
 def _known(unknown: Collection[str]) -> list[Callable[..., Any] | tuple[Any, str]]:
-    """What torch shall take for names that it does not know."""
-    # It restores what is of a class that it is told.  The names of these have no dot: no file can
-    # call any of them.
+    """What torch uses for names that it does not know."""
+    # torch restores instances only of registered classes.  These names have no dot, so no file can
+    # call them.
     kinds = [(getattr(np.dtypes, name), name) for name in np.dtypes.__all__]
     numpy = [(made, name) for name, made in _NUMPY.items()]
     return [*((Placeholder, name) for name in unknown), *numpy, *kinds]
@@ -255,8 +256,8 @@ def _known(unknown: Collection[str]) -> list[Callable[..., Any] | tuple[Any, str
 class _Unpickler(pickle._Unpickler):
     """Unpickles arrays, tensors and plain values.
 
-    It is Python's unpickler in Python: that in C takes up as much memory as the largest number
-    among the labels of a pickle says, which is tens of gigabytes after one changed byte.
+    It is the pure-Python unpickler.  The one in C allocates as much memory as the largest memo
+    index in a pickle asks for: one changed byte can make that tens of gigabytes.
 
     Attributes:
         unknown: names in the pickle that stand for a placeholder.
@@ -266,20 +267,20 @@ class _Unpickler(pickle._Unpickler):
         "numpy.core.numeric._frombuffer": _frombuffer,
         "numpy._core.numeric._frombuffer": _frombuffer,
         "collections.OrderedDict": dict,
-        # How protocol 2 holds other bytes.
+        # Protocol 2's form of bytes that are not empty.
         "_codecs.encode": codecs.encode,
         "torch._utils._rebuild_tensor_v2": _rebuilt,
         "torch._utils._rebuild_parameter": torch._utils._rebuild_parameter,
         "torch.storage._load_from_bytes": _storage,
     }
-    # Set while it loads.
+    # Set by the base class during `load`.
     stack: list[Any]
     read: Callable[[int], bytes]
     append: Callable[[Any], None]
     dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, raw: bytes) -> None:
-        # Python 2 has texts as bytes.
+        # Python 2 pickles text as bytes.
         super().__init__(io.BytesIO(raw), encoding="latin1")
         self.unknown: set[str] = set()
 
@@ -291,17 +292,17 @@ class _Unpickler(pickle._Unpickler):
         return Placeholder
 
     def get_extension(self, code: int) -> None:
-        # The inherited one may have it without asking for its name.
+        # The inherited method may return an object without calling `find_class`.
         raise pickle.UnpicklingError(f"a name by its number, {code}")
 
     def _load_build(self) -> None:
-        # The inherited one would set attributes of anything, functions of torch's among them.
+        # The inherited method would set attributes of any object, including torch's functions.
         state = self.stack.pop()
         if isinstance(self.stack[-1], _Array | np.dtype):
             self.stack[-1].__setstate__(state)  # type: ignore[union-attr]
 
     def _load_bytearray(self) -> None:
-        # The inherited one makes room for as many bytes as are said, before it reads them.
+        # The inherited method allocates the stated number of bytes before it reads them.
         (length,) = struct.unpack("<Q", self.read(8))
         self.append(bytearray(self.read(length)))
 
@@ -324,7 +325,7 @@ def _tensors(content: Any) -> dict[str, Tensor]:
 def _tensor(found: Tensor | np.ndarray[Any, Any]) -> Tensor:
     if isinstance(found, Tensor):
         return found.detach()
-    # torch takes no other order of bytes, and warns of those that cannot be written to.
+    # torch accepts only native byte order, and warns about read-only arrays.
     return torch.from_numpy(np.array(found, found.dtype.newbyteorder("="), order="C"))
 
 
@@ -332,7 +333,7 @@ def _numeric(value: Any) -> bool:
     """Whether it is an array or a tensor of plain numbers."""
     if isinstance(value, np.ndarray):
         return value.dtype.kind in "fiu" and value.dtype.itemsize <= 8
-    # Classes of tensors that programs derive, and tensors without values, are none.
+    # Subclasses of Tensor, and tensors without values, do not count.
     plain = type(value) in (Tensor, torch.nn.Parameter) and value.device.type == "cpu"
     plain = plain and value.layout == torch.strided and not value.is_nested
     return plain and not (value.is_quantized or value.is_complex() or value.dtype == torch.bool)
@@ -346,7 +347,7 @@ def _found(content: Any) -> Iterator[tuple[str, Tensor | np.ndarray[Any, Any]]]:
         within, depth, container = left.popleft()
         looked += 1
         if depth > _DEEPEST or looked > _MOST:
-            raise ValueError("its containers are too many, or hold each other")
+            raise ValueError("it has too many containers, or containers that contain each other")
         for key, value in _items(container):
             if _numeric(value):
                 yield f"{within}{key}", value

@@ -78,7 +78,7 @@ def exclusive(
             raise InputError(f"cannot write {path}: {error.strerror}") from None
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever held it may have removed the file under this lock.
+            # The previous holder may have removed the file that is locked here.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
                     break
@@ -91,7 +91,10 @@ def exclusive(
             meanwhile()
             time.sleep(_LOOK)
         except OSError as error:
-            say(f"{path} cannot be locked ({error.strerror}): nothing else must make {what}")
+            say(
+                f"{path} cannot be locked ({error.strerror}): make sure that no other process "
+                f"writes {what}"
+            )
             break
     with stream:
         try:
@@ -103,8 +106,8 @@ def exclusive(
 def keep(path: Path) -> None:
     """Leave a result as it is, and say so: it is whole, and would come out the same again."""
     say(
-        f"{path} is whole, and made from these inputs by these settings: kept. To redo it, delete "
-        "it, or force its rule (`snakemake --forcerun`)"
+        f"{path} is complete and was made from the same inputs with the same settings, so it is "
+        "kept. To make it again, delete it, or force its rule (`snakemake --forcerun`)"
     )
     # Newer than its inputs, as if it had just been made.
     path.touch()

@@ -26,7 +26,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    # Keys younger than files that record this section.
+    # Keys that older files with this section do not have.
     later: ClassVar[tuple[str, ...]] = ()
 
     def recorded(self) -> dict[str, Any]:

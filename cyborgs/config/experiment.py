@@ -19,7 +19,7 @@ INITIAL = "initial"
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
-# What must be the same for all variants, or their metrics do not compare.
+# Must be equal in all variants, or their metrics could not be compared.
 _SHARED = ("data", "downstream", "rounds", "quality", "compute", "run", "seed", "shards")
 
 
@@ -104,7 +104,7 @@ def parse_experiment(mapping: Any) -> Experiment:
         ]
     if problems:
         raise InputError("\n".join(f"experiment: {problem}" for problem in problems))
-    # Seeds repeat everything, so that evaluations need none of their own.
+    # An experiment's seeds repeat whole runs, so each run evaluates with one seed.
     settled = {"run": given.experiment, "seed": given.seeds[0], "downstream": {"seeds": 1}}
     shared = merged(given.base, settled)
     base = _parsed("base", shared)

@@ -62,11 +62,11 @@ def _with_new_names(mapping: Mapping[str, Any]) -> dict[str, Any]:
             if not isinstance(target, dict):
                 raise InputError(f"config: {old}: is {new} now, and {name} is set to {target!r}")
         if new_key in target:
-            raise InputError(f"config: {old}: is {new} now, which is set too; leave out {old}")
+            raise InputError(f"config: {old}: is now called {new}, which is also set; remove {old}")
         target[new_key] = section.pop(key)
         for name, value in beside.items():
             target.setdefault(name, value)
-        say(f"config: {old} is called {new} now; the next version will not read the old name")
+        say(f"config: {old} is now called {new}; the next version will not read the old name")
     return found
 
 

@@ -55,7 +55,7 @@ class Config(Section):
             name, _, key = section.partition(".")
             include[name] = {key} if key else True
         chosen = self.model_dump(include=include, exclude_defaults=True)
-        # Of a section whose other keys alone are set, nothing is left.
+        # Sections in which only other keys are set are now empty.
         return json.dumps({k: v for k, v in chosen.items() if v != {}}, sort_keys=True)
 
     def only_evaluation(self, name: str) -> str:

@@ -173,8 +173,8 @@ def written(detections: Detections) -> Detections:
     )
 
 
-# 0, 0.1 … 1, of which 0.3, 0.6 and 0.7 come out a little larger than the shares 3, 6 and 7 of 10,
-# and so are not reached by them: that is how Detectron2 counts.
+# 0, 0.1 … 1.  In floating point, three of these exceed 3/10, 6/10 and 7/10, so finding 3, 6 or 7 of
+# 10 objects does not reach them.  Detectron2 counts in the same way.
 _RECALLS = np.arange(11) * 0.1
 
 

@@ -14,7 +14,7 @@ from cyborgs.evaluation.kinds import Trained
 from cyborgs.evaluation.settings import Detection, Iterations, Milestones, Sides, Warmup
 from cyborgs.models.backbones import stages_of
 
-# Loads torch, for which whoever reads the configuration does not wait.
+# Imported here because it loads torch: reading a configuration must stay fast.
 if TYPE_CHECKING:
     from cyborgs.evaluation.task import Task
 
@@ -70,7 +70,7 @@ def task(settings: CocoInstances, datasets: Path) -> Task:
                 f"file does not list, {found.truth.orphaned[0]} among them; they are left out"
             )
     assert test.truth is not None
-    # What scoring would find in days from now.
+    # Otherwise scoring would fail on this after days of training.
     test.truth.for_scoring()
     # The JSON as a whole: gigabytes, in every process.
     train = replace(train, truth=None)

@@ -67,7 +67,8 @@ class Heads(RoIHeads):  # type: ignore[misc]
         scores, corrections = self.box_predictor(self.box_head(pooled))
         losses = box_losses(scores, corrections, torch.cat(labels), torch.cat(deltas))
         if self.has_mask():
-            # Only proposals with an object, of which there are always some: its own box is one.
+            # Only proposals that match an object.  There are always some: true boxes are added to
+            # them.
             shown = [own > 0 for own in labels]
             boxes, matched, labels = (
                 [part[own] for part, own in zip(parts, shown, strict=True)]

@@ -77,7 +77,7 @@ class Detector(nn.Module):
         """uint8 ``(height, width, 3)`` to float32 ``(3, height, width)`` in 0 … 1."""
         self._batches += 1
         if self._batches % _TIDY == 0 and batch[0]["image"].device.type == "cpu":
-            # Images of ever other sizes leave gaps, which add up to gigabytes.
+            # Images of changing sizes fragment the memory, by gigabytes in the long run.
             give_back()
         return [example["image"].permute(2, 0, 1).float() / 255 for example in batch]
 

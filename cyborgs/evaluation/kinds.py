@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cyborgs.evaluation.settings import Evaluated
 
-# They load torch, and the schema and the workflow read these files.
+# These load torch, and the schema and the workflow import this file.
 if TYPE_CHECKING:
     import torch
 
@@ -27,8 +27,8 @@ class Evaluation(Generic[S]):
         name: of its section of `downstream`, of its files and its rule.
         title: of its tables.
         about: what its command does.
-        metrics: those that it gives, shares in 0 … 1, and their headings; tables have percent.
-        headline: the metric that differences between backbones are given for.
+        metrics: their keys and headings; values are shares in 0 … 1, tables show percent.
+        headline: the metric in which backbones are compared.
         settings: the defaults of its section.
         version: raised when its results change for the same inputs (`cyborgs.run.provenance`).
         needed: files and folders that it reads, below `downstream.datasets`.
@@ -53,12 +53,12 @@ class Evaluation(Generic[S]):
 
     @property
     def command(self) -> str:
-        """Its word on the command line."""
+        """Its name on the command line."""
         return self.name.replace("_", "-")
 
     @property
     def stage(self) -> str:
-        """What provenance calls it."""
+        """Its name in provenance."""
         return f"evaluate-{self.command}"
 
 
@@ -132,7 +132,7 @@ class OnDatasets(Frozen[S, Path]):
 
 @dataclass(frozen=True, kw_only=True)
 class Trained(Evaluation[S]):
-    """Of what a network learns that is trained from the backbone; a job each seed.
+    """Trains a network that starts from the backbone; one job for each seed.
 
     Attributes:
         task: what is trained, from the settings and the folder `downstream.datasets`; raises

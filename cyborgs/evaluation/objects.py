@@ -74,12 +74,12 @@ def measure(given: Given[Objects, OwnImages]) -> Measured:
     if not len(crops.categories):
         raise InputError(
             f"annotations {data.annotations}: no object of {settings.smallest} pixels a side in "
-            "these images; do they belong to them?"
+            "these images; do the annotations belong to the images?"
         )
     vectors = None
     rows = []
     for seed in range(given.seeds):
-        # Only random weights are others for each seed.
+        # Only random weights depend on the seed.
         if vectors is None or given.source.name == RANDOM:
             vectors = features(given.source.load(seed), crops.pixels, given.device)
         train, test = split(crops.images, crops.categories, settings.test, seed)
@@ -220,7 +220,7 @@ def classify(
         "knn": KNeighborsClassifier(neighbours, metric="cosine", algorithm="brute"),
         "linear": LogisticRegression(C=settings.cost, max_iter=2000),
     }
-    # Of unit variance in all, so that C means the same for every backbone.
+    # Scaled to unit total variance, so that C means the same for every backbone.
     mean, deviation = vectors[train].mean(0), vectors[train].std()
     scaled = (vectors - mean) / max(float(deviation), 1e-12)
     scores = {}

@@ -189,7 +189,7 @@ def _count(
         small = shrink(image, short_side)
         found = features(backbone, small, layers, device)
         scores = classifier.decision_function(found.flatten(1).T.cpu().numpy())
-        # Of two categories, scikit-learn gives the second's alone.
+        # With two categories, scikit-learn returns a score only for the second.
         if scores.ndim == 1:
             scores = np.stack([-scores, scores], axis=1)
         grid = torch.from_numpy(scores).T.reshape(-1, *found.shape[1:]).float()

@@ -11,7 +11,7 @@ from cyborgs.common.errors import InputError
 from cyborgs.common.files import atomic_write, require_file
 from cyborgs.evaluation import EVALUATIONS
 
-# Loads torch, for which who only reads results does not wait.
+# Imported here because it loads torch: reading results must stay fast.
 if TYPE_CHECKING:
     from cyborgs.evaluation.sources import Source
 
@@ -90,7 +90,8 @@ def read_results(paths: Sequence[Path]) -> list[Result]:
             raise InputError(f"result {path} is damaged ({error}); make it again") from None
         if not isinstance(result, dict) or result.get("evaluation") not in TITLES:
             raise InputError(
-                f"result {path} is damaged or not of an evaluation; make it again or leave it out"
+                f"result {path} is damaged or is not the result of an evaluation; make it again "
+                "or leave it out"
             )
         try:
             key = json.dumps(

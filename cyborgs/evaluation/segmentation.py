@@ -63,8 +63,8 @@ def measure(given: Given[Segmentation, OwnImages]) -> Measured:
     positions = draw_annotated(index, truth, settings.images, "segmentation")
     if len(positions) < 2:
         raise InputError(
-            f"annotations {data.annotations}: they know {len(positions)} of these images; two are "
-            "needed, do they belong to them?"
+            f"annotations {data.annotations}: only {len(positions)} of these images are listed; "
+            "two are needed, do the annotations belong to the images?"
         )
 
     def read(positions: Sequence[int]) -> Iterator[Labelled]:

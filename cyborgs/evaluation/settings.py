@@ -66,7 +66,7 @@ class Evaluated(Section):
     @model_validator(mode="after")
     def _named_once(self) -> Self:
         if len(set(self.backbones)) != len(self.backbones):
-            raise ValueError("'backbones' names one twice")
+            raise ValueError("'backbones' lists a backbone twice")
         return self
 
 
@@ -153,7 +153,7 @@ class Detection(Scheduled):
     def _ordered(self) -> Self:
         steps = [0, *self.milestones, self.iterations]
         if sorted(set(steps)) != steps:
-            raise ValueError("'milestones' must rise, and lie below 'iterations'")
+            raise ValueError("'milestones' must be in ascending order and below 'iterations'")
         sides = [*self.sides, self.test_side]
         if min(sides) < 32 or max(sides) > self.longest:
             raise ValueError("'sides' and 'test_side' must lie in 32 … 'longest'")

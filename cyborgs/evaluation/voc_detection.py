@@ -12,7 +12,7 @@ from cyborgs.evaluation.kinds import Trained
 from cyborgs.evaluation.settings import Detection, Iterations, Milestones, Sides, Warmup
 from cyborgs.models.backbones.resnet import BLOCKS
 
-# Loads torch, for which whoever reads the configuration does not wait.
+# Imported here because it loads torch: reading a configuration must stay fast.
 if TYPE_CHECKING:
     from cyborgs.evaluation.task import Task
 

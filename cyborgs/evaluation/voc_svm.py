@@ -85,7 +85,7 @@ def measure(given: Given[VocSvm, Path]) -> Measured:
     vectors: dict[str, NDArray[np.float32]] = {}
     rows: list[dict[str, Any]] = []
     for seed in range(given.seeds):
-        # Only random weights are others for each seed.
+        # Only random weights depend on the seed.
         if not vectors or given.source.name == RANDOM:
             backbone = given.source.load(seed)
             vectors = {
@@ -93,7 +93,7 @@ def measure(given: Given[VocSvm, Path]) -> Measured:
                 for split, (names, _) in splits.items()
             }
 
-        # Processes, as in one process all of the solver's threads draw from one generator.
+        # Processes, because threads would share the solver's one random generator.
         found = Parallel(given.compute.threads, return_as="generator")(
             delayed(class_ap)(
                 vectors["trainval"],

@@ -132,6 +132,7 @@ def _require_same_data(rows: Sequence[Row]) -> None:
             if row[key] != known[key]:
                 raise InputError(
                     f"experiment: {row['evaluation']} of {row['variant']}, seed {row['seed']}, was "
-                    f"{what} than that of {known['variant']}, seed {known['seed']}; leave the one "
-                    "out that does not belong (finished: names a file of rows), or run it again"
+                    f"{what} than that of {known['variant']}, seed {known['seed']}; run one of "
+                    "the two again, or remove its rows (from the file that finished: names, if "
+                    "they come from there)"
                 )

@@ -90,14 +90,16 @@ def read_rows(path: Path) -> list[Row]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise InputError(f"{path}: line {number} is no JSON ({error})") from None
+            raise InputError(f"{path}: line {number} is not JSON ({error})") from None
         if not isinstance(row, dict):
-            raise InputError(f"{path}: line {number} is no row of an experiment")
+            raise InputError(f"{path}: line {number} is not a row of an experiment")
         for key, kind in _KEYS.items():
             if not isinstance(row.get(key), kind):
-                raise InputError(f"{path}: line {number} is no row of an experiment (its '{key}')")
+                raise InputError(
+                    f"{path}: line {number} is not a row of an experiment (its '{key}')"
+                )
         if row["evaluation"] not in METRICS:
-            raise InputError(f"{path}: line {number} is of no evaluation that there is")
+            raise InputError(f"{path}: line {number} names an unknown evaluation")
         wanted = METRICS[row["evaluation"]]
         if not all(isinstance(row["figures"].get(name), int | float) for name in wanted):
             raise InputError(f"{path}: line {number} lacks metrics of {row['evaluation']}")

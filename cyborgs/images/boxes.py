@@ -33,7 +33,7 @@ def edges_of(bbox: Any, height: int, width: int) -> Edges:
         raise ValueError(f"'bbox' is {brief(bbox)}; {_FORM}")
     left, top, right, bottom = bbox[0], bbox[1], bbox[0] + bbox[2], bbox[1] + bbox[3]
     if bbox[2] < 0 or bbox[3] < 0:
-        raise ValueError(f"'bbox' {brief(bbox)} is of negative size; {_FORM}")
+        raise ValueError(f"'bbox' {brief(bbox)} has a negative size; {_FORM}")
     if not (min(left, top) >= -1 and right <= width + 1 and bottom <= height + 1):
         corners = left < bbox[2] <= width + 1 and top < bbox[3] <= height + 1
         hint = "; it looks like [left, top, right, bottom]" if corners else ""
@@ -57,7 +57,9 @@ def require_agreement(box: Edges, outline: Edges | None, height: int, width: int
     shown = f"its 'bbox' reaches from {left:g}, {top:g} to {right:g}, {bottom:g} (x, y)"
     if outline is None:
         if min(right - left, bottom - top) > _PIXELS:
-            raise ValueError(f"{shown}, and no outline is there; give polygons, or run lengths")
+            raise ValueError(
+                f"{shown}, but the annotation has no outline; give polygons, or run lengths"
+            )
         return
     if _distance(box, outline) <= _PIXELS:
         return

@@ -19,10 +19,10 @@ from cyborgs.images.outlines import brief, lies_in_unit_square
 _LARGEST_ID = 2**63 - 1
 _LARGEST_CATEGORY = 2**31 - 1
 
-# Of so many outlines, one may lie within the first pixel by chance.
+# One outline in this many may lie within the first pixel by chance.
 _CHANCE = 1000
 
-# How `iscrowd` is written.  Tables have null where nothing is; true and 1.0 equal 1.
+# Accepted values of `iscrowd`.  A missing value may be null; true and 1.0 equal 1.
 _CROWD: dict[Any, int] = {0: 0, 1: 1, "0": 0, "1": 1, None: 0}
 
 _FORMAT = "give a COCO instances JSON"
@@ -128,7 +128,7 @@ def parse_json(path: Path, give: str) -> Any:
 def _results(path: Path) -> list[dict[str, Any]]:
     results = parse_json(path, "give a list of results")
     if not isinstance(results, list):
-        raise InputError(f"annotations {path} is no list; give a list of results")
+        raise InputError(f"annotations {path} is not a list; give a list of results")
     return [{**r, "category_id": 1} if isinstance(r, dict) else r for r in results]
 
 

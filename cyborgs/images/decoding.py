@@ -19,11 +19,11 @@ T = TypeVar("T", bound=np.generic)
 
 # Loader processes are the parallelism; OpenCV's own threads would fight them.
 cv2.setNumThreads(0)
-# What is wrong with a file is said in one line, by who asked for it.
+# The caller reports what is wrong with a file, in one line.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 warnings.filterwarnings("ignore", module="PIL")
 
-# Names of what OpenCV reads, and of what Pillow reads for it.
+# Suffixes of formats that OpenCV reads, then of those that Pillow reads instead.
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff"}
     | {".gif", ".avif", ".jp2", ".ppm", ".pgm", ".pnm"}
@@ -67,7 +67,7 @@ def upright(pixels: NDArray[T], orientation: int) -> NDArray[T]:
     """Stored pixels ``(rows, columns, …)`` as they should be seen (EXIF 2.3, tag 0x0112)."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
-    # What a value asks for after rows and columns are exchanged, from 5 on.
+    # For values from 5 on, rows and columns were exchanged above.
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     if orientation in (2, 3, 6, 7):
@@ -105,7 +105,8 @@ def examine(name: str, content: bytes) -> Entry:
         if orientation >= 5:
             height, width = width, height
     else:
-        # Of other formats the two libraries take different parts: what training will read counts.
+        # The two libraries read different pictures of some files; take the one that training will
+        # read.
         pixels = _decoded(content, orientation)
         if pixels is None:
             raise BrokenImageError("this kind of file cannot be decoded")
@@ -165,10 +166,10 @@ def _decoded(content: bytes, orientation: int) -> NDArray[np.uint8] | None:
         try:
             found = cv2.imdecode(np.frombuffer(content, np.uint8), kind)
         except cv2.error:
-            # Where a file that is no image claims to be a huge one.
+            # Raised for a file that is not an image but claims a huge size.
             return None
         pixels = None if found is None else np.asarray(found, dtype=np.uint8)
-        # It turns TIFF by itself, whatever it is asked.
+        # OpenCV always applies the orientation of a TIFF, even when told not to.
         if content.startswith(_TIFF):
             orientation = 1
     if pixels is None:
@@ -211,7 +212,7 @@ def size_of(path: Path) -> tuple[int, int]:
 
     Raises `InputError` where the file cannot be read, or is no image.
     """
-    # Whatever is odd about a header, decoding tells.
+    # If the header is odd, the whole image is decoded below.
     with suppress(Exception), open(path, "rb") as stream:
         if stream.read(2) == b"\xff\xd8":
             with Image.open(stream) as image:
@@ -250,8 +251,8 @@ def decode(folder: Path, entry: Entry) -> NDArray[np.uint8]:
         )
     if zlib.crc32(content) != entry.crc32:
         raise BadImageError(
-            f"image {entry.name}: {path} has another content than when it was indexed; restore "
-            "it, or index again"
+            f"image {entry.name}: {path} has changed since it was indexed; restore it, or index "
+            "again"
         )
     pixels = _decoded(content, entry.orientation)
     if pixels is None or pixels.shape != (entry.height, entry.width, 3):

@@ -28,7 +28,9 @@ def find(index: Index, image: str) -> int:
         return ends[0]
     if ends:
         some = ", ".join(names[p] for p in ends[:3])
-        raise InputError(f"image {image}: {len(ends)} are called so ({some} …); give one of these")
+        raise InputError(
+            f"image {image}: {len(ends)} images have this name ({some} …); give one of these paths"
+        )
     if number is not None:
         raise InputError(f"image {image}: the index has {len(index)} images, 0 … {len(index) - 1}")
     near = difflib.get_close_matches(image, names, n=1)

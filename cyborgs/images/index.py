@@ -70,7 +70,7 @@ def scan(folder: Path, names: Sequence[str], threads: int) -> Iterator[Entry | B
         unread += odd
         yield found
     if unread:
-        say(f"EXIF of {unread} images cannot be read, and is ignored")
+        say(f"the EXIF data of {unread} images cannot be read and are ignored")
 
 
 def read_image(folder: Path, name: str) -> tuple[Entry, bytes] | Bad:

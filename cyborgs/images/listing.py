@@ -35,7 +35,7 @@ def list_images(folder: Path, others: Counter[str] | None = None) -> Iterator[st
         try:
             status, parent = target.stat(), target.parent.stat()
         except OSError:
-            # Leads nowhere: listed, so that it is not missed in silence.
+            # A broken link is listed, so that it is reported as an error.
             yield name
             continue
         listed = _identity(parent) in links.seen and _is_image(target.name)

@@ -20,14 +20,14 @@ Edges: TypeAlias = tuple[float, float, float, float]
 
 _NUMBERS = frozenset({int, float})
 
-# How far outside of an image an outline may reach, in its longer sides: outlines of a large
-# picture are used uncut with tiles of it.
+# How far an outline may extend beyond its image, in multiples of the image's longer side: tiles
+# of a large picture may come with outlines that were not clipped to them.
 _BEYOND = 100
 
 # Length of all polygons of an annotation, in pixels; pycocotools takes 80 bytes a pixel of one.
 _LONGEST = 4_000_000
 
-# Characters of a compressed run length: more would be of more pixels than 32 bits can count.
+# Most characters of one compressed run length: a longer one exceeds 32 bits.
 _LONGEST_RUN = 7
 
 # Characters of a value in a message.
@@ -116,7 +116,7 @@ def brief(value: Any) -> str:
     """A value of a JSON, shortened, for a message of one line."""
     if isinstance(value, list | dict):
         kind = "list" if isinstance(value, list) else "object"
-        # All of it could be millions of numbers, or a thousand lists in one another.
+        # The whole value could be millions of numbers, or a thousand nested lists.
         if len(value) > 6 or any(isinstance(v, list | dict) for v in value):
             return f"a {kind} of {len(value)}"
     try:
@@ -135,7 +135,7 @@ def lies_in_unit_square(segmentation: list[Any]) -> bool:
     number = segmentation
     while type(number) is list and number:
         number = number[0]
-    # Of nearly all outlines the first number tells.
+    # For nearly all outlines, the first number decides.
     if type(number) not in _NUMBERS or not 0 <= number <= 1:  # type: ignore[operator]
         return False
     try:
@@ -174,8 +174,10 @@ def _parts(segmentation: Any, height: int, width: int) -> tuple[list[list[float]
                 longest += side * len(polygon)
             points += len(polygon) == 2
     if points >= 3 and (polygons or runs):
-        raise ValueError(f"{points} points, which may be another polygon, beside what it has")
-    # Of nearly all outlines this bound tells.
+        raise ValueError(
+            f"{points} single points beside other outlines; they may be meant as another polygon"
+        )
+    # For nearly all outlines, this cheap bound decides.
     if longest > _LONGEST and (length := sum(map(_length, polygons))) > _LONGEST:
         raise ValueError(f"polygons whose sides are {length:.0f} pixels long")
     return polygons, runs
@@ -193,21 +195,21 @@ def _length(polygon: list[float]) -> float:
 def _polygon(part: Any, height: int, width: int) -> tuple[list[float], float]:
     """A polygon as one list of numbers, and a length that no side of it exceeds."""
     if not isinstance(part, list):
-        raise ValueError(f"{brief(part)} is no polygon")
+        raise ValueError(f"{brief(part)} is not a polygon")
     if part and all(map(_is_point, part)):
         part = [value for point in part for value in point]
     if not set(map(type, part)) <= _NUMBERS:
         other = next(value for value in part if type(value) not in _NUMBERS)
-        raise ValueError(f"{brief(other)} is no number of a polygon")
+        raise ValueError(f"{brief(other)} is not a coordinate of a polygon")
     if len(part) % 2:
-        raise ValueError(f"a polygon of {len(part)} numbers, which make no pairs of x and y")
+        raise ValueError(f"a polygon of {len(part)} numbers, which cannot be pairs of x and y")
     if not part:
         return part, 0.0
     low, high = min(part), max(part)
     reach = _BEYOND * max(height, width)
     if not -reach <= low <= high <= reach:
         far = brief(low if low < -reach else high)
-        raise ValueError(f"a polygon that reaches to {far}, far outside of the image")
+        raise ValueError(f"a polygon that extends to {far}, far outside the image")
     return part, high - low
 
 

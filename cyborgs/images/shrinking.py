@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cyborgs.images.decoding import SUFFIXES
 
-# Of the JPEGs that are written.
+# Quality of the JPEGs that are written.
 _QUALITY = 92
 
 

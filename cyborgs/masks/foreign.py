@@ -63,7 +63,7 @@ def open_foreign(
     other arguments.
     """
     if min_score is not None and not isfinite(min_score):
-        raise InputError(f"--min-score: {min_score} is no score; give a number")
+        raise InputError(f"--min-score: {min_score} is not a score; give a number")
     if source.is_dir():
         _refuse_images(source, images)
         suffix = _suffix(source)
@@ -90,14 +90,14 @@ def open_foreign(
 def _refuse_images(source: Path, images: Path | None) -> None:
     if images is not None:
         raise InputError(
-            f"--annotations goes with a list of results; {source} is none, so leave it out"
+            f"--annotations is only for lists of results, and {source} is not one; leave it out"
         )
 
 
 def _is_list(path: Path) -> bool:
     """Whether a JSON file is a list."""
     require_file(path, "masks")
-    # What cannot be read is told when it is parsed.
+    # Parsing reports what cannot be read.
     with suppress(OSError), open(path, "rb") as stream:
         return stream.read(64).lstrip(b" \t\r\n").startswith(b"[")
     return False

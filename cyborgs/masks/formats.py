@@ -64,7 +64,7 @@ def write_npy(path: Path, labels: Labels) -> None:
 def read_npy(path: Path) -> Labels:
     """The labels of a `.npy` file.  Raises `InputError` where it holds no 2-D integers."""
     try:
-        # Mapped, a file that is shorter than it says is found before memory is asked for.
+        # Memory mapping detects a truncated file before memory is allocated.
         labels = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:
         # A damaged header raises many types (ValueError, EOFError, TokenError, …).
@@ -117,5 +117,5 @@ def storable(labels: Labels, what: str) -> Labels:
         return labels
     present, numbered = np.unique(labels, return_inverse=True)
     if len(present) > MOST_LABELS:
-        raise InputError(f"{what} has {len(present)} labels; {MOST_LABELS} are the most")
+        raise InputError(f"{what} has {len(present)} labels; at most {MOST_LABELS} are allowed")
     return numbered.reshape(labels.shape)

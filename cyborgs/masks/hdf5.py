@@ -25,8 +25,9 @@ def read_texts(group: h5py.Group, name: str) -> list[str]:
 
 def mark(dataset: h5py.Dataset, **attributes: str) -> None:
     """Attributes as the HDF5 Image and Palette Specification has them: C strings."""
-    # By HDF5's own calls: each of a million masks has five attributes, and h5py's way to make them
-    # takes longer than all else that is written of a mask.
+    # HDF5's low-level calls: each of a million masks has five attributes, and with h5py's
+    # high-level
+    # interface they take longer to write than the rest of a mask.
     for name, value in attributes.items():
         kind, content = _c_string(value)
         h5py.h5a.create(dataset.id, name.encode(), kind, _SCALAR).write(content, mtype=kind)

@@ -220,11 +220,11 @@ class Shard:
             self._file = h5py.File(path, "r", locking=False)
             _remember_little(self._file)
         except OSError as error:
-            # What never was a shard is somebody's file, and not to be deleted.
+            # This never was a shard, so do not advise deleting it.
             if not _begins_as_hdf5(self.path):
                 raise InputError(
-                    f"mask shard {path} is not HDF5, so it is no mask shard; give one, or the "
-                    "folder of a run"
+                    f"mask shard {path} is not HDF5, so it is not a mask shard; give a shard, or "
+                    "the folder of a run"
                 ) from None
             raise InputError(
                 f"mask shard {path} is truncated ({_reason(error)}); delete it and run the "
@@ -240,7 +240,7 @@ class Shard:
         try:
             attrs = self._file.attrs
             if attrs.get("format") != FORMAT.encode():
-                raise InputError(f"mask shard {self.path} is HDF5, but no mask shard")
+                raise InputError(f"mask shard {self.path} is HDF5, but not a mask shard")
             if attrs["version"] != VERSION:
                 raise InputError(
                     f"mask shard {self.path} has format version {attrs['version']}, this program "

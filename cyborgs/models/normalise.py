@@ -19,7 +19,7 @@ def normalise(images: Tensor, statistics: Statistics) -> Tensor:
 
 @lru_cache
 def _constants(device: torch.device, statistics: Statistics) -> tuple[Tensor, Tensor]:
-    # Kept: a copy to a GPU would wait for all that it still has to do.
+    # Cached: a new copy to a GPU would wait for all of its queued work.
     with torch.inference_mode(False):
         mean, deviation = statistics
         return torch.tensor(mean, device=device), torch.tensor(deviation, device=device)

@@ -55,7 +55,7 @@ class Vmf(Section):
         idle = [name for name, field in fields.items() if getattr(self, name) != field.default]
         if self.weight == 0 and idle:
             raise ValueError(
-                f"'weight' is 0, so that {', '.join(map(repr, idle))} would have no effect; give a "
+                f"'weight' is 0, so {', '.join(map(repr, idle))} would have no effect; give a "
                 "weight, or leave them out"
             )
         return self
@@ -167,7 +167,7 @@ def cluster_locations(
     shape = gathered.shape[:-1]
     points = gathered.flatten(0, 3)
     mean = points.mean(0, dtype=torch.float32)
-    # Around the origin, scores of low precision tell near centroids apart.
+    # Centred points: otherwise low-precision scores cannot distinguish centroids that are close.
     points = points - mean.to(precision)
     first = np.random.default_rng(seed).permutation(len(points))[:clusters]
     centroids = points[torch.from_numpy(first).to(points.device)].float()

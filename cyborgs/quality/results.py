@@ -35,8 +35,8 @@ def read_quality(path: Path) -> Metrics:
             raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"quality {path} is damaged or of no masks ({error}); give what `cyborgs masks "
-            "quality` wrote, or run it again"
+            f"quality {path} is damaged or not a measurement of masks ({error}); give what "
+            "`cyborgs masks quality` wrote, or run it again"
         ) from None
     return metrics
 

@@ -22,5 +22,5 @@ class Quality(Section):
         if any(not 1 <= k <= MOST_LABELS for k in self.clusters):
             raise ValueError(f"'clusters' must lie in 1 … {MOST_LABELS}")
         if len(set(self.clusters)) != len(self.clusters):
-            raise ValueError("'clusters' names a K twice")
+            raise ValueError("'clusters' lists a K twice")
         return self

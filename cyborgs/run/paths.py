@@ -95,15 +95,15 @@ class Run:
         return self.folder / f"metrics/round-{_padded(number, 2)}.jsonl"
 
     def pretrain_cost(self, number: Number) -> Path:
-        """What Snakemake noted of the job that trained a round."""
+        """Snakemake's record of time and memory of the job that trained a round."""
         return self.folder / f"cost/pretrain/round-{_padded(number, 2)}.tsv"
 
     def masks_cost(self, number: Number, shard: Number) -> Path:
-        """What Snakemake noted of the job that made a mask shard of a round."""
+        """Snakemake's record of time and memory of the job that made a mask shard of a round."""
         return self.folder / f"cost/masks/round-{_padded(number, 2)}/shard-{_padded(shard, 4)}.tsv"
 
     def costs(self, number: int) -> tuple[list[Path], list[Path]]:
-        """What Snakemake noted of the jobs that trained a round and that made its masks."""
+        """Snakemake's records of the jobs that trained a round and that made its masks."""
         shards = range(self.read_config().shards)
         return [self.pretrain_cost(number)], [self.masks_cost(number, n) for n in shards]
 
@@ -129,7 +129,7 @@ class Run:
         return self.folder / f"metrics/downstream/{_of_seed(name, backbone, seed)}.jsonl"
 
     def evaluation_cost(self, name: str, backbone: str, seed: Number) -> Path:
-        """What Snakemake noted of an evaluation that trains a network."""
+        """Snakemake's record of time and memory of the job that trained an evaluation's network."""
         return self.folder / f"cost/downstream/{_of_seed(name, backbone, seed)}.tsv"
 
     def downstream_table(self, suffix: str) -> Path:
@@ -160,8 +160,9 @@ class Run:
         return self.folder / f"logs/{name}.log"
 
     def backbones(self, name: str, config: Config) -> dict[str, str]:
-        """Each backbone that an evaluation measures: what its results are called, and what it is:
-        "random", "imagenet" or a file.
+        """The backbones that an evaluation measures: name in its results to source.
+
+        A source is "random", "imagenet" or the path of a file.
         """
         first = 1 if config.model.weights is None else 0
         found: dict[str, str] = {}
@@ -173,7 +174,7 @@ class Run:
                 for number in range(start, config.rounds + 1):
                     found[f"round-{number:02d}"] = str(self.state(number))
             else:
-                # Files of one name lie in different folders.
+                # Files in different folders may have the same name.
                 digest = hashlib.sha256(backbone.encode()).hexdigest()[:8]
                 # Braces would be wildcards to Snakemake.
                 stem = re.sub("[{}]", "_", Path(backbone).stem)
@@ -188,7 +189,7 @@ class Run:
         """
         for kind in ("states/.round-*.pt", "masks/*/.shard-*.h5", "downstream/*/*/.seed-*.json"):
             for path in self.folder.glob(kind):
-                # What `atomic_write` has under way is hidden as well.
+                # Files that `atomic_write` is writing are hidden too.
                 if ".part" not in path.suffixes and path.stat().st_mtime >= since:
                     path.unlink()
 
@@ -203,10 +204,10 @@ class Run:
         return files
 
     def rounds(self) -> list[int]:
-        """Rounds that have masks, in order; says where the last one's are left over and left out.
+        """Rounds that have masks, in order, without stale masks of the last round (with a message).
 
-        Those are only made when they are asked for (``snakemake masks``), and may be of other
-        images, or of a state that was made anew since.
+        Masks after the last round are made only on request (``snakemake masks``), so they may
+        belong to other images, or to a state that has been made again since.
         """
         return self._rounds
 
@@ -233,7 +234,7 @@ class Run:
             if self.index.exists() and header.index != read_index(self.index).digest:
                 return True
         except InputError:
-            # Whoever reads it says more about it.
+            # The command that reads it reports the error in detail.
             return False
         state = self.state(number)
         made_from = header.provenance["inputs"].get("state")

@@ -116,7 +116,7 @@ def pairs(where: str, other: str | None) -> list[tuple[tuple[str, str], tuple[st
         return list(pairwise(rounds))
     theirs = resolve(other).rounds
     if len(rounds) > 1 or len(theirs) > 1:
-        raise InputError(f"{where} and {other}: name one round of each run")
+        raise InputError(f"{where} and {other}: each must be one round")
     (_, first), (_, second) = rounds[0], theirs[0]
     return [((where, first), (other, second))]
 

@@ -204,8 +204,8 @@ def choose_precision(
             lacking = f"{name} has no {chosen}"
             if asked == "auto":
                 raise InputError(
-                    f"{key}: this began in {chosen}, and {lacking}; continue it where it began, or "
-                    "delete its rolling checkpoint to begin again"
+                    f"{key}: this training began in {chosen}, but {lacking}; continue it on the "
+                    "machine where it began, or delete its rolling checkpoint to begin again"
                 )
             raise InputError(f"{key}: {lacking}; set it to auto")
         say(f"{key}: {chosen} is emulated on this {name}: expect {EMULATED}; `auto` avoids it")

@@ -60,7 +60,7 @@ def _launch_on_nodes(nodes: int, cores: int, arguments: Sequence[str]) -> int:
             f"compute.nodes: {nodes} nodes need a SLURM job of as many; use the profile "
             "workflow/profiles/slurm, or call this within `salloc` or `sbatch`"
         )
-    # They meet here, where `srun` itself can be reached from all nodes.
+    # The nodes rendezvous here: every node can reach the machine that runs `srun`.
     store = TCPStore("0.0.0.0", 0, is_master=True, wait_for_workers=False)
     command = [
         "srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1",
@@ -73,7 +73,7 @@ def _launch_on_nodes(nodes: int, cores: int, arguments: Sequence[str]) -> int:
         def pass_on(number: int, _: FrameType | None) -> None:
             srun.send_signal(number)
 
-        # Ctrl-C reaches `srun` by itself; it sends on what it gets.
+        # The terminal sends Ctrl-C to `srun` too; `srun` forwards every signal to its tasks.
         for number in set(_asked_by()) - {signal.SIGINT}:
             signal.signal(number, pass_on)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -88,7 +88,7 @@ def _launch_here(nodes: int, processes: int, arguments: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # This process only waits; what happened is said by those that it started.
+    # This process only waits; its child processes report what happened.
     logging.disable()
     # The agent would set it to 1, and say so; each process sets its own number of threads.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -100,7 +100,7 @@ def _launch_here(nodes: int, processes: int, arguments: Sequence[str]) -> int:
         host, port = os.environ["SLURM_SRUN_COMM_HOST"], os.environ[_MEETING]
         endpoint, address = f"{host}:{port}", _address_towards(host)
     try:
-        # The agent's own files; left to itself it leaves them behind.
+        # The agent does not remove its log files.
         with tempfile.TemporaryDirectory() as folder:
             config = LaunchConfig(
                 min_nodes=nodes,
@@ -119,7 +119,7 @@ def _launch_here(nodes: int, processes: int, arguments: Sequence[str]) -> int:
             elastic_launch(config, sys.executable)("-m", "cyborgs", *arguments)
     except ChildFailedError as error:
         statuses = [failure.exitcode for failure in error.failures.values()]
-        # Those that only lost another one are not what went wrong.
+        # A process that ended only because another one did is not the cause.
         return next((s for s in statuses if s != LOST_PEER), LOST_PEER)
     except SignalException:
         return RESUME_LATER

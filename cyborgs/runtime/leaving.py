@@ -18,7 +18,8 @@ import psutil
 
 from cyborgs.common.errors import CONTINUES
 
-# Seconds after Ctrl-C, which reaches jobs by itself, until those that go on are asked again.
+# Seconds after Ctrl-C before jobs that are still running are asked again: the terminal has sent
+# them Ctrl-C too.
 _LATER = 2
 
 
@@ -77,7 +78,7 @@ def _commands(process: psutil.Process) -> Iterator[psutil.Process]:
         return
     for child in children:
         try:
-            # Behind an interpreter; the words of a shell have it within a line.
+            # `python …/cyborgs`.  In a shell, the name is only a part of one argument.
             own = any(Path(word).name == "cyborgs" for word in child.cmdline()[:3])
         except psutil.Error:
             continue
@@ -110,7 +111,7 @@ class _Leaving(logging.Filter):
         if event == "ERROR" and "did not complete successfully" in str(record.msg):
             told = self._told or ["what was finished is kept"]
             record.msg = "\n".join([*told, f"Left ({self.asked}): {CONTINUES} goes on from here."])
-        # A command's exit status, after the command's own words.
+        # Drop the exit status, which follows the command's own message.
         return not (event == "ERROR" and "CalledProcessError" in str(record.msg))
 
 

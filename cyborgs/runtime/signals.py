@@ -29,14 +29,14 @@ def note_signals(seconds: float | None = None) -> Iterator[Stop]:
 
     With ``seconds``, the job is also asked to leave after so many.
 
-    One of several processes gets each Ctrl-C twice, from the terminal and from who started it,
-    and is killed by that one if it does not leave.
+    One of several processes gets each Ctrl-C twice, from the terminal and from the launcher, and
+    the launcher kills it if it does not leave.
     """
     stop = Stop()
     alone = process_number() is None
 
     def note(number: int, _: FrameType | None) -> None:
-        # The first reason stands: the others may come from being asked because of it.
+        # The first reason counts: later signals may be consequences of it.
         stop.asked = stop.asked or signal.Signals(number).name
         if number == signal.SIGINT and alone:
             signal.signal(signal.SIGINT, before[signal.SIGINT])
@@ -49,13 +49,13 @@ def note_signals(seconds: float | None = None) -> Iterator[Stop]:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     before[signal.SIGALRM] = signal.signal(signal.SIGALRM, note_limit)
     if seconds is not None:
-        # A timer of 0 would be none.
+        # A timer of 0 would be off.
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
     try:
         yield stop
     except BaseException:
         if not alone or stop.asked is not None:
-            # Who started it now asks it to leave, once more; first it must say what happened.
+            # The launcher will now ask this process to leave again; let it report its error first.
             before.update(dict.fromkeys(SIGNALS, signal.SIG_IGN))
         raise
     finally:

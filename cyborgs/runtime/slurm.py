@@ -27,7 +27,10 @@ def seconds_left() -> float | None:
             command, capture_output=True, text=True, timeout=_PATIENCE, check=True
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError) as error:
-        say(f"SLURM does not say when job {job} ends ({error}); it goes on until told to leave")
+        say(
+            f"SLURM does not say when job {job} ends ({error}); the job goes on until it gets a "
+            "signal"
+        )
         return None
     return parse_time(shown)
 

@@ -49,8 +49,8 @@ Labelled: TypeAlias = tuple[int, list[NDArray[np.int64]]]
 # device, or for Python, while the other computes.
 _LANES = 2
 
-# Memory is kept between groups, as clearing pages takes long, but images of ever other sizes leave
-# gaps in it that would add up.
+# Memory is kept between groups, because clearing pages is slow.  It is given back now and then,
+# because images of changing sizes fragment it.
 _GROUPS_UNTIL_GIVEN_BACK = 8
 
 
@@ -112,7 +112,7 @@ def run(
     )
     header = Header(number, place.stride, shard, config.shards, index.digest, record)
     skip = on_bad_image == "skip"
-    # By a job that outlived its workflow.
+    # A job that outlived its workflow may have made it.
     if _is_made(out, header, {int(p) for g in mine for p in groups[g]}, skip):
         keep(out)
         return

@@ -45,7 +45,7 @@ def run(name: str, out: Path, only: Sequence[str] = (), accept_terms: bool = Fal
         for part in parts:
             if part not in missing:
                 say(f"download: {out / part.folder} is there already")
-        # Photographs are as large unpacked; what they really take is asked for before unpacking.
+        # Unpacked photographs take about the size of their archive; `unpack` checks the exact size.
         needed = sum(2 * a.bytes for part in missing for a in part.archives)
         have = sum(f.stat().st_size for f in archives.iterdir())
         require_room(out, needed - have, f"for {name}")
@@ -62,7 +62,7 @@ def _make(part: Part, out: Path, archives: Path) -> None:
     try:
         for path in paths:
             unpack(path, part.inside, temporary)
-        # What was written is on disk before it has its name.
+        # Flush to disk before the rename makes the folder visible.
         os.sync()
         temporary.rename(target)
     except BaseException:

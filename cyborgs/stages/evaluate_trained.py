@@ -83,7 +83,7 @@ def run(
     rolling = Rolling(work, key, save_finetuning, load_finetuning)
     lead = leads()
     with sole_job(work / f"{key}.lock", out, device):
-        # By a job that outlived its workflow, now or before this one.
+        # A job that outlived its workflow may have made it, earlier or while this one waited.
         if distributed.agree(lead and _is_made(out, record, identity), device):
             if lead:
                 keep(out)

@@ -67,7 +67,7 @@ def run(experiment: Experiment, rows_file: Path, page: Path | None) -> str:
     used = {row["key"] for row in rows}
     write_rows(rows_file, [*rows, *(row for key, row in kept.items() if key not in used)])
     if missing:
-        say(f"experiment: {missing} of {missing + len(rows)} evaluations are not there yet")
+        say(f"experiment: {missing} of {missing + len(rows)} evaluations are not finished yet")
     found = differences(experiment, planned, rows)
     tables = _tables(experiment, rows, found)
     if page is not None:

@@ -50,7 +50,7 @@ def run(
     wanted = _SUFFIXES.get(form)
     if out.suffix != wanted and (wanted or out.suffix in _SUFFIXES.values()):
         wanted = wanted or ".pth"
-        raise InputError(f"--out: {out} is no name for --format {form}; let it end in {wanted}")
+        raise InputError(f"--out: {out} does not fit --format {form}; end the name with {wanted}")
     settings_file = out.with_suffix(".yaml")
     if form == "detectron2" and settings_file.exists() and not out.exists():
         raise InputError(

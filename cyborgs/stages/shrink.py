@@ -60,7 +60,7 @@ def run(
     small = {name: small_name(name) for name in names}
     if len(set(small.values())) < len(names):
         twice = next(n for n in names if n != small[n] and small[n] in small)
-        raise InputError(f"images {twice} and {small[twice]} would have one name; rename one")
+        raise InputError(f"images {twice} and {small[twice]} would get the same name; rename one")
     truth = None if annotations is None else GroundTruth(annotations)
     made = in_order(
         lambda name: _make(images, name, out / "images" / small[name], short_side), names, threads
@@ -86,8 +86,8 @@ def _require_apart(images: Path, target: Path) -> None:
     origin, target = images.resolve(), target.resolve()
     if origin.is_relative_to(target) or target.is_relative_to(origin):
         raise InputError(
-            f"{target}: the copies and the images in {images} would lie in one another; choose "
-            "another folder to write"
+            f"{target}: the copies would lie among the images in {images}, or the images among "
+            "the copies; choose another folder to write"
         )
 
 

@@ -78,7 +78,7 @@ class Steps(Sampler[list[tuple[int, int]]]):
             yield [(epoch, int(position)) for position in order[begin : begin + share]]
 
 
-# Seconds after which who waits for a batch looks at signals, and at whether loaders are alive.
+# Seconds between checks for signals and dead loader processes while waiting for a batch.
 _LOOK = 5
 
 # How DataLoader says that no batch has come in time.
@@ -139,8 +139,8 @@ def load_batches(
         worker_init_fn=partial(_prepare_worker, faults),
         timeout=_LOOK if workers else 0,
     )
-    # PyTorch's own handler raises where the program is, in the middle of a step; processes that
-    # ended are seen in time where their batches are missed.
+    # PyTorch's SIGCHLD handler would raise in the middle of a step.  A dead loader is noticed soon
+    # enough when its batch does not arrive.
     handler = signal.getsignal(signal.SIGCHLD)
     if getattr(handler, "__module__", "").startswith("torch."):  # of an earlier loader
         handler = signal.SIG_DFL
@@ -149,7 +149,7 @@ def load_batches(
     if handler is not None:
         signal.signal(signal.SIGCHLD, handler)
     processes = [p for p in multiprocessing.active_children() if p not in others]
-    # Where an exception ends this program, Python would wait for them for ever.
+    # If an exception ended this program, Python would wait for these processes for ever.
     end = partial(_kill, processes)
     atexit.register(end)
     try:
@@ -188,7 +188,7 @@ def _fault(
     """What happened to a loader process; None where the program made a mistake in one."""
     if not faults.empty():
         return faults.get()
-    # A process may be seen as ended a little after what it left behind.
+    # A process may be reported as dead slightly later than its pipe is closed.
     for process in processes:
         process.join(0.1)
     ended = [p.exitcode for p in processes if p.exitcode]

@@ -79,7 +79,7 @@ def read_container(
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         raise InputError(
-            f"state {path} is damaged or no checkpoint of this program "
+            f"state {path} is damaged or not a checkpoint of this program "
             f"({' '.join(str(error).split())[:120]})"
         ) from None
     if not isinstance(content, dict) or content.get("format") != form:

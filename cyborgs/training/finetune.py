@@ -189,7 +189,7 @@ class Finetuner:
         norms = self._norms()
         for norm in norms:
             norm.reset_running_stats()
-            # A plain mean from here on.
+            # Statistics are a plain mean from here on.
             norm.momentum = None
         self.network.train()
         for number, batch in enumerate(batches):

@@ -179,12 +179,13 @@ def train(
         under_way.append(trainer.train_step(batch, stop.asked is not None))
         catch_up(behind)
         epoch, within = divmod(trainer.step, trainer.steps_per_epoch)
-        # Every process is here at the same step, whatever its clock says.
+        # All processes agree on this step, unlike on the time.
         together = within == 0 or trainer.step == last
         save = together or time.monotonic() - saved >= every
         if save:
             catch_up(0)
-        # Not before all processes must know of it: one that saves now knows more than the others.
+        # Leave only once every process must have learnt of the request: one that is saving may know
+        # earlier than the others.
         leave = asked_in + (0 if together else behind) < trainer.step
         if leave:
             catch_up(0)
@@ -216,23 +217,24 @@ def train(
             checkpoint()
             saved = time.monotonic()
         if leave:
-            # Whoever started them ends the others as soon as one has left.
+            # The launcher ends the other processes as soon as one has left, so wait until all have
+            # saved.
             distributed.gather_objects(None)
             raise ResumeLaterError(
                 f"left after step {trainer.step} ({stop.asked or 'another process was asked to'}), "
                 "all saved; the same command continues"
             )
     if trainer.step < last:
-        # Other processes wait for this one: no agreeing with them.
+        # The other processes are waiting in a collective, so nothing can be agreed with them.
         catch_up(0)
         checkpoint()
         raise ResumeLaterError(
-            f"left after step {trainer.step} ({stop.asked}, while no batch came), all saved; the "
-            "same command continues"
+            f"left after step {trainer.step} ({stop.asked}, while waiting for a batch), all "
+            "saved; the same command continues"
         )
 
 
-# Seconds without a batch after which that is told.
+# Seconds without a batch before a message says so.
 _PATIENCE = 60
 
 
@@ -262,6 +264,6 @@ class Waiting:
             elif self._stop.asked is not None and distributed.rank() == 0:
                 return
             elif now - since >= _PATIENCE:
-                say(f"no batch for {_PATIENCE} s: are disk and network well?")
+                say(f"no batch for {_PATIENCE} s: is the disk or the network failing?")
                 since = now
             begin = time.monotonic()

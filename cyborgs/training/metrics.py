@@ -56,7 +56,7 @@ def read_metrics(path: Path) -> list[Row]:
         try:
             row = json.loads(line)
             if not all(isinstance(row[key], int | float) for key in ("step", *row)):
-                raise ValueError("a metric that is no number")
+                raise ValueError("a metric that is not a number")
             rows.append(row)
         except (ValueError, TypeError, KeyError):
             if number == len(lines):

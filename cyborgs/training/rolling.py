@@ -50,7 +50,8 @@ class Rolling(Generic[State]):
         """
         written = self._folder / f"{self._key}-{state.step:09d}.pt"
         self._save(written, state)
-        # The last to be written: those of later steps are there where they cannot be read.
+        # By time of writing, not by step: a checkpoint of a later step may remain that cannot be
+        # read.
         others = sorted((p for p in self._paths() if p != written), key=_time)
         for path in others[: 1 - KEPT]:
             path.unlink(missing_ok=True)

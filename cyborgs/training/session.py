@@ -41,7 +41,8 @@ def sole_job(lock: Path, out: Path, device: torch.device) -> Iterator[None]:
     """
     with distributed.process_group(device):
         if leads():
-            # The others hear of it now and then: after ten minutes they would give up.
+            # Keep the other processes informed while this one waits: they give up after ten
+            # minutes.
             with exclusive(lock, str(out), lambda: distributed.agree(False, device)):
                 distributed.agree(True, device)
                 yield

@@ -31,7 +31,7 @@ class StepSchedule(Section):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if sorted(set(self.milestones)) != self.milestones:
-            raise ValueError("'milestones' must rise")
+            raise ValueError("'milestones' must be in ascending order")
         if self.milestones and self.milestones[0] < self.warmup_epochs:
             raise ValueError("'milestones' must not come before the end of 'warmup_epochs'")
         return self

@@ -169,5 +169,5 @@ class TestDetectron2:
 def test_a_name_of_another_format(form, name, wanted, state, tmp_path, capsys):
     out = tmp_path / name
     assert main(["export", "--state", str(state), "--format", form, "--out", str(out)]) == 2
-    assert f"let it end in {wanted}" in capsys.readouterr().err
+    assert f"end the name with {wanted}" in capsys.readouterr().err
     assert not out.exists()

@@ -322,7 +322,7 @@ def test_a_pickle_that_wants_to_run_code_is_refused(protocol, tmp_path, capsys):
     assert main(["import", str(path), "--out", str(tmp_path / "state.pt")]) == 2
     message = capsys.readouterr().err
     # Of protocol 0 the beginning is no sign of a pickle.
-    assert ("running code" if protocol else "is no checkpoint") in message
+    assert ("running code" if protocol else "is not a checkpoint") in message
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, capsys, numb
     monkeypatch.setattr(fcntl, "flock", fail)
     with exclusive(tmp_path / "x.lock", "the state"):
         pass
-    assert "nothing else must make the state" in capsys.readouterr().err
+    assert "make sure that no other process writes" in capsys.readouterr().err
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path):

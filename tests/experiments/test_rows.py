@@ -34,11 +34,11 @@ def test_rows_come_back_as_they_were(tmp_path):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("{", "line 2 is no JSON"),
-        ("3", "line 2 is no row of an experiment"),
-        (json.dumps(ROW | {"seed": "0"}), "line 2 is no row of an experiment (its 'seed')"),
+        ("{", "line 2 is not JSON"),
+        ("3", "line 2 is not a row of an experiment"),
+        (json.dumps(ROW | {"seed": "0"}), "line 2 is not a row of an experiment (its 'seed')"),
         (json.dumps(ROW | {"figures": {"miou": 0.2}}), "line 2 lacks metrics of segmentation"),
-        (json.dumps(ROW | {"evaluation": "speed"}), "line 2 is of no evaluation that there is"),
+        (json.dumps(ROW | {"evaluation": "speed"}), "line 2 names an unknown evaluation"),
     ],
 )
 def test_a_damaged_line_is_told_by_its_number(tmp_path, line, told):

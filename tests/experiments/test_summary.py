@@ -61,7 +61,7 @@ def test_rows_of_other_images_are_not_taken_for_these(here, capsys):
     write_rows(here / "rows.jsonl", stale[:4] + fresh[4:])
     text = summary.run(parse_experiment(tiny()), here / "rows.jsonl", None)
     assert "90.0" not in text
-    assert "evaluations are not there yet" in capsys.readouterr().err
+    assert "evaluations are not finished yet" in capsys.readouterr().err
     assert {row["index"] for row in read_rows(here / "rows.jsonl")} == {digest, "another"}
 
 

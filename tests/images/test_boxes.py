@@ -108,7 +108,7 @@ def test_corners_of_an_object_near_the_corner():
 
 
 def test_a_box_without_an_outline():
-    with pytest.raises(ValueError, match="no outline is there"):
+    with pytest.raises(ValueError, match="has no outline"):
         require_agreement((10, 10, 13, 13), None, H, W)
     # Of which no pixel may be left.
     require_agreement((10, 10, 40, 11.5), None, H, W)

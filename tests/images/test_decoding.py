@@ -216,7 +216,7 @@ def test_another_picture_of_the_same_length_is_refused(indexed, refused):
     )
     assert inspected_size(path.read_bytes()) == (HEIGHT, WIDTH)
     assert path.stat().st_size == entry.bytes
-    with refused("image a/photo.jpg: ", str(path), "another content than when it was indexed"):
+    with refused("image a/photo.jpg: ", str(path), "has changed since it was indexed"):
         decode(folder, entry)
 
 

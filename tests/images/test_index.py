@@ -172,7 +172,7 @@ def test_unread_exif_is_counted_in_one_line(tmp_path, capsys):
         (tmp_path / name).write_bytes(content[:2] + segment + content[2:])
     (tmp_path / "c.jpg").write_bytes(content)
     assert [e.orientation for e in scan(tmp_path, names_of(tmp_path), threads=2)] == [1, 1, 1]
-    assert "EXIF of 2 images cannot be read, and is ignored\n" in capsys.readouterr().err
+    assert "the EXIF data of 2 images cannot be read and are ignored\n" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -388,8 +388,8 @@ class TestBadInput:
         coco = case.coco(["a/x.jpg", "b/y.png"])
         results = case.write("r.json", case.results())
         check(case, results, "r.json are a list of results", "give --annotations")
-        check(case, coco, "--annotations goes with a list of results", images=coco)
-        check(case, sam, "--annotations goes with a list of results", images=coco)
+        check(case, coco, "--annotations is only for lists of results", images=coco)
+        check(case, sam, "--annotations is only for lists of results", images=coco)
         maps = case.folder / "maps"
         maps.mkdir()
         np.save(maps / "x.npy", np.zeros((2, 2), int))
@@ -397,7 +397,7 @@ class TestBadInput:
 
     @pytest.mark.parametrize("score", [float("nan"), float("inf")])
     def test_a_least_score_that_is_no_number(self, case, sam, check, score):
-        check(case, sam, f"--min-score: {score} is no score", min_score=score)
+        check(case, sam, f"--min-score: {score} is not a score", min_score=score)
 
     def test_a_list_and_label_maps_in_one_folder(self, case, sam, check):
         np.save(sam / "x.npy", np.zeros((2, 2), int))

@@ -151,7 +151,7 @@ class TestBadInput:
             storable(np.array([[0, -1]]), "mask x")
 
     def test_more_labels_than_a_shard_holds(self, refused):
-        with refused("mask x has 65537 labels; 65536 are the most"):
+        with refused("mask x has 65537 labels; at most 65536 are allowed"):
             storable(np.arange(2**16 + 1)[None], "mask x")
 
 

@@ -184,7 +184,7 @@ def test_a_changed_byte_of_a_mask_never_gives_other_labels(tmp_path):
 def test_other_files_are_refused(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["data"] = [1]
-    with pytest.raises(InputError, match="is HDF5, but no mask shard"):
+    with pytest.raises(InputError, match="is HDF5, but not a mask shard"):
         Shard(tmp_path / "other.h5")
     with h5py.File(write(tmp_path / "new.h5"), "r+") as file:
         file.attrs["version"] = 2

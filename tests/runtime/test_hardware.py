@@ -117,7 +117,9 @@ class TestPrecision:
             choose_precision("bfloat16", "pretrain.precision", CUDA, among=TRAINING)
         with refused("pretrain.precision: CPU with AVX2 has no tf32", "auto"):
             choose_precision("tf32", "pretrain.precision", CPU, among=TRAINING)
-        with refused("this began in bfloat16, and Tesla T4 has no bfloat16", "where it began"):
+        with refused(
+            "this training began in bfloat16, but Tesla T4 has no bfloat16", "where it began"
+        ):
             choose_precision("auto", "pretrain.precision", CUDA, among=TRAINING, kept="bfloat16")
 
     def test_tf32_is_taken_where_it_is_asked_for_alone(self):

@@ -399,7 +399,7 @@ def test_snakemake_is_killed_while_its_job_lives_on(folder, undisturbed, made, l
     workflow.until(lambda: log.exists() and "waiting for it to end" in log.read_text())
     os.kill(first, signal.SIGCONT)
     workflow.finish()
-    assert "is whole, and made from these inputs by these settings: kept" in log.read_text()
+    assert "was made from the same inputs with the same settings, so it is kept" in log.read_text()
     assert bytes_of(folder) == undisturbed
 
 

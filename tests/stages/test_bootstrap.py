@@ -444,7 +444,9 @@ class TestAShardThatIsThere:
         assert self.is_kept(tiny, shard)
         assert shard.read_bytes() == content
         assert shard.stat().st_mtime > 1e9
-        told = "is whole, and made from these inputs by these settings: kept. To redo it,"
+        told = (
+            "is complete and was made from the same inputs with the same settings, so it is kept. "
+        )
         assert f"{shard} {told}" in capsys.readouterr().err
 
     @pytest.mark.parametrize("key", ["seed", "bootstrap"])

@@ -244,7 +244,7 @@ def test_classes_of_one_split_alone(datasets, tmp_path, capsys):
         ({"area": "100"}, "'area' of annotation"),
         ({"segmentation": {"size": [2, 2], "counts": [4]}}, "cannot be decoded"),
         ({"segmentation": None}, "has no 'segmentation'"),
-        ({"segmentation": []}, "no outline is there"),
+        ({"segmentation": []}, "has no outline"),
         ({"bbox": [0.1, 0.1, 0.2, 0.2]}, "but its outline from"),
         ({"iscrowd": "no"}, "'iscrowd' of annotations[0]"),
     ],

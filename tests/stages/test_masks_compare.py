@@ -101,5 +101,5 @@ def test_no_image_in_common(results, refused):
 def test_what_cannot_be_compared(results, refused):
     with refused("are of one round: name another to compare with"):
         pairs(str(results / "masks/round-01"), None)
-    with refused("name one round of each run"):
+    with refused("each must be one round"):
         pairs(str(results), str(results))

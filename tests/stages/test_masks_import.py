@@ -282,7 +282,7 @@ class TestBadMasks:
 
     def test_too_many_labels(self, check):
         array = np.arange(65537).reshape(1, -1)
-        check([array], "x0.npy has 65537 labels; 65536 are the most")
+        check([array], "x0.npy has 65537 labels; at most 65536 are allowed")
 
     def test_another_size(self, check):
         check(

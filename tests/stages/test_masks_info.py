@@ -76,7 +76,7 @@ def test_a_file_of_another_kind_is_not_to_be_deleted(content, tmp_path, capsys):
     path.write_bytes(content)
     assert main(["masks", "info", str(path)]) == 2
     message = capsys.readouterr().err
-    assert f"mask shard {path} is not HDF5, so it is no mask shard" in message
+    assert f"mask shard {path} is not HDF5, so it is not a mask shard" in message
     assert "delete" not in message
     assert message.count("\n") == 1
 

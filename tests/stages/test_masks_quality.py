@@ -142,6 +142,6 @@ class TestBadInput:
     @pytest.mark.parametrize("content", ["nonsense", "[]", "{}", '{"round": 1}'])
     def test_a_damaged_result(self, tmp_path, refused, content):
         (tmp_path / "q.json").write_text(content)
-        with refused("q.json is damaged or of no masks", "or run it again"):
+        with refused("q.json is damaged or not a measurement of masks", "or run it again"):
             quality.table([("made", tmp_path / "q.json")], tmp_path / "t.tsv")
         assert not (tmp_path / "t.tsv").exists()

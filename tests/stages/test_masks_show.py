@@ -78,7 +78,7 @@ def test_an_image_by_number_or_name(image, position):
     [
         ("4", ["image 4: the index has 4 images, 0 … 3"]),
         ("-1", ["image -1: the index has 4 images, 0 … 3"]),
-        ("x.jpg", ["image x.jpg: 2 are called so (a/x.jpg, b/x.jpg …)"]),
+        ("x.jpg", ["image x.jpg: 2 images have this name (a/x.jpg, b/x.jpg …)"]),
         ("c/x.jpg", ["image c/x.jpg is not in the index; did you mean", "x.jpg?"]),
         ("nothing at all", ["image nothing at all is not in the index; the first is a/x.jpg"]),
     ],
@@ -94,7 +94,7 @@ class TestBadInput:
             show.run(resolve(str(results)), ["3"], "overlay", tmp_path / "p.gif")
 
     def test_no_terminal(self, results, refused):
-        with refused("does not say that it shows colours", "give --out"):
+        with refused("does not announce support for colours", "give --out"):
             show.run(resolve(str(results)), ["3"], "overlay", None)
 
     def test_masks_alone(self, results, tmp_path, refused):

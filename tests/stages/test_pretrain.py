@@ -427,7 +427,7 @@ def test_two_jobs_of_one_round_take_turns_and_make_it_once(tiny, trained, tmp_pa
     assert "waiting for it to end" in second.stderr.readline()
     first.send_signal(signal.SIGCONT)
     assert first.wait() == 0
-    assert f"{out} is whole, and made from these inputs by these settings: kept" in (
+    assert f"{out} is complete and was made from the same inputs with the same settings" in (
         second.stderr.read()
     )
     assert second.wait() == 0

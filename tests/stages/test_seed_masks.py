@@ -145,6 +145,6 @@ def test_more_segments_than_a_shard_can_hold_are_refused_by_image(tmp_path, writ
     write_image(tmp_path / "images/noise.png", (260, 260))
     index.run(tmp_path / "images", tmp_path / "index.jsonl", threads=1)
     settings = {"kind": "felzenszwalb", "stride": 1, "scale": 1e-6, "min_size": 1, "sigma": 0}
-    with refused("seed masks: image noise.png has", "labels; 65536 are the most"):
+    with refused("seed masks: image noise.png has", "labels; at most 65536 are allowed"):
         seed(tmp_path, tmp_path / "x.h5", seed_masks=settings)
     assert not (tmp_path / "x.h5").exists()

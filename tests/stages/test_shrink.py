@@ -141,7 +141,7 @@ def test_the_copies_do_not_lie_among_the_images(tiny, tmp_path, out, refused):
     photos = tmp_path / "photos" if out != "." else tmp_path / "images"
     shutil.copytree(tiny.images, photos)
     before = sorted(tmp_path.rglob("*"))
-    with refused("would lie in one another; choose another folder"):
+    with refused("or the images among the copies; choose another folder"):
         shrink.run(photos, tmp_path / out, short_side=40, threads=1)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -161,6 +161,6 @@ def test_broken_images_stop_or_are_left_out(tiny, tmp_path, capsys):
 def test_two_images_of_one_name_are_refused(tmp_path, write_image):
     for name in ("x.png", "x.png.jpg"):
         write_image(tmp_path / "photos" / name, (40, 40))
-    with pytest.raises(InputError, match=r"x\.png and x\.png\.jpg would have one name"):
+    with pytest.raises(InputError, match=r"x\.png and x\.png\.jpg would get the same name"):
         shrink.run(tmp_path / "photos", tmp_path / "out", short_side=32, threads=1)
     assert not (tmp_path / "out").exists()

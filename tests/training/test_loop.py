@@ -150,7 +150,9 @@ def test_asked_while_no_batch_comes_it_saves_and_leaves(device: str) -> None:
         while True:
             yield None
 
-    with pytest.raises(ResumeLaterError, match=r"after step 3 \(SIGTERM, while no batch came\)"):
+    with pytest.raises(
+        ResumeLaterError, match=r"after step 3 \(SIGTERM, while waiting for a batch\)"
+    ):
         run(trainer, 8, batches=batches(), saved=saved)
     assert saved == [3]
 
@@ -196,4 +198,4 @@ def test_a_long_wait_is_told(monkeypatch: pytest.MonkeyPatch, capsys: object) ->
     monkeypatch.setattr("cyborgs.training.loop._PATIENCE", 0)
     passed = list(Waiting([None, 1, None, 2], Stop()))
     assert passed == [1, 2]
-    assert capsys.readouterr().err.count("are disk and network well?") == 2  # type: ignore[attr-defined]
+    assert capsys.readouterr().err.count("is the disk or the network failing?") == 2  # type: ignore[attr-defined]

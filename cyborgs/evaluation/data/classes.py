@@ -57,7 +57,7 @@ def find_classified(folder: Path, most: int | None = None) -> Classified:
     """
     digest = hashlib.sha256()
     try:
-        # Hidden ones are of other programs.
+        # Hidden folders belong to other programs.
         folders = (e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
         classes = sorted(folders)
         names: list[str] = []
@@ -81,7 +81,7 @@ def find_classified(folder: Path, most: int | None = None) -> Classified:
     except OSError as error:
         raise InputError(f"{error.filename} cannot be read: {error.strerror}") from None
     if len(classes) < 2:
-        raise InputError(f"{folder} holds no two folders with images: a class has a folder there")
+        raise InputError(f"{folder} needs at least two folders with images, one for each class")
     return Classified(folder, Packed(names), np.array(labels), tuple(classes), digest.hexdigest())
 
 

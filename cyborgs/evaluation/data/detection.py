@@ -215,7 +215,7 @@ class TrainingExamples(Dataset[Example | InputError]):
 
     def _chosen(self, image: Annotated) -> NDArray[np.bool_]:
         width, height = (image.boxes[:, 2:] - image.boxes[:, :2]).T
-        # Thinner, and mirrored, it could have none: pixels' numbers have seven digits.
+        # A thinner box could vanish when mirrored: float32 coordinates have seven digits.
         chosen = (width > 1e-3) & (height > 1e-3)
         return chosen if self._ignored else chosen & ~image.ignored
 

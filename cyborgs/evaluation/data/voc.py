@@ -98,7 +98,7 @@ def _text(path: Path, what: str) -> str:
     try:
         return as_utf8(require_file(path, what).read_bytes()).decode()
     except UnicodeDecodeError:
-        raise InputError(f"{what} {path} is no text; fetch PASCAL VOC again") from None
+        raise InputError(f"{what} {path} is not text; fetch PASCAL VOC again") from None
 
 
 def voc_objects(roots: Sequence[Path], split: str, classes: Sequence[str]) -> DetectionSet:

@@ -49,8 +49,8 @@ def run(sources: Sources, images: Sequence[str], style: str, out: Path | None) -
         raise InputError(f"--out {out}: give a name that ends in {', '.join(SUFFIXES)}")
     if out is None and not can_show(sys.stdout, os.environ):
         raise InputError(
-            "this terminal does not say that it shows colours (COLORTERM=truecolor, or a TERM that "
-            "ends in -256color): give --out FILE.png"
+            "this terminal does not announce support for colours (COLORTERM=truecolor, or a TERM "
+            "that ends in -256color): give --out FILE.png"
         )
     index = read_index(sources.require_index())
     folder = sources.require_images()

@@ -109,7 +109,7 @@ class TestFind:
     def test_fewer_than_two_classes(self, classes, tmp_path, refused):
         root = many(tmp_path / "train", classes)
         root.mkdir(exist_ok=True)
-        with refused(f"{root} holds no two folders with images"):
+        with refused(f"{root} needs at least two folders with images"):
             find_classified(root)
 
 

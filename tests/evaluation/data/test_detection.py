@@ -171,8 +171,8 @@ class TestCocoObjects:
                 "image b.png: its 'bbox' reaches from 1, 2 to 4, 6 (x, y), but",
             ),
             ({"bbox": [20 / W, 10 / H, 22 / W, 19 / H]}, "it looks like fractions of the image"),
-            ({"segmentation": []}, "no outline is there"),
-            ({"segmentation": [[21, 11, 22, 12]]}, "no outline is there"),
+            ({"segmentation": []}, "has no outline"),
+            ({"segmentation": [[21, 11, 22, 12]]}, "has no outline"),
             ({"segmentation": [[0, 0, 3, 0, 3, 3]]}, "but its outline from 0, 0 to 3, 3"),
         ],
     )
