@@ -116,7 +116,8 @@ def announce(logger: logging.Logger, dag: Any, folder: Path) -> None:
     plan = Plan(
         folder=str(folder),
         where=os.getcwd(),
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        # `python -m snakemake` is its `__main__.py`; who started that is no matter.
+        command=shlex.join(["snakemake", *sys.argv[1:]]),
         host=socket.gethostname(),
         process=process.pid,
         created=process.create_time(),
