@@ -161,7 +161,13 @@ def steps_without_normalisation(tiny, vmf, rank, ranks):
     )
     trainer.pair.eval()
     dataset = TwoViews(
-        tiny.images, index, Masks(str(tiny.masks), index), config.views, samples=4, seed=config.seed
+        tiny.images,
+        index,
+        Masks(str(tiny.masks), index),
+        config.views,
+        cell=32,
+        samples=4,
+        seed=config.seed,
     )
     steps = Steps(
         len(index),
