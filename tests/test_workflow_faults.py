@@ -107,8 +107,10 @@ def test_a_job_that_outlives_its_workflow_is_not_done_twice(
         assert (results / job).stat().st_ino == made
     assert (results / job).read_bytes() == (finished / target).read_bytes()
     assert planned(interrupted, target) == {}
-    # Its second name has served.
-    assert not (results / job).with_name(f".{Path(job).name}").exists()
+    if not runs_on:
+        # Its second name has served.  The shell of a job that still ran can give it one when the
+        # workflow has ended already; that is a link, which costs nothing and goes with a later run.
+        assert not (results / job).with_name(f".{Path(job).name}").exists()
 
 
 @pytest.mark.slow

@@ -146,7 +146,7 @@ def test_a_killed_run_is_seen_as_that(finished, tmp_path):
 
     def training():
         found = [job for job in look(run).jobs.jobs if job.rule == "pretrain" and job.live]
-        return [job for job in found if job.live.done]
+        return [job for job in found if job.live.doing == "pretrain" and job.live.done]
 
     deadline = time.monotonic() + 300
     while not (found := training()):

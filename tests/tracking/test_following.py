@@ -168,7 +168,8 @@ def test_a_workflow_sends_its_run_over_rounds_and_restarts(store, tmp_path):
     assert run.info.status == "FINISHED"
     assert [step for step, _ in losses(store)] == [3, 6]
     history = store.get_metric_history(run.info.run_id, "quality/k-4/ari")
-    assert [metric.step for metric in history] == [0, 3, 6]
+    # Seed masks may be measured when round 1 has been sent already.
+    assert sorted(metric.step for metric in history) == [0, 3, 6]
     assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 2
     # Trackers rerun nothing, and change nothing.
     assert planned(tmp_path) == {}
