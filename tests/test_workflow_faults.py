@@ -109,7 +109,7 @@ def test_a_job_that_outlives_its_workflow_is_not_done_twice(
     assert planned(interrupted, target) == {}
     if not runs_on:
         # Its second name has served.  The shell of a job that still ran can give it one when the
-        # workflow has ended already; that is a link, which costs nothing and goes with a later run.
+        # workflow has ended already; that is a hard link, which costs nothing.
         assert not (results / job).with_name(f".{Path(job).name}").exists()
 
 
