@@ -5,17 +5,23 @@ import errno
 import fcntl
 import hashlib
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from cyborgs.common.errors import InputError
 from cyborgs.common.progress import say
 
 # Seconds between looks at a lock that another process holds.
 _LOOK = 0.3
+
+# Seconds that a process has to exit in after it has let go of a lock: with PyTorch, one or two.
+_EXIT = 10.0
 
 
 @contextmanager
@@ -61,6 +67,9 @@ def exclusive(
     The system lets go of the lock when a process dies, and the file is removed when the block
     ends.  Where the file system has no locks, that is said, and the block runs.
 
+    One that waited for a process of this machine also waits for it to exit: what its shell does
+    next (`remember`, workflow/rules/common.smk) comes before what the block leads to.
+
     Args:
         path: of the lock file; its folder is made if it is missing.
         what: is made in the block, for messages.
@@ -70,6 +79,7 @@ def exclusive(
         InputError: the lock file cannot be made.
     """
     waited = False
+    holder: tuple[str, int] | None = None
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +98,7 @@ def exclusive(
             if not waited:
                 say(f"another process makes {what}: waiting for it to end ({path})")
             waited = True
+            holder = _holder(path) or holder
             meanwhile()
             time.sleep(_LOOK)
         except OSError as error:
@@ -96,11 +107,38 @@ def exclusive(
                 f"writes {what}"
             )
             break
+    with suppress(OSError):
+        stream.truncate(0)
+        stream.write(f"{socket.gethostname()} {os.getpid()}\n")
+        stream.flush()
+    if holder is not None:
+        _wait_for_exit(*holder, meanwhile)
     with stream:
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def _holder(path: Path) -> tuple[str, int] | None:
+    """Machine and process that hold a lock file, as far as it says."""
+    with suppress(OSError, ValueError):
+        host, process = path.read_text().split()
+        return host, int(process)
+    return None
+
+
+def _wait_for_exit(host: str, process: int, meanwhile: Callable[[], object]) -> None:
+    """Until a process of this machine has exited; not long, since it may go on to other work."""
+    if host != socket.gethostname() or process == os.getpid():
+        return
+    deadline = time.monotonic() + _EXIT
+    with suppress(psutil.NoSuchProcess):
+        while time.monotonic() < deadline:
+            if psutil.Process(process).status() == psutil.STATUS_ZOMBIE:
+                return
+            meanwhile()
+            time.sleep(_LOOK)
 
 
 def keep(path: Path) -> None:

@@ -13,7 +13,7 @@ from cyborgs.masks.alignment import full_size
 from cyborgs.masks.shards import Masks
 from cyborgs.quality.agreement import adjusted_rand_index
 from cyborgs.quality.spread import paired_interval
-from cyborgs.report.verdict import Difference
+from cyborgs.report.facts import Difference
 
 # Images whose masks are held against the annotations, and against those of the round before.
 COMPARED, FOLLOWED = 1000, 500

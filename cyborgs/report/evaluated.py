@@ -10,7 +10,7 @@ from cyborgs.config import Config
 from cyborgs.evaluation import BY_NAME
 from cyborgs.evaluation.kinds import OnOwnImages, Trained
 from cyborgs.evaluation.results import read_results
-from cyborgs.report.verdict import Backbone, Difference
+from cyborgs.report.facts import Backbone, Difference
 from cyborgs.run.paths import Run
 
 

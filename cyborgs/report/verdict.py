@@ -10,175 +10,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from cyborgs.report.facts import (
+    Backbone,
+    Costs,
+    Difference,
+    Facts,
+    Health,
+    Judgement,
+    Masks,
+    Progress,
+)
+
 # Spread of the projections (`cyborgs.pretraining.watch`): the mean cosine of two projections is
 # about 1 - spread^2, 0.96 and 0.75 at these.
 COLLAPSED, NEAR_COLLAPSE = 0.2, 0.5
 
 # Masks an image below which most images are a single mask.
 _SINGLE = 1.5
-
-
-class Judgement(Enum):
-    """What a comparison says; the value is its word on the page."""
-
-    BETTER = "better"
-    WORSE = "worse"
-    EVEN = "no clear difference"
-    UNKNOWN = "not known"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A figure beside what it is compared with.
-
-    Attributes:
-        value, baseline: both figures; higher is better.
-        interval: both ends of the 95 % interval of their difference, None where it has none.
-        over: what the interval is over, with their number: "256 images".
-    """
-
-    value: float
-    baseline: float
-    interval: tuple[float, float] | None
-    over: str
-
-    @property
-    def delta(self) -> float:
-        """The figure less its baseline."""
-        return self.value - self.baseline
-
-    @property
-    def judgement(self) -> Judgement:
-        """Better or worse where the interval leaves out 0."""
-        if self.interval is None:
-            return Judgement.UNKNOWN
-        low, high = self.interval
-        if low > 0:
-            return Judgement.BETTER
-        return Judgement.WORSE if high < 0 else Judgement.EVEN
-
-
-@dataclass(frozen=True)
-class Masks:
-    """What is known of the masks; adjusted Rand indices.
-
-    Attributes:
-        labelled: whether there are annotations.
-        round: the last one whose masks were measured.
-        kind: how those were made: "K = 8".
-        seed: they beside the seed masks.
-        before: they beside those from the features before training, made alike.
-        made: the masks that training used last, beside the seed masks.
-        oracle: whether the seed masks are the annotations.
-        fixed: whether all rounds trained on the seed masks.
-        agreement: of the masks of the last two rounds, without labels.
-    """
-
-    labelled: bool = False
-    round: int = 0
-    kind: str = ""
-    seed: Difference | None = None
-    before: Difference | None = None
-    made: Difference | None = None
-    oracle: bool = False
-    fixed: bool = False
-    agreement: float | None = None
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """What an evaluation found; percent.
-
-    Attributes:
-        figure: of which evaluation: "object classification, linear".
-        round: of the backbone.
-        random: it beside random weights.
-        initial: it beside the weights that the run was given to begin with.
-        given: whether it was given any.
-        hint: the setting that measures what is not known.
-    """
-
-    figure: str = ""
-    round: int = 0
-    random: Difference | None = None
-    initial: Difference | None = None
-    given: bool = False
-    hint: str = ""
-
-
-@dataclass(frozen=True)
-class Health:
-    """Signs of collapse.
-
-    Attributes:
-        spreads: of the projections, each epoch.
-        masks: masks an image of the last round that made some, None where none did.
-        seed_masks: those of the seed.
-    """
-
-    spreads: Sequence[float] = ()
-    masks: float | None = None
-    seed_masks: float | None = None
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What the run took.
-
-    Attributes:
-        training, masks: wall time of jobs, seconds.
-        speeds: images a second, each epoch.
-        memory, gpu_memory: the most that a job held, bytes; 0 where it is not known.
-    """
-
-    training: float = 0.0
-    masks: float = 0.0
-    speeds: Sequence[float] = ()
-    memory: float = 0.0
-    gpu_memory: float = 0.0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far the run is.
-
-    Attributes:
-        rounds: that it has in all.
-        trained: that are finished.
-        epochs: of the round under way.
-        of_epochs: that a round has.
-        missing: what else is still to come: "mask quality".
-    """
-
-    rounds: int
-    trained: int
-    epochs: int = 0
-    of_epochs: int = 0
-    missing: Sequence[str] = ()
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing is still to come."""
-        return self.trained >= self.rounds and not self.missing
-
-    @property
-    def words(self) -> str:
-        """Where it is."""
-        if self.trained >= self.rounds:
-            return f"training done, {' and '.join(self.missing)} still to come"
-        words = f"round {self.trained + 1} of {self.rounds} under way"
-        return f"{words}, {self.epochs} of {self.of_epochs} epochs" if self.epochs else words
-
-
-@dataclass(frozen=True)
-class Facts:
-    """All that the verdict is made from."""
-
-    progress: Progress
-    masks: Masks = Masks()
-    backbone: Backbone = Backbone()
-    health: Health = Health()
-    costs: Costs = Costs()
 
 
 @dataclass(frozen=True)

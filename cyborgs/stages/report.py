@@ -29,6 +29,8 @@ from cyborgs.report.comparisons import (
 )
 from cyborgs.report.cost import read_cost
 from cyborgs.report.evaluated import backbone_facts
+from cyborgs.report.facts import Costs, Difference, Facts, Health, Progress
+from cyborgs.report.facts import Masks as MaskFacts
 from cyborgs.report.gallery import Grid, Series, Strip, columns, note, photo, strip
 from cyborgs.report.page import Chart, Table, render
 from cyborgs.report.sections import (
@@ -43,8 +45,7 @@ from cyborgs.report.sections import (
     training_charts,
     training_table,
 )
-from cyborgs.report.verdict import Costs, Difference, Facts, Health, Progress, verdict
-from cyborgs.report.verdict import Masks as MaskFacts
+from cyborgs.report.verdict import verdict
 from cyborgs.run.description import describe
 from cyborgs.run.paths import Run
 from cyborgs.run.sources import Sources, title_of

@@ -127,6 +127,33 @@ def test_a_lock_is_held_by_one_process_until_it_dies(tmp_path, capsys):
         assert capsys.readouterr().err == ""
 
 
+def test_who_waited_for_a_lock_also_waits_for_its_holder_to_exit(tmp_path):
+    """A shell does something more after its command, which must come first."""
+    program = (
+        "import sys, time; from pathlib import Path; from cyborgs.common.files import exclusive\n"
+        "with exclusive(Path(sys.argv[1]), 'x'): print('held', flush=True); time.sleep(0.5)\n"
+        "time.sleep(1.5)"
+    )
+    after = tmp_path / "after"
+    shell = subprocess.Popen(
+        [
+            "sh",
+            "-c",
+            f'"$0" -c "$1" "$2" && touch {after}',
+            sys.executable,
+            program,
+            tmp_path / "l",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert shell.stdout.readline() == "held\n"
+    with exclusive(tmp_path / "l", "the state"):
+        time.sleep(0.3)  # of the shell; the process alone would let go 1.5 seconds earlier
+        assert after.exists()
+    shell.wait()
+
+
 def test_a_lock_that_was_removed_while_waiting_is_taken_anew(tmp_path):
     path = tmp_path / "x.lock"
     order = []

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from cyborgs.report.verdict import (
+from cyborgs.report.facts import (
     Backbone,
     Costs,
     Difference,
@@ -13,14 +13,9 @@ from cyborgs.report.verdict import (
     Health,
     Judgement,
     Masks,
-    Outcome,
     Progress,
-    collapse_of,
-    duration,
-    outcome_of,
-    signed,
-    verdict,
 )
+from cyborgs.report.verdict import Outcome, collapse_of, duration, outcome_of, signed, verdict
 
 B, W, E, U = Judgement.BETTER, Judgement.WORSE, Judgement.EVEN, Judgement.UNKNOWN
 DONE = Progress(3, 3)
