@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cyborgs.bootstrap.eigenvectors import leading_eigenvectors
 from cyborgs.bootstrap.kmeans import NotFiniteError
 
 # Of nodes whose features do not agree: so that the graph is connected (as in MaskCut).
@@ -20,8 +21,8 @@ _WEAK = 1e-5
 def cut(features: Tensor, parts: int, threshold: float) -> NDArray[np.int64]:
     """Label of every location of an image.
 
-    The eigenvectors are exact, so that nothing is drawn: ARPACK fails on graphs whose parts are
-    alike.  It takes time with the third power of the locations, and memory with the square.
+    The same features give the same labels.  The time grows with the third power of the number of
+    locations, memory with its square.
 
     Args:
         features: floating point ``(rows, cols, channels)``, every location of unit length.
@@ -38,16 +39,11 @@ def cut(features: Tensor, parts: int, threshold: float) -> NDArray[np.int64]:
     points = features.flatten(0, 1).float()
     if not torch.isfinite(points).all():
         raise NotFiniteError("features are not finite")
-    edges = (points @ points.T >= threshold).double().clamp(min=_WEAK).cpu().numpy()
-    scale = 1 / np.sqrt(edges.sum(axis=1))
-    # The largest eigenvalues of D^-1/2 W D^-1/2 are the smallest of the normalised Laplacian.
+    edges = (points @ points.T >= threshold).double().clamp_(min=_WEAK)
+    scale = edges.sum(1).rsqrt()
     edges *= scale[:, None]
     edges *= scale
-    last = len(edges) - 1
-    _, vectors = scipy.linalg.eigh(
-        edges, subset_by_index=(last - parts + 1, last), overwrite_a=True, check_finite=False
-    )
-    return _parts(vectors).reshape(rows, cols)
+    return _parts(leading_eigenvectors(edges, parts).cpu().numpy()).reshape(rows, cols)
 
 
 def _parts(vectors: NDArray[np.float64]) -> NDArray[np.int64]:

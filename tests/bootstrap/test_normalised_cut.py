@@ -71,6 +71,12 @@ def test_as_many_parts_as_locations_and_one_part():
     assert len(np.unique(cut(features, 5, 0.5))) <= 5
 
 
+def test_locations_that_do_not_agree_are_parts_all_the_same():
+    """Every cut costs the same; LAPACK's search for some eigenvectors finds one of four here."""
+    features = torch.eye(520).reshape(20, 26, 520)
+    assert len(np.unique(cut(features, 4, 0.5))) == 4
+
+
 def test_what_is_not_finite_is_refused():
     features = features_of(np.zeros((2, 3), int), 0.0)
     features[1, 1, 0] = torch.nan
