@@ -29,6 +29,10 @@ from cyborgs.training.containers import require_whole
 # How torch's files of before 2020 begin: a pickle of their magic number.
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
+# The upper half of the length of safetensors' header, and its first character.  The lower half can
+# begin as a pickle does.
+_SAFETENSORS = b"\0\0\0\0{"
+
 # Containers whose tensors have a network's names but are not weights (averages of gradients).
 _ASIDE = re.compile(r"optim|sched|scaler|grad", re.IGNORECASE)
 
@@ -74,7 +78,7 @@ def read_tensors(path: Path, label: str = "checkpoint") -> dict[str, Tensor]:
             unknown = _unknown(program)
             with torch.serialization.safe_globals(_known(unknown)):
                 content = torch.load(path, map_location="cpu", weights_only=True)
-        elif start[:1] == b"\x80":
+        elif start[:1] == b"\x80" and start[4:9] != _SAFETENSORS:
             unpickler = _Unpickler(path.read_bytes())
             content, unknown = unpickler.load(), unpickler.unknown
         elif len(start) > 8 and start[8:9] == b"{":

@@ -16,6 +16,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from cyborgs.checkpoints import reading
 from cyborgs.checkpoints.reading import read_tensors
@@ -450,3 +451,16 @@ def test_types(dtype, tmp_path):
     assert found["a"].dtype == dtype
     assert torch.equal(found["a"].double(), made["a"].double())
     assert found["b"].tolist() == [1, 1]
+
+
+def test_safetensors_whose_header_is_as_long_as_a_pickle_begins(tmp_path):
+    """One header in 32 has a length whose lowest byte is 128."""
+    weights = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2)}
+    firsts = set()
+    for more in range(256):
+        save_file(weights, tmp_path / "w.safetensors", {"note": "x" * more})
+        firsts.add((tmp_path / "w.safetensors").read_bytes()[0])
+        found = read_tensors(tmp_path / "w.safetensors")
+        assert found.keys() == weights.keys()
+        assert all(torch.equal(found[name], value) for name, value in weights.items())
+    assert 128 in firsts
