@@ -42,10 +42,12 @@ def read_timm_weights(path: Path, architecture: str, label: str) -> dict[str, Te
         backbone = Backbone(architecture)
     model = backbone.get_submodule("model")
     expected = model.state_dict()
-    given = _inner(read_tensors(path, label), expected)
+    named = read_tensors(path, label)
+    given = _inner(named, expected)
     if describe_mismatch(expected, _without_heads(given, expected)):
         convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
         if convert is not None:
+            _require_biases(given, expected, f"{label}: {path} does not fit {architecture}")
             # Another layout raises nearly anything; what is wrong with it is said below.
             with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
                 given = convert(dict(given), model)
@@ -53,6 +55,11 @@ def read_timm_weights(path: Path, architecture: str, label: str) -> dict[str, Te
     # BatchNorm's counters may be missing.
     found = {k: torch.zeros_like(v) for k, v in expected.items() if not v.ndim} | found
     mismatch = describe_mismatch(expected, found)
+    if mismatch and any("embeddings.patch_embeddings." in name for name in named):
+        mismatch = (
+            "it has the names of Hugging Face's transformers; take the file that the authors or "
+            "timm publish"
+        )
     if mismatch:
         raise InputError(f"{label}: {path} does not fit {architecture}: {mismatch}")
     return {f"model.{name}": found[name].to(value.dtype) for name, value in expected.items()}
@@ -76,6 +83,34 @@ def stored_architecture(path: Path) -> str | None:
 
 def _of_timm(name: object) -> str | None:
     return name if isinstance(name, str) and name.startswith(PREFIX) else None
+
+
+def _require_biases(
+    given: Mapping[str, Tensor], expected: Mapping[str, Tensor], unfit: str
+) -> None:
+    """Refuse biases in DINOv3's layout that timm's converter would leave out without a word.
+
+    Those of keys, unless the file masks them, as DINOv3 does; and those of queries and values where
+    the network has none: timm has such networks for files in which they are zero.
+    """
+    if "storage_tokens" not in given:
+        return
+    has_biases = any(name.endswith(".attn.q_bias") for name in expected)
+    for name, bias in given.items():
+        # Other shapes do not fit anyway, which is said later.
+        if name.endswith(".attn.qkv.bias") and bias.ndim == 1 and len(bias) and not len(bias) % 3:
+            mask = given.get(f"{name}_mask")
+            if mask is not None and mask.shape == bias.shape:
+                bias = bias.where(mask != 0, 0)
+            queries, keys, values = bias.reshape(3, -1)
+            if keys.any():
+                raise InputError(
+                    f"{unfit}: {name} has biases of keys, and timm's networks have not"
+                )
+            if not has_biases and (queries.any() or values.any()):
+                raise InputError(
+                    f"{unfit}: {name} is not zero; take the architecture with _qkvb in its name"
+                )
 
 
 def _inner(named: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

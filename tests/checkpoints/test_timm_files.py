@@ -82,27 +82,150 @@ def test_positions_of_another_size_are_interpolated_by_timm(tmp_path):
     assert torch.equal(found["model.pos_embed"], convert(model.state_dict(), wanted)["pos_embed"])
 
 
-def test_convnext_by_the_names_of_its_authors(tmp_path):
-    model = network("convnext_atto")
-    own = model.state_dict()
+def by_convnexts_names(model):
     theirs = {}
-    for key, value in own.items():
+    for key, value in model.state_dict().items():
         key = key.replace("stem.", "downsample_layers.0.")
         for stage in range(4):
             key = key.replace(f"stages.{stage}.downsample.", f"downsample_layers.{stage}.")
             key = key.replace(f"stages.{stage}.blocks.", f"stages.{stage}.")
         key = key.replace("conv_dw", "dwconv").replace("mlp.fc1", "pwconv1")
-        key = (
-            key.replace("mlp.fc2", "pwconv2")
-            .replace("head.norm", "norm")
-            .replace("head.fc", "head")
-        )
-        theirs[key] = value
-    torch.save({"model": theirs}, tmp_path / "convnext.pth")
+        key = key.replace("mlp.fc2", "pwconv2")
+        theirs[key.replace("head.norm", "norm").replace("head.fc", "head")] = value
+    return theirs
+
+
+def test_convnext_by_the_names_of_its_authors(tmp_path):
+    model = network("convnext_atto")
+    torch.save({"model": by_convnexts_names(model)}, tmp_path / "convnext.pth")
     found = read_weights(tmp_path / "convnext.pth", "timm/convnext_atto").backbone()
-    for key, value in own.items():
+    for key, value in model.state_dict().items():
         if not key.startswith("head.fc"):
             assert torch.equal(found[f"model.{key}"].flatten(), value.flatten()), key
+
+
+DINOV3 = "vit_tiny_patch16_dinov3_qkvb"
+DINOV3_PLUS = "vit_small_plus_patch16_dinov3"
+
+# What DINOv3's program calls what timm calls otherwise; blocks end with a point.
+DINOV3_NAMES = {
+    "reg_token": "storage_tokens",
+    ".gamma_1": ".ls1.gamma",
+    ".gamma_2": ".ls2.gamma",
+    ".mlp.fc1_g.": ".mlp.w1.",
+    ".mlp.fc1_x.": ".mlp.w2.",
+    ".mlp.fc2.": ".mlp.w3.",
+}
+
+
+def with_values(name):
+    """A network of timm of which no weight is what it begins with: zero, one, or too small."""
+    model = network(name, num_classes=0).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    return model
+
+
+def by_dinov3s_names(model, swiglu=False):
+    """Weights as DINOv3's program saves them: a bias of keys that a mask takes out, periods …"""
+    theirs = {
+        "mask_token": torch.ones(1, model.embed_dim),
+        "rope_embed.periods": torch.ones(16, dtype=torch.bfloat16),
+    }
+    for key, value in model.state_dict().items():
+        for ours, name in list(DINOV3_NAMES.items())[: None if swiglu else 3]:
+            key = key.replace(ours, name)
+        theirs[key] = value
+    for number in range(len(model.blocks)):
+        place = f"blocks.{number}.attn"
+        queries = theirs.pop(f"{place}.q_bias", torch.zeros(model.embed_dim))
+        values = theirs.pop(f"{place}.v_bias", torch.zeros(model.embed_dim))
+        keys = torch.full_like(queries, 3.0)
+        theirs[f"{place}.qkv.bias"] = torch.cat([queries, keys, values])
+        ones = torch.ones_like(queries)
+        theirs[f"{place}.qkv.bias_mask"] = torch.cat([ones, 0 * ones, ones])
+    return theirs
+
+
+def same_features(path, name, model):
+    backbone = find_source(str(path), f"timm/{name}").load(0)
+    images = torch.randn(1, 3, 64, 96)
+    plain = name.startswith("vit")
+    with torch.no_grad():
+        expected = model.forward_intermediates(images, norm=plain, intermediates_only=True)
+        return torch.equal(backbone(images)[backbone.last], expected[-1])
+
+
+def test_dinov3_by_the_names_of_its_authors(tmp_path, refused):
+    model = with_values(DINOV3)
+    theirs = by_dinov3s_names(model)
+    assert {n.split(".")[0] for n in theirs} == {
+        "cls_token", "storage_tokens", "mask_token", "patch_embed", "rope_embed", "blocks", "norm",
+    }  # fmt: skip
+    torch.save(theirs, tmp_path / "dinov3.pth")
+    check(tmp_path / "dinov3.pth", DINOV3, model.state_dict())
+    assert same_features(tmp_path / "dinov3.pth", DINOV3, model)
+    for name in [name for name in theirs if name.endswith("bias_mask")]:
+        del theirs[name]
+    torch.save(theirs, tmp_path / "unmasked.pth")
+    with refused(f"does not fit timm/{DINOV3}: blocks.0.attn.qkv.bias has biases of keys"):
+        read_weights(tmp_path / "unmasked.pth", f"timm/{DINOV3}")
+    for broken in (torch.ones(4), torch.ones(())):
+        theirs |= {"blocks.0.attn.qkv.bias": broken, "blocks.0.attn.qkv.bias_mask": torch.ones(2)}
+        torch.save({**theirs, "blocks.1.attn.qkv.bias": broken}, tmp_path / "broken.pth")
+        with refused(f"does not fit timm/{DINOV3}: "):
+            read_weights(tmp_path / "broken.pth", f"timm/{DINOV3}")
+
+
+def test_dinov3s_teacher_while_it_trains(tmp_path):
+    model = with_values(DINOV3)
+    theirs = by_dinov3s_names(model)
+    training = {f"backbone.{k}": v for k, v in theirs.items()}
+    training |= {
+        "dino_head.mlp.0.weight": torch.ones(3, 3),
+        "ibot_head.mlp.0.weight": training["backbone.norm.weight"],
+    }
+    torch.save({"teacher": training}, tmp_path / "teacher.pth")
+    check(tmp_path / "teacher.pth", DINOV3, model.state_dict())
+
+
+@pytest.mark.slow
+def test_dinov3_without_biases_of_queries_and_values(tmp_path, refused):
+    """The authors' files have them, all zero; timm has such networks with and without them."""
+    model = with_values(DINOV3_PLUS)
+    theirs = by_dinov3s_names(model, swiglu=True)
+    assert "blocks.0.mlp.w3.weight" in theirs
+    torch.save(theirs, tmp_path / "dinov3.pth")
+    assert same_features(tmp_path / "dinov3.pth", DINOV3_PLUS, model)
+    theirs["blocks.1.attn.qkv.bias"][0] = 1
+    torch.save(theirs, tmp_path / "dinov3.pth")
+    with refused(f"does not fit timm/{DINOV3_PLUS}: blocks.1.attn.qkv.bias is not zero", "_qkvb"):
+        read_weights(tmp_path / "dinov3.pth", f"timm/{DINOV3_PLUS}")
+
+
+def test_dinov3s_convnext_by_the_names_of_its_authors(tmp_path):
+    """As ConvNeXt's, with the last norm a second time, in a list of norms."""
+    model = with_values("convnext_atto")
+    theirs = by_convnexts_names(model)
+    theirs |= {f"norms.3.{part}": theirs[f"norm.{part}"] for part in ("weight", "bias")}
+    torch.save(theirs, tmp_path / "w.pth")
+    assert same_features(tmp_path / "w.pth", "convnext_atto", model)
+
+
+def test_names_of_transformers_which_timm_does_not_convert_are_one_line(tmp_path, refused):
+    """Those of Hugging Face's DINOv3."""
+    theirs = {
+        "embeddings.cls_token": torch.zeros(1, 1, 192),
+        "embeddings.register_tokens": torch.zeros(1, 4, 192),
+        "embeddings.patch_embeddings.weight": torch.zeros(192, 3, 16, 16),
+        "layer.0.attention.q_proj.weight": torch.zeros(192, 192),
+    }
+    save_file(theirs, tmp_path / "model.safetensors")
+    with refused(
+        f"does not fit timm/{DINOV3}: it has the names of Hugging Face's transformers",
+        "take the file that the authors or timm publish",
+    ):
+        read_weights(tmp_path / "model.safetensors", f"timm/{DINOV3}")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ NAMES = [
     "efficientnet_b0",
     "regnety_002",
     "vit_small_patch14_dinov2",
+    "vit_tiny_patch16_dinov3_qkvb",
     "swin_tiny_patch4_window7_224",
 ]
 
@@ -75,6 +76,28 @@ def test_any_image_gives_the_grid_of_mask_files(both, size):
 
 
 @torch.no_grad()
+def test_rotary_positions_follow_the_size_of_each_image():
+    """DINOv3 computes its positions for the size at hand, and keeps none of another size."""
+    torch.manual_seed(0)
+    name = "vit_tiny_patch16_dinov3_qkvb"
+    backbone = Backbone(f"timm/{name}").eval()
+    for parameter in backbone.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    network = theirs(name, backbone)
+    seen = {}
+    for rows, cols in ((4, 6), (6, 4), (1, 1), (4, 6)):
+        patches = torch.arange(3 * 256 * rows * cols).reshape(1, 3, 16 * rows, 16 * cols)
+        found = backbone((patches % 101) / 50 - 1)[backbone.last].flatten(2)
+        tokens = network.forward_features((patches % 101) / 50 - 1)[:, network.num_prefix_tokens :]
+        assert torch.equal(found, tokens.transpose(1, 2))
+        assert torch.equal(found, seen.setdefault((rows, cols), found))
+    # Without positions, patches at other places would have the same features, there.
+    rolled = torch.roll((patches % 101) / 50 - 1, 16, dims=3)
+    moved = torch.roll(backbone(rolled)[backbone.last], -1, dims=3).flatten(2)
+    assert (moved - found).abs().max() > 0.1 * found.abs().max()
+
+
+@torch.no_grad()
 def test_a_block_is_what_timms_own_module_gives():
     backbone = Backbone("timm/convnext_atto").eval()
     images = torch.randn(1, 3, 64, 64)
@@ -91,6 +114,7 @@ def test_a_block_is_what_timms_own_module_gives():
 PLACES = [
     ("vit_tiny_patch16_224", "blocks.0"),
     ("vit_small_patch14_dinov2", "blocks.0"),
+    ("vit_tiny_patch16_dinov3_qkvb", "blocks.0"),
     ("convnext_atto", "stages.0"),
     ("efficientnet_b0", "blocks.2.0"),
     ("regnety_002", "s2.b1"),
@@ -160,7 +184,7 @@ def test_weights_that_pooled_stages_do_not_need_are_not_trained():
     assert frozen == {"layer4"}
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "convnext_atto", "efficientnet_b0"])
+@pytest.mark.parametrize("name", [*NAMES[:3], "vit_tiny_patch16_dinov3_qkvb"])
 def test_all_that_is_trained_gets_a_gradient(name):
     pair = Pair(f"timm/{name}", 8, 4)
     cell = 16 if name.startswith("vit") else 32
