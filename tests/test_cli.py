@@ -17,6 +17,7 @@ COMMANDS = [
     ["bootstrap"], ["export"], ["report"], ["status"], ["masks", "info"], ["masks", "stats"],
     ["masks", "show"], ["masks", "compare"], ["masks", "verify"], ["masks", "quality"],
     ["masks", "export"], ["masks", "import"], ["masks", "table"], ["track"], ["completion"],
+    ["data", "weights"],
 ]  # fmt: skip
 
 

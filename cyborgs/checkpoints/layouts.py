@@ -378,15 +378,15 @@ def _looks_like(named: Mapping[str, Tensor]) -> str:
     return f"its {len(named)} tensors are called {', '.join(list(named)[:3])} …"
 
 
-def read_weights(weights: Path, architecture: str) -> Checkpoint:
+def read_weights(weights: Path, architecture: str, label: str = "model.weights") -> Checkpoint:
     """What `model.weights` names.
 
     Raises `InputError` where it cannot be read, or is of another architecture.
     """
-    given = read_checkpoint(weights, "model.weights", architecture)
+    given = read_checkpoint(weights, label, architecture)
     if given.architecture != architecture:
         raise InputError(
-            f"model.weights: {weights} holds a {given.architecture} ({given.layout}), not a "
+            f"{label}: {weights} holds a {given.architecture} ({given.layout}), not a "
             f"{architecture}; set model.architecture to {given.architecture}"
         )
     return given

@@ -4,7 +4,6 @@ Heavy libraries are imported inside the commands, so that ``--help`` is instant.
 """
 
 import argparse
-import errno
 import io
 import os
 import signal
@@ -21,6 +20,7 @@ from cyborgs.common.errors import (
     BAD_INPUT,
     CONTINUES,
     LOST_PEER,
+    MACHINE_FAULTS,
     RESUME_LATER,
     InputError,
     LostPeerError,
@@ -28,9 +28,6 @@ from cyborgs.common.errors import (
 )
 from cyborgs.common.live import alive
 from cyborgs.runtime.launch import process_number
-
-# Faults of the machine that need a line, not a traceback.
-_MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in _MACHINE_FAULTS:
+        if error.errno not in MACHINE_FAULTS:
             raise
         where = f": {error.filename}" if error.filename else ""
         print(f"{options.prog}: error: {error.strerror}{where}", file=sys.stderr)

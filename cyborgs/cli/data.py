@@ -1,4 +1,4 @@
-"""Commands for data sets: public ones, and what is in them."""
+"""Commands for data sets, what is in them, and what can be fetched."""
 
 import argparse
 import json
@@ -10,7 +10,9 @@ from cyborgs.cli import options as o
 
 def add(commands: o.Commands) -> None:
     """Add the commands to the parser."""
-    data = o.group(commands, "data", "check, shrink and download data sets")
+    data = o.group(
+        commands, "data", "check, shrink and download data sets; download published weights"
+    )
 
     c = o.command(
         data,
@@ -48,17 +50,25 @@ def add(commands: o.Commands) -> None:
         metavar="PART",
         help="parts to download, such as train2017 (default: all)",
     )
-    c.add_argument(
-        "--accept-terms",
-        action="store_true",
-        default=os.environ.get("CYBORGS_ACCEPT_TERMS") == "1",
-        help="accept the terms of the data set, which are shown without it (or set "
-        "CYBORGS_ACCEPT_TERMS=1)",
-    )
+    _add_accept_terms(c, "the terms of the data set, which are")
     c.set_defaults(out_is_folder=True)
     c.add_argument(
         "--out", type=Path, default=Path("datasets"), help="folder of data sets (default: datasets)"
     )
+
+    c = o.command(
+        data,
+        "weights",
+        _weights,
+        "download the published weights of a backbone into the cache that `pretrained` reads",
+    )
+    c.add_argument(
+        "name",
+        metavar="ARCHITECTURE",
+        help="as model.architecture: resnet50, timm/vit_small_patch14_dinov2, or with one of "
+        "timm's tags: timm/vit_large_patch16_dinov3.sat493m",
+    )
+    _add_accept_terms(c, "the terms of the weights, which are")
 
     c = o.command(
         data,
@@ -68,6 +78,15 @@ def add(commands: o.Commands) -> None:
     )
     c.add_argument(
         "folder", type=Path, metavar="FOLDER", help="folder of ImageNet, such as datasets/imagenet"
+    )
+
+
+def _add_accept_terms(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--accept-terms",
+        action="store_true",
+        default=os.environ.get("CYBORGS_ACCEPT_TERMS") == "1",
+        help=f"accept {what} shown without it (or set CYBORGS_ACCEPT_TERMS=1)",
     )
 
 
@@ -97,6 +116,12 @@ def _download(options: argparse.Namespace) -> None:
     from cyborgs.stages import download
 
     download.run(options.name, options.out, options.only, options.accept_terms)
+
+
+def _weights(options: argparse.Namespace) -> None:
+    from cyborgs.stages import weights
+
+    weights.run(options.name, options.accept_terms)
 
 
 def _imagenet(options: argparse.Namespace) -> int:

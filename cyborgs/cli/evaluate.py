@@ -84,7 +84,7 @@ def _command(
         required=True,
         metavar="FILE|random|imagenet",
         help="a state of any round, any file that `cyborgs import` reads, random weights, or "
-        "torchvision's ImageNet weights from its cache",
+        "the published ones, once `cyborgs data weights` has fetched them",
     )
     c.add_argument("--architecture", help="architecture for random and imagenet, such as resnet50")
     c.add_argument("--network", choices=("online", "target"), default="online")

@@ -30,7 +30,8 @@ def add(commands: o.Commands) -> None:
         "--weights",
         required=True,
         metavar="FILE|pretrained|random",
-        help="a checkpoint; what the backbone's library publishes, where its cache has it; or none",
+        help="a checkpoint; what the backbone's library publishes, once `cyborgs data weights` has "
+        "fetched it; or none",
     )
     c.add_argument(
         "--block", help="block or stage that is clustered (default: stride 8, or the last)"

@@ -1,5 +1,10 @@
 """Exceptions that the command line tells in one line, and the exit status of each."""
 
+import errno
+
+# Faults of the machine that need a line, not a traceback: a full disk, missing permission.
+MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
+
 # Input that cannot be used, as argparse has it for arguments.
 BAD_INPUT = 2
 

@@ -1,1 +1,1 @@
-"""Public data sets: what there is, fetched and unpacked."""
+"""Public data sets and published weights: what there is, fetched and unpacked."""

@@ -43,10 +43,10 @@ def fetch(archive: Archive, folder: Path) -> Path:
             tries = 1 if _length(partial) > have else tries + 1
             if tries >= _TRIES:
                 raise InputError(
-                    f"{archive.url}: {_reason(error)}, {_TRIES} times in a row; start again later: "
+                    f"{archive.url}: {reason(error)}, {_TRIES} times in a row; start again later: "
                     f"{_length(partial):,} of {archive.bytes:,} bytes are kept in {partial}"
                 ) from None
-            say(f"{archive.url}: {_reason(error)}; trying again")
+            say(f"{archive.url}: {reason(error)}; trying again")
             time.sleep(2 ** (tries - 1))
     _require_content(archive, partial)
     os.replace(partial, path)
@@ -95,7 +95,8 @@ def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
         yield chunk
 
 
-def _reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
+    """What is wrong with a connection, for people."""
     if isinstance(error, urllib.error.HTTPError):
         return f"the server says {error.code} {error.reason}"
     if isinstance(error, urllib.error.URLError):

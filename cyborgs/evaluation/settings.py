@@ -51,9 +51,9 @@ Backbones = Annotated[
     list[str],
     Field(
         min_length=1,
-        description="what the workflow evaluates: random, imagenet (torchvision's weights, where "
-        "its cache has them), rounds (each round's state), last (the last round's), or files that "
-        "`cyborgs import` takes",
+        description="what the workflow evaluates: random, imagenet (the published weights, once "
+        "`cyborgs data weights` has fetched them), rounds (each round's state), last (the last "
+        "round's), or files that `cyborgs import` takes",
     ),
 ]
 

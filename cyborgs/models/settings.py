@@ -47,8 +47,8 @@ class Model(Section):
     weights: str | None = Field(
         None,
         description="checkpoint to begin with, of this program or another (see "
-        "docs/checkpoints.md); `pretrained`: those that the backbone's library publishes, where "
-        "its cache has them; null: random weights",
+        "docs/checkpoints.md); `pretrained`: those that the backbone's library publishes, once "
+        "`cyborgs data weights` has fetched them; null: random weights",
     )
 
     @property

@@ -261,6 +261,9 @@ def test_published_weights_come_from_the_cache_and_are_never_fetched(
     tmp_path, monkeypatch, refused
 ):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    name = "timm/vit_small_patch14_dinov2.lvd142m"
-    with refused(f"imagenet: {name} is not in the cache of Hugging Face's hub; fetch it: "):
+    name = "timm/vit_small_patch14_dinov2"
+    with refused(
+        f"imagenet: the published weights of {name} are not in {tmp_path}/models--timm--",
+        f"`cyborgs data weights {name}` fetches them",
+    ):
         find_source("imagenet", name)

@@ -204,7 +204,7 @@ def test_all_that_is_trained_gets_a_gradient(name):
         ),
         (
             {"model": {"architecture": "timm/vit_small_patch16_224.nothing"}},
-            "timm/vit_small_patch16_224.nothing",
+            "timm/vit_small_patch16_224.nothing: timm has no weights nothing of it; take timm/vit_",
         ),
         (
             {"model": {"architecture": "timm/mixer_s16_224"}},

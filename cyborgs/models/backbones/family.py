@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from cyborgs.common.errors import InputError
+from cyborgs.models.backbones.published import Published
 
 # The workflow reads its configuration, which names architectures, without PyTorch.
 if TYPE_CHECKING:
@@ -119,11 +120,22 @@ class Family(ABC):
         """Weights of a backbone by the names of the library that the network comes from."""
 
     @abstractmethod
-    def pretrained(self, architecture: str) -> Path:
-        """The file of the weights that its library publishes, in the library's cache.
+    def published(self, architecture: str) -> Published:
+        """The weights that its library publishes; raises `InputError` where there are none."""
 
-        Raises `InputError`, which says what to fetch, where the cache does not have it.
+    def pretrained(self, architecture: str) -> Path:
+        """The file of these weights in the library's cache.
+
+        Raises `InputError`, which says how to fetch it, where the cache does not have it.
         """
+        published = self.published(architecture)
+        path = published.cached()
+        if path is None:
+            raise InputError(
+                f"the published weights of {architecture} are not in {published.place}; "
+                f"`cyborgs data weights {architecture}` fetches them"
+            )
+        return path
 
     def place(self, architecture: str, name: str, key: str) -> Place:
         """The stage or block of this name.

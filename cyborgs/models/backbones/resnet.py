@@ -1,11 +1,10 @@
 """ResNets as torchvision builds them (He et al., 2016), by torchvision's names of weights."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cyborgs.common.errors import InputError
 from cyborgs.models.backbones.family import Family, Place, Statistics
+from cyborgs.models.backbones.published import AtAddress, Published
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -132,16 +131,17 @@ class ResNets(Family):
         """The same."""
         return dict(weights)
 
-    def pretrained(self, architecture: str) -> Path:
+    def published(self, architecture: str) -> Published:
         """ImageNet's weights of torchvision's first recipe, which publications compare with."""
-        import torch
         import torchvision
 
-        address = torchvision.models.get_model_weights(architecture).IMAGENET1K_V1.url
-        path = Path(torch.hub.get_dir(), "checkpoints", address.rsplit("/", 1)[-1])
-        if not path.is_file():
-            raise InputError(f"{path} does not exist; fetch {address} into its folder")
-        return path
+        weights = torchvision.models.get_model_weights(architecture).IMAGENET1K_V1
+        return AtAddress(
+            architecture=architecture,
+            address=weights.url,
+            digest=weights.url.rpartition("-")[2].removesuffix(".pth"),
+            origin=(weights.meta["recipe"],),
+        )
 
 
 def _stem(backbone: Any, images: "Tensor") -> "Tensor":

@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cyborgs.common.errors import InputError
 from cyborgs.models.backbones.family import Family, Place, Statistics
+from cyborgs.models.backbones.published import AtAddress, OnHub, Published
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -166,23 +166,33 @@ class Timm(Family):
         """Those of ``timm.create_model(NAME, num_classes=0)``."""
         return {name.removeprefix("model."): value for name, value in weights.items()}
 
-    def pretrained(self, architecture: str) -> Path:
-        """The weights of its tag, in the cache of Hugging Face's hub; nothing is downloaded."""
-        import timm
-        from huggingface_hub import try_to_load_from_cache
+    def published(self, architecture: str) -> Published:
+        """The weights of its tag, or of timm's default one: of Hugging Face's hub if it has them.
 
-        config = timm.get_pretrained_cfg(architecture.removeprefix(PREFIX))
-        repository = None if config is None else config.hf_hub_id
-        if not repository:
-            raise InputError(f"timm publishes no weights of {architecture} on Hugging Face's hub")
-        for file in ("model.safetensors", "pytorch_model.bin"):
-            found = try_to_load_from_cache(repository, file)
-            if isinstance(found, str):
-                return Path(found)
-        raise InputError(
-            f"{repository} is not in the cache of Hugging Face's hub; fetch it: "
-            f"hf download {repository} model.safetensors"
-        )
+        timm reads other addresses only for the few that the hub lacks.
+        """
+        import timm
+
+        _require_name(architecture)
+        name = architecture.removeprefix(PREFIX)
+        config = timm.get_pretrained_cfg(name)
+        if config is None or not (config.hf_hub_id or config.url):
+            hint = _with_weights(name.split(".")[0]) or "; take a file, or another architecture"
+            raise InputError(f"timm publishes no weights of {architecture}{hint}")
+        origin = [config.origin_url] if config.origin_url else []
+        papers = config.paper_ids or ()
+        origin += [papers] if isinstance(papers, str) else papers
+        about: dict[str, Any] = {
+            "architecture": architecture,
+            "licence": config.license or "",
+            "origin": tuple(origin),
+        }
+        if config.hf_hub_id:
+            own = config.hf_hub_filename
+            files = (own,) if own else ("model.safetensors", "pytorch_model.bin")
+            return OnHub(repository=config.hf_hub_id, files=files, **about)
+        # timm may also give a file name beside an address, but gives none.
+        return AtAddress(address=str(config.url), **about)
 
 
 def _intermediates(
@@ -349,9 +359,23 @@ def _blocks(
 def _require_name(architecture: str) -> None:
     import timm
 
-    name = architecture.removeprefix(PREFIX).split(".")[0]
+    name, _, tag = architecture.removeprefix(PREFIX).partition(".")
     known = timm.list_models()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(PREFIX + other for other in near)}?" if near else ""
         raise InputError(f"architecture {architecture} is none of timm's{hint}")
+    if tag and f"{name}.{tag}" not in timm.models.get_arch_pretrained_cfgs(name):
+        raise InputError(
+            f"architecture {architecture}: timm has no weights {tag} of it{_with_weights(name)}"
+        )
+
+
+def _with_weights(name: str) -> str:
+    """The tags of a network of timm that have weights, as the end of a message."""
+    import timm
+
+    configs = timm.models.get_arch_pretrained_cfgs(name)
+    tagged = [full for full, config in configs.items() if config.has_weights and "." in full]
+    more = f" and {len(tagged) - 5} more" if len(tagged) > 5 else ""
+    return f"; take {' or '.join(PREFIX + full for full in tagged[:5])}{more}" if tagged else ""
