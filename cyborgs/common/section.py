@@ -15,9 +15,9 @@ MOST_LABELS = 2**16
 Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 
 PRECISION = (
-    "of convolutions and matrix products; weights stay float32, and float16 scales the loss. auto: "
-    "bfloat16 where the hardware has instructions for it, float16 on GPUs that have only those, "
-    "else float32; tf32 is float32 with faster, coarser products on NVIDIA GPUs"
+    "precision of convolutions and matrix products; weights stay float32, and float16 scales the "
+    "loss. auto: bfloat16 if the hardware has instructions for it, float16 on GPUs that have them "
+    "only for float16, else float32. tf32 is float32 with faster, coarser products on NVIDIA GPUs"
 )
 
 

@@ -25,10 +25,10 @@ class _Downstream(Section):
     """Evaluations of backbones on downstream tasks."""
 
     evaluations: list[Name] = Field(
-        [], description="which of them the workflow runs; each has its settings below"
+        [], description="evaluations that the workflow runs; the settings of each are below"
     )
     seeds: int = Field(
-        3, ge=1, description="repetitions with other random numbers; tables give mean and spread"
+        3, ge=1, description="repetitions with different seeds; tables give mean and spread"
     )
     datasets: str = Field(
         "datasets",

@@ -26,12 +26,12 @@ _SHARED = ("data", "downstream", "rounds", "quality", "compute", "run", "seed", 
 class ExperimentSection(Section):
     """The file of an experiment."""
 
-    experiment: str = Field(pattern=_NAME, description="name: everything lies in results/<name>")
+    experiment: str = Field(pattern=_NAME, description="name: all files are in results/<name>")
     seeds: list[int] = Field(
-        [0, 1, 2], min_length=1, description="each variant is run once with each of them"
+        [0, 1, 2], min_length=1, description="each variant runs once with each seed"
     )
     intervals: bool = Field(
-        True, description="give 95 % intervals of differences, which takes two seeds or more"
+        True, description="give 95 % intervals of differences, which needs two seeds or more"
     )
     baselines: list[str] = Field(
         [INITIAL],
@@ -40,12 +40,12 @@ class ExperimentSection(Section):
         f"{INITIAL}, the weights that training begins with",
     )
     every_round: bool = Field(
-        True, description="evaluate the backbone after each round; false: after the last"
+        True, description="evaluate the backbone after each round; false: only after the last"
     )
     finished: str | None = Field(
         None,
         description="file of rows (JSON lines) of runs that were finished elsewhere or earlier: "
-        "they are taken from there and not run again",
+        "these runs are not repeated",
     )
     base: dict[str, Any] = Field(description="configuration of a run that all variants share")
     variants: dict[str, dict[str, Any] | None] = Field(

@@ -8,10 +8,10 @@ from cyborgs.config.schema import Config
 
 _INTRODUCTION = """# Configuration
 
-Every key, its default and what it accepts. Made from the schema by
-`python -m cyborgs.config.reference > docs/configuration.md`; a test holds the two together.
+Every key, its default and what it accepts. This page is made from the schema by
+`python -m cyborgs.config.reference > docs/configuration.md`; a test checks that they agree.
 
-A configuration is a YAML file, given by `--configfile`; values can be changed by `--config`, as in
+A configuration is a YAML file, given by `--configfile`; `--config` changes single values, as in
 `snakemake --cores all --config rounds=4 pretrain='{"epochs": 50}'`. Unknown keys, wrong types
 and combinations that cannot work are refused before anything runs. `cyborgs config FILE` checks
 a file and prints it with all defaults.

@@ -30,11 +30,11 @@ class Config(Section):
     run: str = Field(
         "run",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="name: everything lies under results/<run>",
+        description="name of the run: all its files are in results/<run>",
     )
-    seed: int = Field(0, ge=0, description="of every random choice")
+    seed: int = Field(0, ge=0, description="seed of all random choices")
     rounds: int = Field(8, ge=1, le=99, description="pretraining rounds")
-    shards: int = Field(8, ge=1, le=9999, description="mask files, and jobs, a round")
+    shards: int = Field(8, ge=1, le=9999, description="mask files per round, each made by one job")
     data: Data | None = None
     model: Model = Model()
     seed_masks: SeedMasks = Felzenszwalb(kind="felzenszwalb")

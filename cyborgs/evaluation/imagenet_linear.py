@@ -32,7 +32,7 @@ class ImagenetLinear(Cropped):
     SHORT: ClassVar[dict[str, Any]] = {"images_per_class": 130, "epochs": 20}
 
     images_per_class: int | None = Field(
-        None, ge=1, description="training images of a class, at most; null: all"
+        None, ge=1, description="training images per class, at most; null: all"
     )
     area: list[Area] = Field(
         [0.08, 1.0],
@@ -41,8 +41,8 @@ class ImagenetLinear(Cropped):
         description="area of a training crop as a share of the image",
     )
     epochs: int = Field(100, ge=1)
-    batch_size: int = Field(256, ge=1, description="images of a step, over all processes")
-    learning_rate: Positive = Field(0.3, description="learning rate, which falls to 0 by a cosine")
+    batch_size: int = Field(256, ge=1, description="images per step, over all processes")
+    learning_rate: Positive = Field(0.3, description="learning rate; a cosine lowers it to 0")
     momentum: Momentum = 0.9
     weight_decay: NonNegative = 0.0
     precision: Precision = Field("auto", description=PRECISION)

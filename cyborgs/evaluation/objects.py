@@ -39,16 +39,16 @@ class Objects(Evaluated):
 
     backbones: Backbones = Field(["random", "rounds"])
     images: int = Field(
-        2000, ge=2, description="annotated images whose objects are taken, drawn at random, at most"
+        2000, ge=2, description="annotated images whose objects are used, drawn at random, at most"
     )
-    size: int = Field(96, ge=32, description="side that a crop is resized to, in pixels")
+    size: int = Field(96, ge=32, description="side of a resized crop, in pixels")
     smallest: int = Field(
-        16, ge=1, description="objects with a side below this are left out, in pixels"
+        16, ge=1, description="smallest side of an object, in pixels; smaller ones are left out"
     )
-    test: Share = Field(0.3, description="share of the images whose objects are for testing")
+    test: Share = Field(0.3, description="share of the images whose objects are used for testing")
     neighbours: int = Field(20, ge=1, description="k of the k-nearest-neighbour classifier")
     cost: Positive = Field(
-        1.0, description="C of the logistic regression: larger fits the training objects closer"
+        1.0, description="C of the logistic regression: a larger C fits the objects closer"
     )
 
 

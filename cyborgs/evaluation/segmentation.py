@@ -39,7 +39,7 @@ class Segmentation(Evaluated):
     )
     layers: Layers = None
     locations: Locations = 64
-    test: Share = Field(0.3, description="share of the images that are for testing")
+    test: Share = Field(0.3, description="share of the images used for testing")
     cost: PixelCost = 1.0
 
 

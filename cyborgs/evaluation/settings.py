@@ -17,8 +17,8 @@ Layers = Annotated[
     list[str] | None,
     Field(
         min_length=1,
-        description="stages of the backbone whose outputs are joined, on the grid of the first of "
-        "them; null: those that masks pool in training by default (layer2, layer3 and layer4 of a "
+        description="stages of the backbone whose outputs are joined, on the grid of the first; "
+        "null: the stages that masks pool in training by default (layer2, layer3 and layer4 of a "
         "ResNet)",
     ),
 ]
@@ -40,20 +40,20 @@ def require_multiple(side: int, architecture: str, key: str) -> None:
 
 Locations = Annotated[
     int,
-    Field(ge=1, description="of an image for training, drawn at random from its grid, at most"),
+    Field(ge=1, description="training locations per image, drawn at random from its grid, at most"),
 ]
 PixelCost = Annotated[
     Positive,
-    Field(description="C of the logistic regression: larger fits the training pixels closer"),
+    Field(description="C of the logistic regression: a larger C fits the training pixels closer"),
 ]
 
 Backbones = Annotated[
     list[str],
     Field(
         min_length=1,
-        description="what the workflow evaluates: random, imagenet (the published weights, once "
-        "`cyborgs data weights` has fetched them), rounds (each round's state), last (the last "
-        "round's), or files that `cyborgs import` takes",
+        description="backbones that the workflow evaluates: random, imagenet (the published "
+        "weights, once `cyborgs data weights` has fetched them), rounds (each round's), last (the "
+        "last round's), or files that `cyborgs import` reads",
     ),
 ]
 
@@ -82,7 +82,7 @@ class Scheduled(Evaluated):
     schedule: Literal["published", "short"] = Field(
         "published",
         exclude=True,
-        description="defaults of the other keys: the published ones, or for a workstation",
+        description="defaults of the other keys: as published, or short for a workstation",
     )
 
     @model_validator(mode="before")
@@ -96,7 +96,7 @@ class Scheduled(Evaluated):
 class Cropped(Scheduled):
     """An evaluation of images that are resized and cut to their centre."""
 
-    short_side: int = Field(256, ge=32, description="test images are resized to this, in pixels")
+    short_side: int = Field(256, ge=32, description="short side of test images, in pixels")
     crop: int = Field(224, ge=32, multiple_of=32, description="side of a crop, in pixels")
 
     @model_validator(mode="after")
@@ -107,15 +107,13 @@ class Cropped(Scheduled):
 
 
 Iterations = Annotated[int, Field(ge=1, description="optimiser steps")]
-Milestones = Annotated[list[int], Field(description="steps at which the rate falls to a tenth")]
-Warmup = Annotated[
-    int, Field(ge=0, description="steps in which the rate rises, from a thousandth of it")
-]
+Milestones = Annotated[list[int], Field(description="steps at which the rate drops to a tenth")]
+Warmup = Annotated[int, Field(ge=0, description="warm-up steps; the rate starts at a thousandth")]
 Sides = Annotated[
     list[int],
     Field(
         min_length=1,
-        description="short sides, of which one is drawn for each image in training, in pixels",
+        description="short sides in training, in pixels; one is drawn for each image",
     ),
 ]
 
@@ -134,18 +132,18 @@ class Detection(Scheduled):
     iterations: Iterations
     milestones: Milestones
     warmup: Warmup
-    batch_size: int = Field(16, ge=1, description="images of a step, over all processes")
+    batch_size: int = Field(16, ge=1, description="images per step, over all processes")
     learning_rate: Positive = Field(0.02, description="learning rate")
     momentum: Momentum = 0.9
-    weight_decay: NonNegative = Field(1e-4, description="not of BatchNorm")
+    weight_decay: NonNegative = Field(1e-4, description="weight decay, except of BatchNorm")
     sides: Sides
     test_side: int = Field(800, ge=32, description="short side in testing, in pixels")
     longest: int = Field(1333, ge=32, description="long side, at most, in pixels")
     batchnorm: int = Field(
         200,
         ge=0,
-        description="steps after training in which BatchNorm's statistics are measured anew; 0: "
-        "score with the running ones",
+        description="steps after training in which BatchNorm's statistics are measured again; 0: "
+        "use the running statistics",
     )
     precision: Precision = Field("auto", description=PRECISION)
 

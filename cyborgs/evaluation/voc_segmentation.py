@@ -46,7 +46,7 @@ class VocSegmentation(Evaluated):
     short_side: int = Field(
         512,
         ge=32,
-        description="larger images are shrunk to this short side, in pixels; none of VOC2012 is",
+        description="larger images are shrunk to this short side, in pixels; VOC2012 has none",
     )
     layers: Layers = None
     locations: Locations = 64

@@ -47,11 +47,11 @@ class VocSvm(Cropped):
 
     backbones: Backbones = Field(["random", "last"])
     costs: list[Positive] = Field(
-        [0.01, 0.1, 1.0, 10.0], min_length=1, description="values of C, of which each class's best"
+        [0.01, 0.1, 1.0, 10.0], min_length=1, description="values of C; each class uses its best"
     )
-    folds: int = Field(3, ge=2, description="of the cross-validation that chooses C")
-    positive_weight: Positive = Field(2.0, description="weight of the images that show the class")
-    iterations: int = Field(2000, ge=1, description="of the solver, at most")
+    folds: int = Field(3, ge=2, description="folds of the cross-validation that chooses C")
+    positive_weight: Positive = Field(2.0, description="weight of the positive images")
+    iterations: int = Field(2000, ge=1, description="iterations of the solver, at most")
 
 
 def fits(settings: VocSvm, architecture: str) -> None:

@@ -11,7 +11,7 @@ class Scenes(Section):
     """Labelled scenes drawn by the program itself: the embedded data."""
 
     images: int = Field(320, ge=1, description="number of scenes")
-    seed: int = Field(0, ge=0, description="of the drawing; apart from the run's own")
+    seed: int = Field(0, ge=0, description="seed of the drawing, independent of the run's seed")
     height: int = Field(192, ge=64, description="pixels")
     width: int = Field(256, ge=64, description="pixels")
 
@@ -22,23 +22,24 @@ class Data(Section):
     images: str | None = Field(None, description="folder of images, searched recursively")
     list: str | None = Field(
         None,
-        description="file that names the images to take from that folder, one a line, by their "
-        "paths below it; null: all of them",
+        description="file that lists the images to use, one per line, by their paths below that "
+        "folder; null: all images",
     )
     annotations: str | None = Field(
         None,
-        description="COCO instances JSON of those images, for measuring masks (never for training)",
+        description="COCO instances JSON of those images, for measuring masks and for probes; "
+        "training uses it only with `seed_masks: {kind: ground-truth}`",
     )
     short_side: int | None = Field(
         None,
         ge=CELL,
-        description="make a copy of the images with this short side first, in pixels, and use "
-        "that; annotations are scaled in step; null: the images as they are",
+        description="first make a copy of the images with this short side, in pixels, and use the "
+        "copy; annotations are scaled with it; null: use the images as they are",
     )
     scenes: Scenes | None = Field(None, description="draw scenes instead of reading images")
     on_bad_image: Literal["error", "skip"] = Field(
         "error",
-        description="where an image cannot be decoded: stop, or leave it out and list it",
+        description="if an image cannot be decoded: stop, or leave it out and list it",
     )
 
     @model_validator(mode="after")

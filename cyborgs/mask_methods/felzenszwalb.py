@@ -25,15 +25,15 @@ class Felzenszwalb(Segmenter):
     kind: Literal["felzenszwalb"]
     scale: Positive = Field(1000.0, description="larger gives larger segments")
     min_size: int = Field(
-        1000, ge=1, description="smallest segment, in pixels of the image that is segmented"
+        1000, ge=1, description="smallest segment, in pixels (after `short_side`)"
     )
     sigma: NonNegative = Field(0.8, description="blur before segmenting, in pixels")
     short_side: int | None = Field(
         None,
         ge=16,
-        description="shrink images to this short side first, in pixels; null: full size, for which "
-        "`scale` and `min_size` are DetCon's on COCO; photographs of several megapixels take "
-        "long so: 480 is COCO's",
+        description="first shrink images to this short side, in pixels; null: full size, for which "
+        "DetCon chose `scale` and `min_size` on COCO. For photographs of several megapixels, 480 "
+        "(COCO's) saves time",
     )
 
     def segment(self, pixels: "NDArray[np.uint8]") -> Labels:

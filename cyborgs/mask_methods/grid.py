@@ -15,7 +15,7 @@ class Grid(StoredMethod):
     """Equal rectangles."""
 
     kind: Literal["grid"]
-    cells: int = Field(5, ge=1, le=256, description="rectangles a side")
+    cells: int = Field(5, ge=1, le=256, description="rectangles along each side")
 
     def labels(self, height: int, width: int) -> Labels:
         """Labels ``(rows, cols)`` of an image of ``height`` x ``width`` pixels.

@@ -28,7 +28,7 @@ class Segmenter(StoredMethod):
     short_side: int | None = Field(
         None,
         ge=16,
-        description="shrink images to this short side first, in pixels; null: full size",
+        description="first shrink images to this short side, in pixels; null: full size",
     )
 
     def segment(self, pixels: "NDArray[np.uint8]") -> Labels:

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class Slic(Segmenter):
-    """Superpixels: pixels near in colour and place (SLIC; Achanta et al., 2012)."""
+    """Superpixels of nearby pixels with similar colours (SLIC; Achanta et al., 2012)."""
 
     # Measured on photographs, noise and one colour: 122 to 148.
     BYTES_A_PIXEL: ClassVar[int] = 150
 
     kind: Literal["slic"]
     n_segments: int = Field(
-        100, ge=1, le=MOST_LABELS, description="superpixels an image, about; rarely more"
+        100, ge=1, le=MOST_LABELS, description="superpixels per image, about; rarely more"
     )
     compactness: Positive = Field(
-        10.0, description="weight of place beside colour: larger gives squarer superpixels"
+        10.0, description="weight of position relative to colour; larger gives squarer superpixels"
     )
     sigma: NonNegative = Field(0.0, description="blur before segmenting, in pixels")
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Whole(StoredMethod):
-    """One mask an image, as BYOL has it."""
+    """One mask per image, as in BYOL."""
 
     kind: Literal["global"]
 

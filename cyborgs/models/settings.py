@@ -33,22 +33,22 @@ class Model(Section):
 
     architecture: Architecture = Field(
         "resnet50",
-        description=f"of the backbone: {_NAMES}, or any other of timm with feature maps",
+        description=f"the backbone: {_NAMES}, or any other of timm's that gives feature maps",
     )
     hidden: int = Field(4096, ge=1, description="hidden units of projector and predictor")
     projection: int = Field(256, ge=1, description="outputs of projector and predictor")
     pooled: list[str] | None = Field(
         None,
         min_length=1,
-        description="stages of the backbone that masks pool, joined on the grid of the last of "
-        "them; null: those of stride 8 and more (layer2, layer3 and layer4 of a ResNet), or the "
+        description="stages of the backbone that masks pool, joined on the grid of the last one; "
+        "null: the stages of stride 8 or more (layer2, layer3 and layer4 of a ResNet), or the "
         "last block of a vision transformer",
     )
     weights: str | None = Field(
         None,
-        description="checkpoint to begin with, of this program or another (see "
-        "docs/checkpoints.md); `pretrained`: those that the backbone's library publishes, once "
-        "`cyborgs data weights` has fetched them; null: random weights",
+        description="checkpoint to start from, of this program or another (see "
+        "docs/checkpoints.md); `pretrained`: the weights that the backbone's library publishes, "
+        "once `cyborgs data weights` has fetched them; null: random weights",
     )
 
     @property

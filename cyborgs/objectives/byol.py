@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Byol(Objective):
-    """Masks of one image that are alike attract each other, and nothing repels (BYOL).
+    """Masks with one label attract each other across an image's views; nothing repels (BYOL).
 
     The loss of a row is ``2 - 2 cos`` of its prediction and of a target row of the other view
     (Grill et al., 2020, equation 2), the mean over those rows that have its mask id.  Each mask of

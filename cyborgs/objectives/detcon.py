@@ -16,11 +16,11 @@ _REMOVED = -1e9
 
 
 class DetConB(Objective):
-    """Masks of one image that are alike attract each other, all others repel (DetCon-B)."""
+    """Masks with one label attract each other across an image's views; others repel (DetCon-B)."""
 
     kind: Literal["detcon-b"]
     temperature: Positive = Field(0.1, description="divides the cosine similarities")
-    local_negatives: bool = Field(True, description="other masks of the same image as negatives")
+    local_negatives: bool = Field(True, description="other masks of the image are negatives too")
 
     def offer(self, projections: "Tensor") -> "Tensor":
         """See `Objective`, and `candidates`."""

@@ -29,16 +29,16 @@ class Vmf(Section):
     """The vMF clustering term, an optional part of the objective (see docs/objective.md)."""
 
     weight: NonNegative = Field(
-        0.0, description="of the term, beside the DetCon-B loss; 0: it is left out, at no cost"
+        0.0, description="weight of the term, added to the DetCon-B loss; 0 omits it, at no cost"
     )
     every: int = Field(
-        1, ge=1, description="n: in every n-th epoch, counted from 1 over all rounds"
+        1, ge=1, description="n: use the term in every n-th epoch, counted from 1 over all rounds"
     )
-    temperature: Positive = Field(0.1, description="1 / the concentration of all clusters")
+    temperature: Positive = Field(0.1, description="1 / concentration, the same for all clusters")
     clusters: list[int] = Field(
-        [2, 256], min_length=2, max_length=2, description="range K is drawn from, once a step"
+        [2, 256], min_length=2, max_length=2, description="range of K, which is drawn once per step"
     )
-    iterations: int = Field(20, ge=1, description="of k-means, at most")
+    iterations: int = Field(20, ge=1, description="iterations of k-means, at most")
 
     @model_validator(mode="after")
     def _clusters(self) -> Self:

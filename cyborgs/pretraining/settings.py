@@ -48,27 +48,27 @@ class Views(Section):
     colour: Literal["detcon-like", "published"] = Field(
         "detcon-like",
         description="which colour jitter. detcon-like: torchvision's four changes in random "
-        "order; published: that of the published program, to the bit, which saturates almost "
-        "every pixel: a mistake, but the released weights were trained with it",
+        "order; published: the published program's, bit for bit. By mistake it saturates almost "
+        "every pixel, but the released weights were trained with it",
     )
-    brightness: Fraction = Field(0.4, description="its factor is drawn from 1 ± this")
-    contrast: Fraction = Field(0.4, description="its factor is drawn from 1 ± this")
-    saturation: Fraction = Field(0.2, description="its factor is drawn from 1 ± this")
+    brightness: Fraction = Field(0.4, description="the factor is drawn from 1 ± this value")
+    contrast: Fraction = Field(0.4, description="the factor is drawn from 1 ± this value")
+    saturation: Fraction = Field(0.2, description="the factor is drawn from 1 ± this value")
     hue: Annotated[
         float,
-        Field(ge=0, le=0.5, description="its shift is drawn from ± this"),
+        Field(ge=0, le=0.5, description="the shift is drawn from ± this value"),
         BeforeValidator(number),
     ] = 0.1
     greyscale: Fraction = Field(0.2, description="probability of dropping colour")
     blur: list[Fraction] = Field(
-        [1.0, 0.1], min_length=2, max_length=2, description="probability in view 1 and view 2"
+        [1.0, 0.1], min_length=2, max_length=2, description="probabilities in view 1 and view 2"
     )
     blur_kernel: int = Field(23, ge=1, description="side of the Gaussian kernel, odd, in pixels")
     blur_sigma: list[Positive] = Field(
-        [0.1, 2.0], min_length=2, max_length=2, description="range of the blur, in pixels"
+        [0.1, 2.0], min_length=2, max_length=2, description="range of sigma of the blur, in pixels"
     )
     solarise: list[Fraction] = Field(
-        [0.0, 0.2], min_length=2, max_length=2, description="probability in view 1 and view 2"
+        [0.0, 0.2], min_length=2, max_length=2, description="probabilities in view 1 and view 2"
     )
 
     @model_validator(mode="after")
@@ -89,8 +89,8 @@ class Ema(Section):
     horizon_epochs: int | None = Field(
         None,
         ge=1,
-        description="epoch, counted over all rounds, at which a cosine takes the decay to 1 (as "
-        "DetCon does); null: constant",
+        description="epoch, counted over all rounds, at which a cosine brings the decay to 1 (as "
+        "in DetCon); null: the decay is constant",
     )
 
 
@@ -100,22 +100,22 @@ class Pretrain(Section):
     later: ClassVar = ("adamw", "fixed_masks", "scramble_masks", "sgd", "vmf")
 
     epochs: int | list[int] = Field(100, description="epochs of each round, or a list of them")
-    batch_size: int = Field(128, ge=2, description="images of a step, over all processes")
-    masks: int = Field(16, ge=1, description="masks sampled from a view")
+    batch_size: int = Field(128, ge=2, description="images per step, over all processes")
+    masks: int = Field(16, ge=1, description="masks sampled from each view")
     fixed_masks: bool = Field(
         False,
-        description="train every round on the seed masks and make no others (a control)",
+        description="a control: train every round on the seed masks, and make no others",
     )
     objective: AnyObjective = DetConB(kind="detcon-b")
     scramble_masks: bool = Field(
         False,
-        description="control: permute the labels of an image's cells over their locations, anew "
-        "each epoch, alike in both views; masks keep their number and sizes, and what they group "
-        "is chance",
+        description="a control: permute the labels of an image's cells, with a new permutation in "
+        "each epoch and the same one in both views; masks keep their number and sizes, but group "
+        "random cells",
     )
     vmf: Vmf = Vmf()
     base_learning_rate: Positive = Field(
-        0.2, description="learning rate at a batch of 128; scaled linearly"
+        0.2, description="learning rate at a batch of 128; it is scaled linearly with the batch"
     )
     schedule: Annotated[StepSchedule | CosineSchedule, Field(discriminator="kind")] = StepSchedule(
         kind="step"

@@ -8,13 +8,13 @@ from cyborgs.common.section import MOST_LABELS, Section
 
 
 class Quality(Section):
-    """Measuring masks against ground truth, where there is any."""
+    """Comparison of masks with ground truth, if there are annotations."""
 
     clusters: list[int] = Field(
-        [8], description="fixed K at which every round's features are clustered and compared"
+        [8], description="values of K at which the features of all rounds are compared"
     )
     images: int = Field(
-        1000, ge=1, description="images of the fixed-K comparison (rounded up to whole groups)"
+        1000, ge=1, description="images in this comparison, rounded up to whole groups"
     )
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from cyborgs.common.section import NonNegative, Section
 
 
 class Compute(Section):
-    """Where and how fast: changes here rerun nothing."""
+    """Where and how fast to compute; changes here rerun nothing."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto: a GPU if there is one"
@@ -17,29 +17,29 @@ class Compute(Section):
     processes: int = Field(
         1,
         ge=1,
-        description="training processes on a node, one a GPU (several on CPUs change the result)",
+        description="training processes per node, one per GPU (on CPUs, several change the result)",
     )
-    nodes: int = Field(1, ge=1, description="nodes that train together, in a SLURM job")
+    nodes: int = Field(1, ge=1, description="nodes that train together in a SLURM job")
     threads: int = Field(
-        2, ge=1, description="compute threads of a job; pinned, whatever --cores says"
+        2, ge=1, description="compute threads of a job; fixed, whatever --cores says"
     )
     compile: bool | Literal["auto"] = Field(
         "auto",
-        description="compile the backbones in training (`torch.compile`), with which each job "
-        "begins, for about a minute; auto: where one process trains on a GPU, in rounds of 5,000 "
-        "steps or more",
+        description="compile the backbones for training (`torch.compile`), which takes about a "
+        "minute at the start of each job; auto: if one process trains on a GPU, in rounds of "
+        "5,000 steps or more",
     )
     workers: int = Field(2, ge=0, description="loader processes of a training process")
     checkpoint_minutes: NonNegative = Field(
-        5.0, description="minutes between rolling checkpoints; what a killed round loses at most"
+        5.0, description="minutes between rolling checkpoints; a killed round loses at most this"
     )
     leave_minutes: NonNegative = Field(
         2.0,
-        description="minutes before the time limit of a SLURM job at which training saves and "
-        "leaves (at most half of the time that it has)",
+        description="training saves and exits this many minutes before the time limit of a SLURM "
+        "job (but not before half of the time has passed)",
     )
     trackers: list[Literal["mlflow", "wandb"]] = Field(
-        [], description="where a run's metrics are sent while it goes on: MLflow, Weights & Biases"
+        [], description="where metrics are sent during the run: MLflow, Weights & Biases"
     )
 
     @property

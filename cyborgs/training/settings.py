@@ -11,14 +11,14 @@ WarmupDivisor = Annotated[
     Field(
         ge=1,
         allow_inf_nan=False,
-        description="the warm-up begins at the base rate divided by this",
+        description="the warm-up starts at the learning rate divided by this",
     ),
     BeforeValidator(number),
 ]
 
 
 class StepSchedule(Section):
-    """Linear warm-up, then the rate times `gamma` at each milestone."""
+    """Linear warm-up; then the rate is multiplied by `gamma` at each milestone."""
 
     later: ClassVar = ("warmup_divisor",)
 
@@ -48,8 +48,8 @@ class CosineSchedule(Section):
     horizon_epochs: int = Field(
         ge=1,
         description="epoch, counted over all rounds, at which the learning rate reaches "
-        "`final_learning_rate` and stays; stated, not derived, so that one more round leaves "
-        "earlier ones as they are",
+        "`final_learning_rate` and stays there; not derived from `rounds`, so that one more round "
+        "leaves the earlier ones unchanged",
     )
     final_learning_rate: NonNegative = 1e-6
 
@@ -71,26 +71,26 @@ class Lars(Section):
 
 
 class AdamW(Section):
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), as transformers have it.
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), as usual for transformers.
 
     Weight decay is that of weights of more than one dimension; biases, norms, position embeddings
     and tokens have none.
     """
 
     betas: list[Fraction] = Field(
-        [0.9, 0.95], min_length=2, max_length=2, description="decay of both moments"
+        [0.9, 0.95], min_length=2, max_length=2, description="decay rates of the two moments"
     )
     weight_decay: NonNegative = 0.05
     layer_decay: Fraction = Field(
         1.0,
         gt=0,
         description="layer-wise decay of the learning rate: each layer of the backbone has this "
-        "times the rate of the one above it; below 1 where strong weights are given",
+        "factor times the rate of the layer above it; use less than 1 with strong weights",
     )
 
 
 class Sgd(Section):
-    """Momentum SGD; weight decay on every parameter, biases and norms too, as published."""
+    """Momentum SGD; as published, weight decay also applies to biases and norms."""
 
     momentum: Fraction = 0.9
     weight_decay: NonNegative = 1.5e-6
