@@ -9,15 +9,15 @@ from cyborgs.cli import options as o
 def add(commands: o.Commands) -> None:
     """Add the command to the parser."""
     c = o.command(
-        commands, "compare", _compare, "runs side by side: settings, cost, quality, evaluations"
+        commands, "compare", _compare, "compare runs: settings, cost, quality, evaluations"
     )
     c.add_argument(
         "runs",
         type=Path,
         nargs="+",
         metavar="RUN",
-        help="folders of two runs or more on the same images, results/<run>; differences are taken "
-        "from the first",
+        help="folders of two or more runs on the same images, results/<run>; differences are "
+        "from the first run",
     )
     c.add_argument("--out", type=Path, metavar="HTML", help="page to write, with curves and images")
 

@@ -14,7 +14,7 @@ _TEXTS = ("backbone", "config", "file", "masks")
 def add(commands: o.Commands, parser: argparse.ArgumentParser) -> None:
     """Add the command to the parser, which it completes."""
     c = o.command(
-        commands, "completion", _completion, "print a script by which a shell completes commands"
+        commands, "completion", _completion, "print a script for completing commands in a shell"
     )
     c.add_argument("shell", choices=("bash", "zsh"))
     c.set_defaults(parser=parser)

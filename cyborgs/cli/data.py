@@ -32,7 +32,7 @@ def add(commands: o.Commands) -> None:
     c.add_argument("--threads", type=o.count, default=2, help="files read at a time (default 2)")
     c.add_argument("--json", action="store_true", help="print JSON, with all names")
 
-    c = o.command(data, "shrink", _shrink, "a copy of a folder of images at a smaller size")
+    c = o.command(data, "shrink", _shrink, "make a smaller copy of a folder of images")
     o.add_images(c)
     o.add_list(c)
     c.add_argument("--annotations", type=Path, help="COCO instances JSON of the images")

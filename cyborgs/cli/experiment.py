@@ -9,7 +9,9 @@ from cyborgs.config.experiment import load_experiment
 
 def add(commands: o.Commands) -> None:
     """Add the commands to the parser."""
-    experiment = o.group(commands, "experiment", "variants of a run with several seeds")
+    experiment = o.group(
+        commands, "experiment", "summarise experiments: variants of a run with several seeds"
+    )
     c = o.command(
         experiment,
         "summary",

@@ -35,10 +35,10 @@ def add(commands: o.Commands) -> None:
     o.add_out(c, "index to write (JSON lines)")
 
     seed = o.group(commands, "seed", "make the state and the masks of round 0")
-    c = o.command(seed, "state", _seed_state, "initial weights, as the state of round 0")
+    c = o.command(seed, "state", _seed_state, "make initial weights, as the state of round 0")
     o.add_config(c, "seed, model")
     o.add_out(c, "state to write (.pt)")
-    c = o.command(seed, "masks", _seed_masks, "a shard of the masks of round 0")
+    c = o.command(seed, "masks", _seed_masks, "make a shard of the masks of round 0")
     o.add_config(c, "seed, shards, seed_masks, bootstrap.group")
     o.add_images(c)
     o.add_index(c)
@@ -137,12 +137,12 @@ def add(commands: o.Commands) -> None:
         "--to",
         required=True,
         choices=("mlflow", "wandb"),
-        help="where; the tool's own environment variables say which server, project and key",
+        help="tracker to use; its own environment variables set the server, project and key",
     )
     c.add_argument(
         "--follow",
         action="store_true",
-        help="go on sending what comes, until standard input ends, or Ctrl-C",
+        help="keep sending new metrics until standard input ends, or until Ctrl-C",
     )
 
 

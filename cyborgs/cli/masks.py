@@ -16,7 +16,7 @@ def add(commands: o.Commands) -> None:
     masks = o.group(commands, "masks", "show, measure, check and convert masks")
 
     c = o.command(
-        masks, "make", _make, "masks of photographs from a backbone's features, without a run"
+        masks, "make", _make, "make masks of photographs from a backbone's features, without a run"
     )
     c.add_argument("images", type=Path, metavar="PHOTOS", help="folder of the images")
     o.add_list(c)
@@ -30,30 +30,30 @@ def add(commands: o.Commands) -> None:
         "--weights",
         required=True,
         metavar="FILE|pretrained|random",
-        help="a checkpoint; what the backbone's library publishes, once `cyborgs data weights` has "
-        "fetched it; or none",
+        help="a checkpoint; the weights that the backbone's library publishes, once `cyborgs data "
+        "weights` has fetched them; or random ones",
     )
     c.add_argument(
-        "--block", help="block or stage that is clustered (default: stride 8, or the last)"
+        "--block", help="block or stage to cluster (default: the one of stride 8, or the last)"
     )
     c.add_argument(
         "--method",
         choices=("k-means", "normalised-cut"),
         default="k-means",
-        help="k-means over a group of images (default), or a cut of each image by itself",
+        help="k-means over a group of images (default), or a cut of each single image",
     )
     c.add_argument(
         "--clusters",
         type=o.count,
         nargs=2,
         metavar=("LOW", "HIGH"),
-        help="range that K is drawn from (default: 2 256; of normalised-cut 2 8)",
+        help="range from which K is drawn (default: 2 256; for normalised-cut 2 8)",
     )
     c.add_argument(
         "--group",
         type=o.count,
         default=16,
-        help="images clustered together (default 16; 1: each by itself)",
+        help="images clustered together (default 16; 1: each image alone)",
     )
     c.add_argument("--shards", type=o.count, default=1, help="files to write (default 1)")
     c.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
@@ -73,11 +73,13 @@ def add(commands: o.Commands) -> None:
     _add_where(c)
     _add_json(c)
 
-    c = o.command(masks, "stats", _stats, "how many masks, how large, how fragmented")
+    c = o.command(masks, "stats", _stats, "count masks, their areas and their pieces")
     _add_where(c)
     _add_json(c)
 
-    c = o.command(masks, "show", _show, "pictures: photograph, masks of each round, ground truth")
+    c = o.command(
+        masks, "show", _show, "draw the photograph, masks of each round, and ground truth"
+    )
     _add_where(c)
     c.add_argument(
         "image",
@@ -89,12 +91,12 @@ def add(commands: o.Commands) -> None:
         "--style",
         choices=("overlay", "mask", "both"),
         default="overlay",
-        help="masks over the photograph (default), by themselves, or both",
+        help="masks over the photograph (default), masks alone, or both",
     )
     c.add_argument("--out", type=Path, help="picture to write (.png); default: in the terminal")
     _add_belongings(c)
 
-    c = o.command(masks, "compare", _compare, "what changed between two rounds")
+    c = o.command(masks, "compare", _compare, "show what changed between two rounds")
     _add_where(c)
     c.add_argument(
         "other",
@@ -110,19 +112,24 @@ def add(commands: o.Commands) -> None:
     )
     _add_json(c)
 
-    c = o.command(masks, "verify", _verify, "read every file, and list what is broken or missing")
+    c = o.command(
+        masks,
+        "verify",
+        _verify,
+        "read every file, and list what is broken, missing or inconsistent",
+    )
     _add_where(c)
     c.add_argument("--index", type=Path, help="what `cyborgs index` wrote (default: the run's)")
     _add_json(c)
 
-    c = o.command(masks, "quality", _quality, "agreement of masks with ground truth")
+    c = o.command(masks, "quality", _quality, "measure the agreement of masks with ground truth")
     _add_where(c)
     c.add_argument("--index", type=Path, help="what `cyborgs index` wrote (default: the run's)")
     c.add_argument("--annotations", type=Path, help="COCO instances JSON (default: the run's)")
     c.add_argument("--out", type=Path, help="JSON file to write (WHERE must then be one round)")
     _add_json(c)
 
-    c = o.command(masks, "export", _export, "masks as PNG, COCO JSON or .npy, at image size")
+    c = o.command(masks, "export", _export, "write masks as PNG, COCO JSON or .npy, at image size")
     _add_where(c)
     c.add_argument(
         "--format",

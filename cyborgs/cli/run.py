@@ -9,16 +9,19 @@ from cyborgs.cli import options as o
 def add(commands: o.Commands) -> None:
     """Add the commands to the parser."""
     c = o.command(
-        commands, "run", _run, "the whole loop, on a folder of photographs or by a configuration"
+        commands,
+        "run",
+        _run,
+        "run the whole loop, on a folder of photographs or by a configuration",
     )
     c.add_argument(
         "source",
         type=Path,
         metavar="PHOTOS|CONFIG",
-        help="folder of photographs, for which settings are chosen and kept in "
-        "results/NAME/run.yaml; or a configuration (.yaml)",
+        help="folder of photographs (settings are chosen for them and kept in "
+        "results/NAME/run.yaml), or a configuration (.yaml)",
     )
-    c.add_argument("--name", help="of the run, results/NAME (default: the folder's)")
+    c.add_argument("--name", help="name of the run, results/NAME (default: the folder's name)")
     c.add_argument("--rounds", type=o.count, metavar="N", help="pretraining rounds")
     c.add_argument("--epochs", type=o.count, metavar="N", help="epochs of each round")
     c.add_argument("--backbone", metavar="NAME", help="model.architecture, such as resnet50")
@@ -32,7 +35,7 @@ def add(commands: o.Commands) -> None:
     c.add_argument(
         "--dry-run",
         action="store_true",
-        help="say in ten lines what would run and about how long; write no file of the run",
+        help="say in about ten lines what would run, and how long; write no file of the run",
     )
     where = c.add_mutually_exclusive_group()
     where.add_argument(
@@ -40,18 +43,18 @@ def add(commands: o.Commands) -> None:
         dest="profile",
         action="store_const",
         const="slurm",
-        help="jobs go to a SLURM cluster: --profile slurm",
+        help="submit jobs to a SLURM cluster: the same as --profile slurm",
     )
     where.add_argument(
         "--profile",
         metavar="NAME",
-        help="profile of Snakemake: default, slurm, workstation, or a folder of your own",
+        help="Snakemake profile: default, slurm, workstation, or a folder of your own",
     )
     c.add_argument(
         "more",
         nargs="*",
         metavar="-- ARGUMENTS",
-        help="of Snakemake, behind two dashes, such as `-- --unlock`",
+        help="arguments for Snakemake, after two dashes, such as `-- --unlock`",
     )
 
     c = o.command(commands, "init", _init, "write a commented configuration, to change and run")
@@ -61,12 +64,12 @@ def add(commands: o.Commands) -> None:
         nargs="?",
         default=Path("config.yaml"),
         metavar="FILE",
-        help="file to write (default: config.yaml); none is replaced",
+        help="file to write (default: config.yaml); it must not exist yet",
     )
     c.add_argument(
         "--like",
         metavar="NAME",
-        help="one of the configurations that come along: demo, coco-small, coco, coco-published",
+        help="copy one of the package's configurations: demo, coco-small, coco, coco-published",
     )
 
 

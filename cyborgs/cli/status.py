@@ -13,10 +13,12 @@ def add(commands: o.Commands) -> None:
         commands,
         "status",
         _status,
-        "how far a run is, what it does now, what failed last, and what to do next",
+        "show how far a run is, what is running, what failed last, and what to do next",
     )
     c.add_argument("run", type=Path, metavar="RUN", help="folder of a run, results/<run>")
-    c.add_argument("--watch", action="store_true", help="look again until nothing is at work")
+    c.add_argument(
+        "--watch", action="store_true", help="repeat every two seconds until nothing is running"
+    )
 
 
 def _status(options: argparse.Namespace) -> None:

@@ -25,6 +25,18 @@ from cyborgs.images.outlines import Outline
 # Names that a line of the page shows.
 _SHOWN = 5
 
+# Lines of the page about annotations, and what each one counts.
+_COVER = {
+    "bare": "images that are listed in the annotations file but have no annotation",
+    "unknown": "images that are not listed in the annotations file",
+    "missing": "images that are listed in the annotations file but not in the folder",
+    "misfits": "images whose annotations do not fit, such as another size",
+    "empty": "annotations that cover no pixel; they are left out",
+    "boxes": "annotations whose box does not match the outline",
+    "repeated": "annotations that repeat another one of the same image",
+    "orphaned": "annotations of images that are not listed",
+}
+
 
 def run(
     images: Path, threads: int, list_file: Path | None = None, annotations: Path | None = None
@@ -190,9 +202,9 @@ def _misplaced(bbox: Any, outline: Outline) -> str | None:
 def sound(result: dict[str, Any]) -> bool:
     """Whether every file can be decoded, and annotations and images belong together.
 
-    They do where each annotation is of a listed image and fits it, and some object is of an image
-    here.  Images may be a part of those that the annotations list, or these a part of the images;
-    where both have others, their names are not the same.
+    They do if each annotation belongs to a listed image and fits it, and at least one object is in
+    an image here.  Either side may have images that the other lacks.  If both do, they probably
+    use different names.
     """
     if result["broken"]:
         return False
@@ -222,10 +234,10 @@ def text(images: Path, result: dict[str, Any]) -> str:
         ("broken", _some([f"{n}: {why}" for n, why in result["broken"].items()], "files")),
     ]
     if result["unread_exif"]:
-        told = "whose EXIF cannot be read, and is ignored"
+        told = "with EXIF that cannot be read; it is ignored"
         lines.append(("EXIF", _some(result["unread_exif"], told)))
     if result["others"]:
-        lines.append(("others", f"not taken for images: {others_named(Counter(result['others']))}"))
+        lines.append(("others", f"ignored files: {others_named(Counter(result['others']))}"))
     if (cover := result.get("annotations")) is not None:
         lines += [
             (
@@ -233,14 +245,7 @@ def text(images: Path, result: dict[str, Any]) -> str:
                 f"{cover['instances']:,} instances of {cover['categories']:,} categories in "
                 f"{cover['annotated']:,} images, and {cover['crowds']:,} crowds",
             ),
-            ("bare", _some(cover["bare"], "images that the annotations list, without any")),
-            ("unknown", _some(cover["unknown"], "images that the annotations do not list")),
-            ("missing", _some(cover["missing"], "names in the annotations that are no image here")),
-            ("misfits", _some(cover["misfits"], "images that the annotations do not fit")),
-            ("empty", _some(cover["empty"], "annotations without a pixel, which are left out")),
-            ("boxes", _some(cover["boxes"], "annotations whose box is not that of the outline")),
-            ("repeated", _some(cover["repeated"], "annotations that repeat one of their image")),
-            ("orphaned", _some(cover["orphaned"], "annotations of no image that is listed")),
+            *((name, _some(cover[name], what)) for name, what in _COVER.items()),
         ]
     return "\n".join(f"{name:<12} {value}" for name, value in lines)
 

@@ -34,7 +34,7 @@ def run(
     others: Counter[str] = Counter()
     names = names_of(images, list_file, others)
     if others:
-        say(f"index: not taken for images: {others_named(others)}")
+        say(f"index: ignored files: {others_named(others)}")
     found = track(scan(images, names, threads), len(names), "index", "images")
     entries, bad = accept(images, found, on_bad_image)
     with atomic_write(out) as temporary:

@@ -56,7 +56,7 @@ def run(
     others: Counter[str] = Counter()
     names = names_of(images, list_file, others)
     if others:
-        say(f"shrink: not taken for images: {others_named(others)}")
+        say(f"shrink: ignored files: {others_named(others)}")
     small = {name: small_name(name) for name in names}
     if len(set(small.values())) < len(names):
         twice = next(n for n in names if n != small[n] and small[n] in small)

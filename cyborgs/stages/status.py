@@ -66,32 +66,33 @@ def lines_of(seen: Seen, folder: Path, style: Style, now: float) -> list[str]:
 def _verdict(seen: Seen, folder: Path) -> list[str]:
     """Whether anything is at work, and what to do next."""
     command = [f"    {seen.command}"] if seen.command else []
-    under_way = f"{seen.running} of its jobs {'is' if seen.running == 1 else 'are'} at work"
+    under_way = f"{seen.running} of its jobs {'is' if seen.running == 1 else 'are'} running"
     if seen.finished:
         pages = {"report": "report.html", "summary": "experiment.html"}
         page = next((pages[job.rule] for job in seen.jobs.jobs if job.rule in pages), None)
         # The last start may have been told to make some files alone.
-        shown = "What was asked for last is done." if page is None else f"{folder / page} shows it."
+        shown = "The last request is done." if page is None else f"See {folder / page}."
         lines = [f"Finished. {shown}"]
         gone = [path for job in seen.deleted for path in job.outputs if not path.exists()]
         if gone:
-            lines.append(f"Deleted since: {gone[0]}; `snakemake FILE` makes a file again")
+            lines.append(f"Deleted since: {gone[0]}. To make a file again: `snakemake FILE`")
         return lines
     if seen.workflow is Alive.YES:
         return ["Running."]
     if seen.workflow is Alive.UNKNOWN and seen.locked and not seen.failures:
-        told = under_way if seen.running else "no job says that it is at work"
+        told = under_way if seen.running else "no job reports that it is running"
         return [f"Started on {seen.host}, where its Snakemake may still run; {told}."]
     if seen.workflow is None:
-        return ["Not finished. Start it again: it goes on from what is there."]
+        return ["Not finished. Start it again: it continues from the files that exist."]
     unlock = "run `snakemake --unlock`, then " if seen.locked else ""
     if seen.running:
         return [
             f"Its Snakemake is gone, but {under_way}.",
-            f"To go on, {unlock}start it again; it waits for what they make, and keeps it:",
+            f"To continue, {unlock}start it again; it waits for the running jobs and keeps their "
+            "results:",
             *command,
         ]
     if any(not job.note for job in seen.failures):
-        return [f"Stopped. When that is put right, {unlock}start it again:", *command]
-    how = " (asked to leave; all is saved)" if seen.left else ""
-    return [f"Stopped{how}. To go on, {unlock}start it again:", *command]
+        return [f"Stopped. Fix the error, then {unlock}start it again:", *command]
+    how = " (on request; everything is saved)" if seen.left else ""
+    return [f"Stopped{how}. To continue, {unlock}start it again:", *command]

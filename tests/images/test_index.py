@@ -102,7 +102,7 @@ def test_files_that_are_not_taken_for_images_are_counted(photos, tmp_path, capsy
         (photos / name).parent.mkdir(exist_ok=True)
         (photos / name).write_bytes(b"nothing")
     index_stage.run(photos, tmp_path / "index.jsonl", threads=1)
-    told = "index: not taken for images: 2 .heic, 2 .mp4, 1 without a suffix\n"
+    told = "index: ignored files: 2 .heic, 2 .mp4, 1 without a suffix\n"
     assert told in capsys.readouterr().err
     others = Counter({f".{n}": n for n in range(1, 12)})
     assert others_named(others).startswith("11 .11, 10 .10, ")

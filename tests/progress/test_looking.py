@@ -129,7 +129,7 @@ def test_a_run_that_is_finished(tmp_path, gone):
     told = folder.shown()
     assert "Finished." in told
     assert "Deleted since:" in told
-    assert "states/round-01.pt; `snakemake FILE` makes a file again" in told
+    assert "states/round-01.pt. To make a file again: `snakemake FILE`" in told
 
 
 def test_a_run_that_was_killed_with_its_jobs(tmp_path, gone):
@@ -140,7 +140,7 @@ def test_a_run_that_was_killed_with_its_jobs(tmp_path, gone):
     assert "".join(folder.states) == "DFWWWW"
     told = folder.shown()
     assert "round 1: pretraining: was killed: its process is gone" in told
-    assert "Stopped. To go on, run `snakemake --unlock`, then start it again:\n" in told
+    assert "Stopped. To continue, run `snakemake --unlock`, then start it again:\n" in told
     assert told.endswith("    snakemake --cores 2\n")
 
 
@@ -149,7 +149,7 @@ def test_a_run_whose_snakemake_was_killed_and_whose_job_goes_on(tmp_path, gone):
     folder.make(0)
     folder.live(1, me())
     folder.lock()
-    assert "Its Snakemake is gone, but 1 of its jobs is at work.\n" in folder.shown()
+    assert "Its Snakemake is gone, but 1 of its jobs is running.\n" in folder.shown()
 
 
 def test_a_run_that_failed(tmp_path, gone):
@@ -160,7 +160,7 @@ def test_a_run_that_failed(tmp_path, gone):
     told = folder.shown()
     assert "    cyborgs pretrain: error: masks are damaged; delete them\n" in told
     assert f"    log: {folder.run}/logs/pretrain-01.log\n" in told
-    assert "Stopped. When that is put right, start it again:\n" in told
+    assert "Stopped. Fix the error, then start it again:\n" in told
 
 
 def test_a_run_that_left_when_it_was_asked_to(tmp_path, gone):
@@ -170,7 +170,9 @@ def test_a_run_that_left_when_it_was_asked_to(tmp_path, gone):
         1, f"cyborgs pretrain: left after step 6 (SIGTERM), all saved; {CONTINUES} continues"
     )
     assert "".join(folder.states) == "DWWWWW"
-    assert "Stopped (asked to leave; all is saved). To go on, start it again:" in folder.shown()
+    assert (
+        "Stopped (on request; everything is saved). To continue, start it again:" in folder.shown()
+    )
 
 
 def test_results_before_the_plan_are_to_be_made_again(tmp_path, gone):
@@ -194,7 +196,7 @@ def test_a_run_of_another_machine(tmp_path):
     folder.live(1, (1, 0.0), host="node7")
     told = folder.shown()
     assert (
-        "Started on elsewhere, where its Snakemake may still run; 1 of its jobs is at work." in told
+        "Started on elsewhere, where its Snakemake may still run; 1 of its jobs is running." in told
     )
     folder.live(1, (1, 0.0), host="node7", ago=3600)
     assert look(folder.run).jobs.jobs[1].state is not State.RUNNING
@@ -239,7 +241,7 @@ def test_a_run_of_an_earlier_version_is_judged_by_its_files(tmp_path):
         "· round 2        pretraining",
         "· end            backbone, report",
         "",
-        "Not finished. Start it again: it goes on from what is there.",
+        "Not finished. Start it again: it continues from the files that exist.",
     ]
 
 

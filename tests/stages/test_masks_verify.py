@@ -23,7 +23,8 @@ def test_a_whole_run(results):
         "rounds": ["seed", "round 1"], "shards": 4, "images": 26, "states": 2, "problems": [],
     }  # fmt: skip
     assert verify.text(result) == (
-        "26 masks in 4 shards of seed, round 1, 2 states: all whole, and made from one another"
+        "26 masks in 4 shards of seed, round 1, 2 states: all complete, and each made from the "
+        "files before it"
     )
 
 
@@ -129,7 +130,7 @@ def test_a_damaged_state(copy):
 def test_a_state_that_is_gone(copy):
     Run(copy).state(1).unlink()
     (problem,) = problems(copy)
-    assert f"{Run(copy).state(1)}, which they were made from, is gone" in problem
+    assert f"{Run(copy).state(1)}, from which they were made, is missing" in problem
 
 
 def test_another_index(copy, results):

@@ -119,8 +119,8 @@ def _chain(run: Run, index: Index, masks: dict[int, Masks]) -> tuple[int, list[s
         for role, (name, digest) in here.items():
             if role in inputs and digest is not None and inputs[role] != digest:
                 problems.append(
-                    f"{what} was made from another {role} than {name}; delete what came after it "
-                    "and run the workflow again"
+                    f"{what} was made from another {role} than {name}; delete it and all later "
+                    "rounds, and run the workflow again"
                 )
 
     for number in _states(run):
@@ -148,8 +148,8 @@ def _chain(run: Run, index: Index, masks: dict[int, Masks]) -> tuple[int, list[s
         compare(f"masks {run.masks(number)}", made.provenance["inputs"], {"state": state})
         if "state" in made.provenance["inputs"] and not run.state(number).exists():
             problems.append(
-                f"masks {run.masks(number)}: {run.state(number)}, which they were made from, is "
-                "gone: where they come from cannot be checked"
+                f"masks {run.masks(number)}: cannot be checked, because {run.state(number)}, from "
+                "which they were made, is missing"
             )
     return len(digests), problems
 
@@ -173,5 +173,7 @@ def text(result: dict[str, Any]) -> str:
         + (f", {result['states']} states" if result["states"] else "")
     )
     if not result["problems"]:
-        return f"{checked}: all whole, and made from one another"
+        return f"{checked}: all complete" + (
+            ", and each made from the files before it" if result["states"] else ""
+        )
     return "\n".join([*result["problems"], f"{checked}: {len(result['problems'])} problems"])
