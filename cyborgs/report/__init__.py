@@ -1,1 +1,1 @@
-"""The report of a run: figures, galleries, one HTML page."""
+"""The report of a run: charts, pictures, one HTML page."""

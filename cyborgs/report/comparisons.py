@@ -15,7 +15,7 @@ from cyborgs.quality.agreement import adjusted_rand_index
 from cyborgs.quality.spread import paired_interval
 from cyborgs.report.facts import Difference
 
-# Images whose masks are held against the annotations, and against those of the round before.
+# Images whose masks are compared with the annotations, and with those of the previous round.
 COMPARED, FOLLOWED = 1000, 500
 
 
@@ -46,7 +46,7 @@ def object_agreement(
         truth: their annotations.
 
     Returns:
-        Positions of the images with an annotated object, and the figures of each of the masks.
+        Positions of the images with an annotated object, and its values for each of the masks.
     """
     kept: list[int] = []
     found: dict[str, list[float]] = {name: [] for name in masks}
@@ -68,10 +68,10 @@ def object_agreement(
 def difference(
     ours: NDArray[np.float64], theirs: NDArray[np.float64], groups: NDArray[np.int64], seed: int
 ) -> Difference | None:
-    """Figures of the same images as their means, with the interval over images.
+    """Means of two measurements of the same images, with the interval over images.
 
     Args:
-        ours, theirs: figures ``(n,)``; an image that has none (nan) is left out.
+        ours, theirs: values ``(n,)``; an image without one (nan) is left out.
         groups: as `paired_interval` takes them.
         seed: of the run, for the draws.
     """
@@ -86,7 +86,7 @@ def difference(
 
 
 def stability(rounds: Mapping[int, Masks], index: Index, seed: int) -> dict[int, float]:
-    """Agreement of each round's masks with those of the round before: mean adjusted Rand index.
+    """Agreement of each round's masks with those of the previous round: mean adjusted Rand index.
 
     Needs no labels.  Over `FOLLOWED` images at most, the same for all rounds; masks of one stride
     are compared as they are stored, others pixel by pixel.

@@ -17,8 +17,8 @@ from cyborgs.run.paths import Run
 def backbone_facts(files: Run, config: Config) -> Backbone:
     """The last backbone that was evaluated, by the first evaluation that the run asks for.
 
-    One that has random weights or the given ones beside it comes first.  Raises `InputError`
-    where a result is damaged.
+    Evaluations that also measured random weights or the given weights come first.  Raises
+    `InputError` if a result is damaged.
     """
     given = config.model.weights is not None
     found = [_facts(files, config, name, given) for name in config.downstream.evaluations]
@@ -30,14 +30,14 @@ def backbone_facts(files: Run, config: Config) -> Backbone:
 
 
 def _hint(config: Config, given: bool) -> str:
-    """The setting that would tell."""
+    """The setting that would give the missing comparison; "" if it is set already."""
     for name in config.downstream.evaluations:
         backbones = config.downstream.settings(BY_NAME[name]).backbones
         lacking = [b for b in (["random", "rounds"] if given else ["random"]) if b not in backbones]
         if lacking:
             return f"downstream.{name}.backbones: [{', '.join([*lacking, *backbones])}]"
     if config.downstream.evaluations:
-        return "nothing: it is still to come"
+        return ""
     labelled = config.data is not None and config.data.labelled
     name = next(n for n, e in BY_NAME.items() if isinstance(e, OnOwnImages) == labelled)
     backbones = "random, rounds" if given else "random, last"
@@ -65,7 +65,7 @@ def _facts(files: Run, config: Config, name: str, given: bool) -> Backbone | Non
     number = evaluated[0]
     found = values(f"round-{number:02d}")
     return Backbone(
-        figure=f"{evaluation.title}, {_metric(evaluation)}",
+        measure=f"{evaluation.title}, {_metric(evaluation)}",
         round=number,
         random=_difference(found, values("random")),
         initial=_difference(found, values("round-00")) if given else None,
@@ -87,7 +87,7 @@ def _difference(ours: dict[int, float], theirs: dict[int, float]) -> Difference 
     if len(seeds) == 1:
         return Difference(one[0], other[0], None, "one seed")
     differences = [a - b for a, b in zip(one, other, strict=True)]
-    # No spread at all is one of rounding, and no certainty.
+    # Without any spread, the interval has no width, although nothing is certain.
     half = stats.t.ppf(0.975, len(seeds) - 1) * stats.sem(differences)
     middle = mean(differences)
     return Difference(mean(one), mean(other), (middle - half, middle + half), f"{len(seeds)} seeds")

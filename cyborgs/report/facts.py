@@ -1,4 +1,4 @@
-"""What a verdict is made from: figures beside their baselines, and how far a run is."""
+"""What a verdict is made from: measurements with their baselines, and how far a run is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ class Judgement(Enum):
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure beside what it is compared with.
+    """A measured value and the baseline with which it is compared.
 
     Attributes:
-        value, baseline: both figures; higher is better.
-        interval: both ends of the 95 % interval of their difference, None where it has none.
-        over: what the interval is over, with their number: "256 images".
+        value, baseline: higher is better.
+        interval: both ends of the 95 % interval of their difference, or None.
+        over: what the interval is over, with its number: "256 images".
     """
 
     value: float
@@ -31,7 +31,7 @@ class Difference:
 
     @property
     def delta(self) -> float:
-        """The figure less its baseline."""
+        """The value minus its baseline."""
         return self.value - self.baseline
 
     @property
@@ -53,9 +53,9 @@ class Masks:
         labelled: whether there are annotations.
         round: the last one whose masks were measured.
         kind: how those were made: "K = 8".
-        seed: they beside the seed masks.
-        before: they beside those from the features before training, made alike.
-        made: the masks that training used last, beside the seed masks.
+        seed: these compared with the seed masks.
+        before: these compared with masks from the features before training, made in the same way.
+        made: the masks that training used last, compared with the seed masks.
         oracle: whether the seed masks are the annotations.
         fixed: whether all rounds trained on the seed masks.
         agreement: of the masks of the last two rounds, without labels.
@@ -77,15 +77,15 @@ class Backbone:
     """What an evaluation found; percent.
 
     Attributes:
-        figure: of which evaluation: "object classification, linear".
+        measure: the evaluation and its metric: "object classification, linear".
         round: of the backbone.
-        random: it beside random weights.
-        initial: it beside the weights that the run was given to begin with.
+        random: it compared with random weights.
+        initial: it compared with the weights that the run was given.
         given: whether it was given any.
-        hint: the setting that measures what is not known.
+        hint: the setting that measures what is not known; "" if it is set already.
     """
 
-    figure: str = ""
+    measure: str = ""
     round: int = 0
     random: Difference | None = None
     initial: Difference | None = None
@@ -134,7 +134,7 @@ class Progress:
         trained: that are finished.
         epochs: of the round under way.
         of_epochs: that a round has.
-        missing: what else is still to come: "mask quality".
+        missing: what else is not done yet: "mask quality".
     """
 
     rounds: int
@@ -145,14 +145,14 @@ class Progress:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is still to come."""
+        """Whether everything is done."""
         return self.trained >= self.rounds and not self.missing
 
     @property
     def words(self) -> str:
         """Where it is."""
         if self.trained >= self.rounds:
-            return f"training done, {' and '.join(self.missing)} still to come"
+            return f"training is done, {' and '.join(self.missing)} still missing"
         words = f"round {self.trained + 1} of {self.rounds} under way"
         return f"{words}, {self.epochs} of {self.of_epochs} epochs" if self.epochs else words
 

@@ -1,4 +1,4 @@
-"""Sections of the report: charts and tables from plain figures."""
+"""Sections of the report: charts and tables from plain numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from cyborgs.report.figures import Line, chart, stacked_bars, swatch
 from cyborgs.report.page import Chart, Table
 from cyborgs.training.metrics import Row
 
-Figures = Mapping[str, float | None]
+Measures = Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,16 @@ class Round:
 
 
 def quality_charts(
-    kinds: Mapping[str, Mapping[int, Figures]], seed: Figures, names: Mapping[str, str]
+    kinds: Mapping[str, Mapping[int, Measures]], seed: Measures, names: Mapping[str, str]
 ) -> list[Chart]:
-    """A chart a figure: rounds across, a line for each kind of masks, the seed as baseline.
+    """A chart per measure: rounds across, a line for each kind of masks, the seed as baseline.
 
-    All have one vertical axis, from 0, so that a step is as high in each.
+    All charts share one vertical axis, from 0, so that heights can be compared.
 
     Args:
-        kinds: kind of masks ("K = 8", "as made") to round to figures.
-        seed: figures of the seed masks that compare with them.
-        names: keys of the figures that get a chart, and their titles.
+        kinds: kind of masks ("K = 8", "as made") to round to measures.
+        seed: measures of the seed masks that can be compared with them.
+        names: keys of the measures that get a chart, and their titles.
     """
     drawn: dict[str, list[Line]] = {}
     for key in names:
@@ -88,17 +88,17 @@ def stability_charts(
     counts: Mapping[str, Mapping[int, float]],
     rounds: Sequence[Round],
 ) -> list[Chart]:
-    """What is known without labels: how far masks settle, how many they are, and collapse.
+    """What is known without labels: how stable masks are, how many there are, and collapse.
 
     Args:
-        agreement: kind of masks to round to its agreement with the round before (adjusted Rand
+        agreement: kind of masks to round to its agreement with the previous round (adjusted Rand
             index).
         counts: kind of masks to round to masks an image.
         rounds: whose epochs have the spread of projections.
     """
     charts = []
     for title, found, top in (
-        ("agreement with the round before", agreement, 1.0),
+        ("agreement with the previous round", agreement, 1.0),
         ("masks an image", counts, None),
     ):
         lines = [
@@ -129,26 +129,26 @@ def training_charts(rounds: Sequence[Round], *, new_masks: bool = True) -> list[
         rounds: that have begun.
         new_masks: whether each round trains on other masks than the one before.
     """
-    figures = (
+    metrics = (
         ("loss", "loss", 0.0),
         ("learning_rate", "learning rate", 0.0),
         ("images_per_second", "images/s", 0.0),
         ("vmf", "vMF term, before its weight", 0.0),
     )
-    return _by_epoch(rounds, figures, new_masks=new_masks)
+    return _by_epoch(rounds, metrics, new_masks=new_masks)
 
 
 def _by_epoch(
     rounds: Sequence[Round],
-    figures: Sequence[tuple[str, str, float]],
+    metrics: Sequence[tuple[str, str, float]],
     *,
     new_masks: bool = False,
 ) -> list[Chart]:
-    """A chart of each figure that is known: its key, title, and what its axis reaches at least."""
+    """A chart of each metric that is known: its key, title, and the least top of its axis."""
     epochs = [row for r in rounds for row in r.epochs]
     ends = [(r.epochs[-1]["epoch"] + 0.5, r.number) for r in rounds[:-1] if r.epochs]
     charts = []
-    for key, title, top in figures:
+    for key, title, top in metrics:
         having = [row for row in epochs if key in row]
         if not having:
             continue
@@ -170,11 +170,11 @@ def _by_epoch(
     return charts
 
 
-def quality_table(rows: Sequence[tuple[str, Figures]]) -> Table:
+def quality_table(rows: Sequence[tuple[str, Measures]]) -> Table:
     """A line for each kind of masks and round, the best of a kind in bold.
 
     Args:
-        rows: kind of masks ("K = 8") and its figures, with ``round``.
+        rows: kind of masks ("K = 8") and its measures, with ``round``.
     """
     best = {
         (kind, key): max(
@@ -205,8 +205,8 @@ def quality_table(rows: Sequence[tuple[str, Figures]]) -> Table:
             ]
             for kind, f in rows
         ],
-        "Bold: the best round of its kind. The matched mIoU compares only rows of one K: it is "
-        "easier to reach with more masks, and easiest for seed masks, which are matched to classes "
+        "Bold: the best round of its kind. Compare the matched mIoU only between rows of one K: "
+        "more masks raise it, and seed masks have the highest, because they are matched to classes "
         "image by image.",
     )
 
@@ -233,8 +233,8 @@ def training_table(rounds: Sequence[Round]) -> Table:
             for r in rounds
             if r.epochs
         ],
-        "Time is that of the steps that count: what a killed job had done since its last rolling "
-        "checkpoint is not in it.",
+        "Time covers only the steps that were kept, not those that a killed job had done since its "
+        "last rolling checkpoint.",
     )
 
 
@@ -259,7 +259,7 @@ def cost_charts(rounds: Sequence[Round]) -> list[Chart]:
 def cost_table(rounds: Sequence[Round]) -> Table:
     """A line a round."""
     return Table(
-        ["round", "training", "most memory", "making masks", "in jobs", "most memory of a job"],
+        ["round", "training", "peak memory", "making masks", "in jobs", "peak memory of a job"],
         [
             [
                 str(r.number),
@@ -272,8 +272,8 @@ def cost_table(rounds: Sequence[Round]) -> Table:
             for r in rounds
             if r.training.jobs or r.masks.jobs
         ],
-        "Wall time of jobs from start to end, summed where a round has several, as Snakemake "
-        "noted it; of a job that was tried again, the last try.",
+        "Wall time of jobs from start to end, as recorded by Snakemake, summed if a round has "
+        "several. If a job was retried, only its last try counts.",
     )
 
 

@@ -1,9 +1,9 @@
-"""Whether a run worked: tiles and sentences, by rules, from what was found.
+"""Whether a run worked: tiles and sentences that follow from the facts by fixed rules.
 
-Nothing here reads a file.  A comparison is *better* or *worse* where its 95 % interval leaves out
-0, *not separable* where it does not, and *not known* where there is no interval.  Masks are judged
-by one measure everywhere, the adjusted Rand index over all pixels: it is the only one of those
-measured that masks gain nothing in by being many or few alone.
+Nothing here reads a file.  A comparison is *better* or *worse* if its 95 % interval does not
+contain 0, *not separable* if it does, and *not known* if there is no interval.  Masks are judged
+by one measure everywhere, the adjusted Rand index over all pixels: of those measured, it is the
+only one that does not rise just because there are more masks, or fewer.
 """
 
 from collections.abc import Sequence
@@ -31,9 +31,9 @@ _SINGLE = 1.5
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure of a tile: large, what it is beside, how it comes about, and its judgement."""
+    """A number of a tile: large, its baseline, its details, and its judgement."""
 
-    figure: str
+    number: str
     beside: str
     detail: str
     word: str
@@ -42,7 +42,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Tile:
-    """A tile: its name, what is measured, and one or two figures."""
+    """A tile: its name, what is measured, and one or two numbers."""
 
     name: str
     measure: str
@@ -57,7 +57,7 @@ class Verdict:
         word: the verdict in a word or two.
         tone: "better", "worse", "unsure" or "unknown", for its colour.
         headline: a short sentence.
-        sentences: the whole truth.
+        sentences: the details.
         tiles: four.
     """
 
@@ -188,9 +188,9 @@ def _of_backbone(backbone: Backbone) -> Outcome | None:
 def _headline(outcome: Outcome, facts: Facts) -> str:
     masks, backbone = _of_masks(facts.masks), _of_backbone(facts.backbone)
     if outcome is Outcome.COLLAPSED:
-        return "It collapsed: what training made is of no use, whatever the masks still score."
+        return "It collapsed: the network is of no use, whatever the masks still score."
     if outcome is Outcome.UNKNOWN:
-        return "Whether it works is not known yet: nothing was measured that could say so."
+        return "It is not known yet whether it works: nothing was measured that could show it."
     if masks is not None and backbone is not None:
         return {
             Outcome.WORKED: "It worked: the masks and the backbone are better than what it began "
@@ -225,7 +225,7 @@ _PHRASES = {
     Judgement.BETTER: "better than",
     Judgement.WORSE: "worse than",
     Judgement.EVEN: "not separable from",
-    Judgement.UNKNOWN: "without an interval beside",
+    Judgement.UNKNOWN: "compared (without an interval) with",
 }
 
 
@@ -243,8 +243,8 @@ def _mask_sentences(masks: Masks, progress: Progress) -> list[str]:
     if masks.seed is None and masks.before is None:
         return _unmeasured_masks(masks, progress)
     value = (masks.seed or masks.before or _NOTHING).value
-    seed = "the annotations, which the run had for seed masks" if masks.oracle else "the seed masks"
-    compared = _compared([(seed, masks.seed), ("those before training", masks.before)], 3)
+    seed = "the annotations, which were its seed masks" if masks.oracle else "the seed masks"
+    compared = _compared([(seed, masks.seed), ("the masks before training", masks.before)], 3)
     sentences = [
         f"The masks after round {masks.round} ({masks.kind}) score {value:.3f} in agreement with "
         f"the annotated objects: {compared}."
@@ -265,12 +265,12 @@ def _unmeasured_masks(masks: Masks, progress: Progress) -> list[str]:
     if masks.labelled:
         if progress.finished:
             return ["The masks were not measured at a fixed K (quality.clusters)."]
-        return ["The masks are not measured yet."]
+        return ["The masks have not been measured yet."]
     sentences = ["There are no annotations, so nothing says whether the masks are good."]
     if masks.agreement is not None:
         sentences.append(
-            f"Those of the last two rounds agree with each other by {masks.agreement:.2f} (1: they "
-            "are the same), which says how settled they are and not how good."
+            f"The masks of the last two rounds agree by {masks.agreement:.2f} (1: they are the "
+            "same), which says how stable they are, not how good."
         )
     return sentences
 
@@ -289,7 +289,7 @@ def _backbone_sentences(backbone: Backbone) -> list[str]:
     )
     return [
         f"The backbone after round {backbone.round} reaches {value:.1f} percent "
-        f"({backbone.figure}): {compared}."
+        f"({backbone.measure}): {compared}."
     ]
 
 
@@ -299,21 +299,21 @@ def _collapse_sentence(health: Health) -> list[str]:
         return []
     if health.masks is not None and health.masks < _SINGLE and not _single_seed(health):
         return [
-            f"The masks have collapsed: most images are a single mask ({health.masks:.1f} masks an "
-            "image)."
+            f"The masks have collapsed: most images are a single mask ({health.masks:.1f} masks "
+            "an image)."
         ]
     last = health.spreads[-1]
     if judgement is Judgement.BETTER:
         return [f"Training did not collapse (spread of the projections {last:.2f})."]
     if judgement is Judgement.EVEN:
         return [
-            f"Training is near a collapse: the spread of the projections is {last:.2f} (0 where "
-            "all are the same)."
+            f"Training is near a collapse: the spread of the projections is {last:.2f} (0 if all "
+            "are the same)."
         ]
     epoch = 1 + next(n for n, spread in enumerate(health.spreads) if spread < COLLAPSED)
     return [
         f"Since epoch {epoch} the network gives almost the same projection for every mask: their "
-        f"spread is {last:.2f} (0 where all are the same, about 1 where they are spread out)."
+        f"spread is {last:.2f} (0 if all are the same, about 1 if they are spread out)."
     ]
 
 
@@ -337,11 +337,13 @@ def _backbone_tile(backbone: Backbone) -> Tile:
     pairs = [(backbone.random, "random weights")]
     if backbone.given:
         pairs.append((backbone.initial, "the given weights"))
-    entries = [
-        _entry(d, beside, digits=1, unknown=f"to know, set in the configuration: {backbone.hint}")
-        for d, beside in pairs
-    ]
-    return Tile("Backbone", backbone.figure or "not evaluated", entries)
+    unmeasured = (
+        f"to measure it, set in the configuration: {backbone.hint}"
+        if backbone.hint
+        else "not evaluated yet"
+    )
+    entries = [_entry(d, beside, digits=1, unknown=unmeasured) for d, beside in pairs]
+    return Tile("Backbone", backbone.measure or "not evaluated", entries)
 
 
 def _entry(difference: Difference | None, beside: str, *, digits: int, unknown: str) -> Entry:
@@ -420,12 +422,12 @@ def _cost_tile(costs: Costs) -> Tile:
             for size, name in ((costs.memory, "of memory"), (costs.gpu_memory, "of the GPU"))
             if size
         ]
-        spread = f"{ordered[0]:,.0f} … {ordered[-1]:,.0f} by epoch"
+        spread = f"{ordered[0]:,.0f} … {ordered[-1]:,.0f} over the epochs"
         entries.append(
             Entry(
                 f"{ordered[len(ordered) // 2]:,.0f}",
                 "images/s (median)",
-                " · ".join([spread, *(f"most: {m}" for m in memory)]),
+                " · ".join([spread, *(f"peak: {m}" for m in memory)]),
                 "",
                 "plain",
             )

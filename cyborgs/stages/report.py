@@ -1,4 +1,4 @@
-"""Stage `report`: the story of a run on one page."""
+"""Stage `report`: a run on one page."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,16 +54,16 @@ from cyborgs.training.metrics import read_metrics
 # Images of each reason to be shown.
 SHOWN = 4
 
-# Figures that get a chart, of those in the table.
+# Measures that get a chart, of those in the table.
 CHARTED = ("ari", "mbo_instances", "asa", "boundary_recall", "boundary_precision", "miou")
 
 Measured = dict[str, dict[int, dict[str, Any]]]
 
 CAVEAT = (
-    "This is one run: intervals are over images, or over repetitions of an evaluation, and say "
-    "nothing about how much a run with another random seed would differ. ARI is the adjusted Rand "
-    "index with the background as one segment: 1 is perfect, 0 is chance, however many masks there "
-    "are. K is the number of clusters into which the features of a group of images are cut."
+    "This is one run. Intervals are over images, or over repetitions of an evaluation; they do not "
+    "say how much a run with another random seed would differ. ARI is the adjusted Rand index with "
+    "the background as one segment: 1 is perfect and 0 is chance, for any number of masks. K is "
+    "the number of clusters into which the features of a group of images are divided."
 )
 
 
@@ -93,7 +93,7 @@ def run(folder: Path, out: Path) -> None:
     The run may be under way: the page says what is known so far.
 
     Args:
-        folder: of the run.  What it lacks (annotations, figures of epochs or of jobs, later
+        folder: of the run.  What it lacks (annotations, metrics of epochs, costs of jobs, later
             rounds) is left out of the report.
         out: the file to write.
 
@@ -133,24 +133,25 @@ def run(folder: Path, out: Path) -> None:
         caveat=CAVEAT,
         labelled=truth is not None,
         quality=_quality_table(measured) if measured else None,
-        quality_text="Higher is better, and all charts have one vertical axis. K = … are masks "
-        "from the features of each round at one K, so that rounds compare; round 0 is before "
-        "training. As made are the masks that training used, with a K drawn anew for each group.",
+        quality_text="Higher is better. All charts have the same vertical axis. K = …: masks from "
+        "the features of each round at one K, so that rounds can be compared; round 0 is before "
+        "training. As made: the masks that training used, with a K drawn for each group.",
         quality_legend=legend(list(kinds), "seed masks"),
         quality_charts=_quality_charts(kinds),
         downstream=_downstream(files, config),
-        stability_text="These figures need no annotations. Agreement is the adjusted Rand index "
-        "between the masks of a round and of the one before (1: the same); K = … compares them at "
-        "one K. Masks that agree from round to round are settled: they need not be good, and a "
-        "collapsed network gives stable masks too. A spread of projections near 0 is a collapse; "
-        "near 1 they are spread out, which a good network needs but which does not make it good.",
+        stability_text="These measures need no annotations. Agreement is the adjusted Rand index "
+        "between the masks of a round and those of the previous round (1: the same); K = … "
+        "compares them at one K. Masks that agree from round to round are stable, not necessarily "
+        "good: a collapsed network gives stable masks too. If the spread of the projections is "
+        "near 0, the network has collapsed. Near 1, the projections are spread out, which is "
+        "necessary for a good network but not sufficient.",
         stability_legend=legend(list(masks.kinds)),
         stability_charts=stability_charts(agreement, counts, trained),
         training=training_table(trained) if trained else None,
         training_charts=training_charts(trained, new_masks=not config.pretrain.fixed_masks),
         cost=cost_table(paid) if paid else None,
         cost_charts=cost_charts(paid) if paid else [],
-        gallery_text="A mask keeps its colour from round to round as far as it stays the same. "
+        gallery_text="A mask that stays mostly the same keeps its colour from round to round. "
         "Click a picture to enlarge it; Escape closes it.",
         gallery=_gallery(files, config, masks, index=index, truth=truth, measured=measured),
         data=data_table(index, _source(config), _annotations(config)),
@@ -391,7 +392,7 @@ def _strip(index: Index, position: int, *, series: Series, truth: GroundTruth | 
 
 def _masks_table(described: list[dict[str, Any]]) -> Table:
     return Table(
-        ["masks", "images", "shards", "groups", "K", "size", "bytes an image", "int64 .npy"],
+        ["masks", "images", "shards", "groups", "K", "size", "bytes per image", "int64 .npy"],
         [
             [
                 d["title"],
@@ -405,7 +406,7 @@ def _masks_table(described: list[dict[str, Any]]) -> Table:
             ]
             for d in described
         ],
-        "cyborgs masks show, stats and compare tell more of them.",
+        "cyborgs masks show, stats and compare give more detail.",
     )
 
 
@@ -421,7 +422,7 @@ def _origins(described: list[dict[str, Any]]) -> Table:
             ]
             for d in described
         ],
-        "cyborgs masks verify holds these against the files.",
+        "cyborgs masks verify compares these hashes with the files.",
     )
 
 

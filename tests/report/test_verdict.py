@@ -121,11 +121,11 @@ def test_better_than_before_training_is_not_better_than_the_seed():
     assert "the seed masks are better" in found.headline
     assert (
         "score 0.089 in agreement with the annotated objects: worse than the seed masks (0.123) "
-        "but better than those before training (0.051)." in " ".join(found.sentences)
+        "but better than the masks before training (0.051)." in " ".join(found.sentences)
     )
     first, second = found.tiles[0].entries
-    assert (first.figure, first.word) == ("\N{MINUS SIGN}0.034", "worse")
-    assert (second.figure, second.word) == ("+0.038", "better")
+    assert (first.number, first.word) == ("\N{MINUS SIGN}0.034", "worse")
+    assert (second.number, second.word) == ("+0.038", "better")
 
 
 @pytest.mark.parametrize("judgements", list(itertools.product([B, W, E, U], repeat=4)))
@@ -135,7 +135,7 @@ def test_each_comparison_is_told_by_its_word(judgements):
     text = " ".join(found.sentences)
     words = {B: "better than", W: "worse than", E: "not separable from"}
     for judgement, name in (
-        (seed, "the seed masks"), (before, "those before training"),
+        (seed, "the seed masks"), (before, "the masks before training"),
         (random, "random weights"), (initial, "the weights that it was given"),
     ):  # fmt: skip
         assert (name in text) == (judgement is not U)
@@ -164,7 +164,7 @@ def test_without_labels():
     [
         (Progress(3, 1, 2, 4), "round 2 of 3 under way, 2 of 4 epochs"),
         (Progress(3, 0), "round 1 of 3 under way"),
-        (Progress(3, 3, missing=["mask quality"]), "mask quality still to come"),
+        (Progress(3, 3, missing=["mask quality"]), "mask quality still missing"),
     ],
 )
 def test_a_run_under_way_says_where_it_is(progress, words):
@@ -179,20 +179,22 @@ def test_seed_masks_that_are_the_annotations_cannot_be_beaten():
     masks = replace(facts(W, B).masks, oracle=True)
     found = verdict(facts(masks=masks))
     assert found.word == "Worked (masks only)"
-    assert "worse than the annotations, which the run had for seed masks" in found.sentences[1]
+    assert "worse than the annotations, which were its seed masks" in found.sentences[1]
 
 
 def test_what_is_not_known_says_how_to_know():
     found = verdict(facts())
-    assert found.tiles[1].entries[0].detail == "to know, set in the configuration: x: y"
+    assert found.tiles[1].entries[0].detail == "to measure it, set in the configuration: x: y"
 
 
 def test_cost():
     costs = Costs(3600, 360, [10.0, 30.0, 20.0], 2.5e9, 7e9)
     time, speed = verdict(facts(costs=costs)).tiles[3].entries
-    assert (time.figure, time.detail) == ("1 h 6 min", "training 1 h 0 min, making masks 6 min 0 s")
-    assert speed.figure == "20"
-    assert speed.detail == "10 … 30 by epoch · most: 2.5 GB of memory · most: 7.0 GB of the GPU"
+    assert (time.number, time.detail) == ("1 h 6 min", "training 1 h 0 min, making masks 6 min 0 s")
+    assert speed.number == "20"
+    assert (
+        speed.detail == "10 … 30 over the epochs · peak: 2.5 GB of memory · peak: 7.0 GB of the GPU"
+    )
 
 
 @pytest.mark.parametrize(

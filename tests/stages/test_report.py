@@ -206,8 +206,8 @@ def test_a_run_that_has_just_begun(copy, tmp_path):
             if file.is_file():
                 file.unlink()
     page = written(copy, tmp_path / "r.html")
-    assert "There are no figures of epochs" in page
-    assert "There are no figures of jobs" in page
+    assert "There are no metrics of epochs" in page
+    assert "There are no costs of jobs" in page
     assert "not known" in page
 
 
