@@ -153,7 +153,7 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
 
     monkeypatch.setattr("cyborgs.stages.index.run", fail)
     assert main(["index", "--images", "a", "--out", "b"]) == 130
-    told = "cyborgs index: interrupted (SIGINT); the same command does it anew\n"
+    told = "cyborgs index: interrupted (SIGINT); the same command starts it again\n"
     assert capsys.readouterr().err == told
 
 
@@ -188,7 +188,7 @@ def test_a_command_that_is_ended_leaves_no_half_a_file(tmp_path, number, status)
     process.send_signal(number)
     assert process.wait(timeout=60) == status
     assert process.stderr.read().endswith(
-        f"interrupted ({number.name}); the same command does it anew\n"
+        f"interrupted ({number.name}); the same command starts it again\n"
     )
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -202,8 +202,8 @@ def test_every_mistake_has_a_line():
         ),
         (
             IMAGES | {"views": {"crop": 100}},
-            "views.crop: 100 is no multiple of 32, the stride of the backbone's last pooled stage; "
-            "take 96 or 128",
+            "views.crop: 100 is not a multiple of 32, the stride of the backbone's last pooled "
+            "stage; take 96 or 128",
         ),
         (
             IMAGES | {"bootstrap": {"block": "layer5.0"}},

@@ -64,7 +64,7 @@ def test_every_number_of_images_gives_settings_that_are_accepted(count):
 def test_a_lowered_batch_is_told_with_its_floor():
     lowered = choose(Images(24, 480, 640), CPU).lowered
     assert "8, not 32" in lowered["pretrain.batch_size"]
-    assert "no less than 4" in lowered["pretrain.batch_size"]
+    assert "smallest batch is 4" in lowered["pretrain.batch_size"]
     assert choose(Images(64, 480, 640), CPU).lowered == {}
 
 

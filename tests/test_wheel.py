@@ -99,7 +99,7 @@ def test_the_wheel_runs_the_whole_loop(python, tmp_path):
     for name in ("report.html", "backbone.pth", "run.yaml", "config.yaml", "masks/round-00"):
         assert (tmp_path / "results/tiny" / name).exists(), output
     # By the wheel's own files and commands.
-    command = next(line for line in output.splitlines() if line.startswith("the same: "))
+    command = next(line for line in output.splitlines() if line.startswith("same as: "))
     assert str(python.parents[1]) in command
     assert str(REPOSITORY) not in output
     ends = ["report:   results/tiny/report.html", "backbone: results/tiny/backbone.pth",
@@ -108,6 +108,6 @@ def test_the_wheel_runs_the_whole_loop(python, tmp_path):
 
     again = _call(python, tmp_path, "cyborgs", "run", "drawn/images", "--name", "tiny")
     assert "Nothing to be done" in again
-    plain = shlex.split(command.removeprefix("the same: "))
+    plain = shlex.split(command.removeprefix("same as: "))
     assert plain[0] == "snakemake"
     assert "Nothing to be done" in _call(python, tmp_path, *plain)

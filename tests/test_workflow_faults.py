@@ -193,7 +193,7 @@ def test_a_workflow_that_is_asked_to_leave_takes_its_jobs_along(
         last[0],
     )
     asked = "SIGTERM" if number == signal.SIGHUP else number.name
-    assert last[1] == f"Left ({asked}): the same command goes on from here."
+    assert last[1] == f"Left ({asked}): the same command continues from here."
     snakemake(folder, target, config=LONGER)
     said = log.read_text()
     assert said.startswith(before)

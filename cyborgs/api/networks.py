@@ -47,7 +47,7 @@ def load_backbone(
             among(trained[-1] if round is None else round, trained, run, "state")
         )
     elif round is not None:
-        raise InputError(f"round={round}: {source} is no run; leave it out for a file")
+        raise InputError(f"round={round}: {source} is not a run; give no round for a file")
     else:
         path = Path(source)
     checkpoint = read_checkpoint(path, "backbone", architecture)

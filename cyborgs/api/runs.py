@@ -43,8 +43,8 @@ class Run:
             raise InputError(f"run {folder} {absence(self.folder, 'folder of a run')}")
         if not self.files.config.exists():
             raise InputError(
-                f"run {folder} has no config.yaml, so it is no run; give the folder of one, such "
-                "as results/demo"
+                f"run {folder} has no config.yaml, so it is not a run; give the folder of one, "
+                "such as results/demo"
             )
         self.config: Config = self.files.read_config()
 

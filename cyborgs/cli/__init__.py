@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     except KeyboardInterrupt as error:
         by = str(error) or "SIGINT"
-        print(f"{options.prog}: interrupted ({by}); {CONTINUES} does it anew", file=sys.stderr)
+        print(f"{options.prog}: interrupted ({by}); {CONTINUES} starts it again", file=sys.stderr)
         return 128 + signal.Signals[by]
 
 

@@ -120,7 +120,7 @@ def command_of(given: list[str]) -> str:
 def _on_own_images(evaluation: OnOwnImages[Any], options: argparse.Namespace) -> None:
     config = load(options.config)
     if not options.images.is_dir():
-        raise InputError(f"--images: {options.images} is no folder")
+        raise InputError(f"--images: {options.images} is not a folder")
     data = OwnImages(options.images, options.index, options.annotations)
     _measure(evaluation, options, config, data)
 

@@ -38,9 +38,9 @@ def open_all(folders: Sequence[Path]) -> dict[str, Run]:
 def require_comparable(runs: Mapping[str, Run]) -> None:
     """Refuse runs that do not compare, with everything that differs, in one line.
 
-    Runs compare where they have the same images, and where what several of them have measured was
-    measured alike: masks against the same annotations and at a K in common, and each evaluation on
-    the same data with the same settings.  What a run has not measured refuses nothing.
+    Runs can be compared if they have the same images, and if everything that several of them have
+    measured was measured in the same way: masks against the same annotations and at a common K,
+    and each evaluation on the same data with the same settings.  A run may lack measurements.
 
     Raises:
         InputError: they do not.
@@ -48,8 +48,8 @@ def require_comparable(runs: Mapping[str, Run]) -> None:
     wrong = [*_images(runs), *_annotations(runs), *_clusters(runs), *_evaluations(runs)]
     if wrong:
         raise InputError(
-            f"these runs do not compare: {'; '.join(wrong)}. Give runs of the same images "
-            "that were measured alike, or measure one anew"
+            f"these runs cannot be compared: {'; '.join(wrong)}. Give runs of the same images "
+            "that were measured in the same way, or measure one again"
         )
 
 
@@ -84,9 +84,9 @@ def _images(runs: Mapping[str, Run]) -> list[str]:
         if alone := sorted(theirs - mine):
             detail = f"{alone[0]} is not in {first}"
         elif alone := sorted(mine - theirs):
-            detail = f"{alone[0]} of {first} is not among them"
+            detail = f"{alone[0]} of {first} is missing"
         else:
-            detail = "of the same names"
+            detail = "with the same names"
         wrong.append(
             f"{name} has other images than {first} ({len(run.names)} and {len(ours.names)}; "
             f"{detail})"
@@ -100,7 +100,7 @@ def _annotations(runs: Mapping[str, Run]) -> list[str]:
         return []
     (first, ours), *others = known.items()
     return [
-        f"quality of {name} was measured against other annotations than that of {first}"
+        f"masks of {name} were measured against other annotations than those of {first}"
         for name, digest in others
         if digest != ours
     ]
@@ -166,14 +166,14 @@ def _evaluations(runs: Mapping[str, Run]) -> list[str]:
                     continue
                 told.add((evaluation, key))
                 wrong.append(
-                    f"{evaluation} of {name} has {key} {behind.get(key, 'unset')}, that of {other} "
+                    f"{evaluation}: {name} has {key} {behind.get(key, 'unset')}, {other} has "
                     f"{expected.get(key, 'unset')}"
                 )
     return wrong
 
 
 def _behind(result: Mapping[str, Any]) -> dict[str, str]:
-    """What must be the same behind figures that compare: settings, and digests of data."""
+    """What must be the same for metrics to be comparable: settings, and digests of data."""
     record = result["provenance"]
     found = {"version": str(record["stage_version"])}
     for section, values in record["config"].items():

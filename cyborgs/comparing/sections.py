@@ -63,10 +63,9 @@ def progress_table(runs: Mapping[str, Run]) -> Table:
         )
     return Table(
         ["run", "rounds", "epochs", "loss, last epoch", "images/s (median)", "training",
-         "making masks", "most memory"],
+         "making masks", "peak memory"],
         rows,
-        "Wall time of jobs, summed, and the most memory that a training job held, as Snakemake "
-        "noted them.",
+        "Wall time of jobs, summed, and peak memory of a training job, as recorded by Snakemake.",
     )  # fmt: skip
 
 
@@ -111,10 +110,10 @@ def evaluations_table(runs: Mapping[str, Run]) -> Table:
             rows.append(_row((evaluation, "last round", metric), last))
     first, *others = runs
     return Table(
-        ["evaluation", "backbone", "metric", *runs, *(f"{name} less {first}" for name in others)],
+        ["evaluation", "backbone", "metric", *runs, *(f"{name} minus {first}" for name in others)],
         rows,
         "Percent: mean ± standard deviation over seeds, and Student's 95 % interval of the mean. "
-        "Differences are of the seeds that both have.",
+        "Differences use the seeds that both runs have.",
     )
 
 

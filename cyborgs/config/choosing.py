@@ -160,13 +160,13 @@ def choose(images: Images, hardware: Hardware, given: Mapping[str, Any] | None =
     short = min(images.height, images.width)
     reasons = {
         "rounds": many,
-        "shards": "files of masks of a round, each made by a job",
+        "shards": "mask files per round, each made by one job",
         "model.architecture": device,
         "views.crop": f"pixels, {device}",
         "pretrain.epochs": f"of each round, {many if gpu else device}; more is better",
         "pretrain.batch_size": many,
         "pretrain.base_learning_rate": "of AdamW" if transformer else f"of LARS, {many}",
-        "pretrain.schedule.horizon_epochs": "one round more than there are, so that one can follow",
+        "pretrain.schedule.horizon_epochs": "one round more than `rounds`, for another round",
         "bootstrap.block": "whose features make the masks",
         "bootstrap.clusters": f"range of K, {many if gpu else device}",
         "compute.threads": f"of {hardware.cores} cores",
@@ -175,7 +175,7 @@ def choose(images: Images, hardware: Hardware, given: Mapping[str, Any] | None =
     if short > _LARGE:
         settings["data"] = {"short_side": _SHRUNK}
         reasons["data.short_side"] = (
-            f"pixels, as in COCO; the median of these images is {short}, for which seed masks "
+            f"pixels, as in COCO; the median of these images is {short}, and their seed masks "
             "would take long"
         )
     return Chosen(settings, reasons, lowered)
@@ -193,7 +193,7 @@ def _crop(images: Images, wanted: int, architecture: str, lowered: dict[str, str
     short = min(images.height, images.width)
     crop = max(cell, min(wanted, short) // cell * cell)
     if short < wanted:
-        lowered["views.crop"] = f"{crop} pixels, not {wanted}: images have {short} (median)"
+        lowered["views.crop"] = f"{crop} pixels, not {wanted}, because images have {short} (median)"
     return crop
 
 
@@ -204,12 +204,14 @@ def _batch(count: int, hardware: Hardware, amount: _Amount, lowered: dict[str, s
         fits = _power_of_two(hardware.memory / _BYTES)
         if fits < wanted:
             wanted = max(LEAST_BATCH, fits)
-            lowered["pretrain.batch_size"] = f"{wanted}, not {amount.batch}: more fills the GPU"
+            lowered["pretrain.batch_size"] = (
+                f"{wanted}, not {amount.batch}: a larger batch does not fit the GPU"
+            )
     most = _power_of_two(count / _STEPS)
     if most < wanted:
         lowered["pretrain.batch_size"] = (
-            f"{most}, not {wanted}: so that {count} images make {count // most} steps an epoch (no "
-            f"less than {LEAST_BATCH} is chosen)"
+            f"{most}, not {wanted}, so that {count} images make {count // most} steps per epoch "
+            f"(the smallest batch is {LEAST_BATCH})"
         )
     return min(wanted, most)
 

@@ -33,8 +33,8 @@ def require_multiple(side: int, architecture: str, key: str) -> None:
     if side % stride and not family_of(architecture).takes_any_size:
         below = max(stride, side // stride * stride)
         raise InputError(
-            f"{key}: {side} pixels are no multiple of {stride}, the stride of {architecture}; take "
-            f"{below} or {below + stride}"
+            f"{key}: {side} pixels are not a multiple of {stride}, the stride of {architecture}; "
+            f"take {below} or {below + stride}"
         )
 
 

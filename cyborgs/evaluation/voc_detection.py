@@ -36,7 +36,7 @@ def fits(settings: VocDetection, architecture: str) -> None:
     if architecture not in BLOCKS:
         raise InputError(
             "downstream.voc_detection: its Faster R-CNN (R50-C4) is built of a ResNet's layers, "
-            f"and {architecture} is none; take coco_instances, or another evaluation"
+            f"and {architecture} is not a ResNet; take coco_instances, or another evaluation"
         )
 
 

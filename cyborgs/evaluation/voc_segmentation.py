@@ -122,7 +122,7 @@ def _digest(root: Path, names: Sequence[str]) -> str:
         height, width = size_of(image)
         if labels.shape != (height, width):
             raise InputError(
-                f"mask {mask} has {labels.shape[0]} x {labels.shape[1]} pixels, and its image "
+                f"mask {mask} has {labels.shape[0]} x {labels.shape[1]} pixels, but its image "
                 f"{height} x {width}; {_AGAIN}"
             )
     return digest.hexdigest()

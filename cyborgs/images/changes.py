@@ -50,9 +50,9 @@ def changed_images(
         return None
     told = " and ".join(_some(*pair) for pair in ((new, "new"), (gone, "gone")) if pair[0])
     return (
-        f"data.images: {told} in {images} since {index_path} was made. The run keeps to its "
-        "index, unless `data` has changed since; `snakemake --forcerun index` with the same "
-        "options looks again, and makes what follows anew"
+        f"data.images: {told} in {images} since {index_path} was made. The run keeps its "
+        "index, unless `data` has changed; `snakemake --forcerun index` with the same options "
+        "searches the folder again, and remakes everything that depends on it"
     )
 
 

@@ -241,9 +241,9 @@ def _require_pixels(found: CocoFile) -> None:
                 fractions += 1
     if fractions * _CHANCE > outlines:
         raise InputError(
-            f"annotations {found.path}: {fractions} of {outlines} outlines lie within 0 … 1, that "
-            f"of {found.label(first)} among them, as fractions of the image do; multiply them by "
-            "its width and height"
+            f"annotations {found.path}: {fractions} of {outlines} outlines lie within 0 … 1, for "
+            f"example that of {found.label(first)}; these look like fractions of the image: "
+            "multiply them by its width and height"
         )
 
 

@@ -259,6 +259,6 @@ def decode(folder: Path, entry: Entry) -> NDArray[np.uint8]:
         # The file is the one that was indexed: two libraries, or two versions, read it differently.
         raise BadImageError(
             f"image {entry.name}: {path} cannot be decoded by OpenCV {cv2.__version__} "
-            f"({entry.height} x {entry.width} pixels when it was indexed); save it anew"
+            f"({entry.height} x {entry.width} pixels when it was indexed); save it again"
         )
     return pixels

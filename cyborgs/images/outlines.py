@@ -228,7 +228,7 @@ def _runs(segmentation: dict[str, Any], height: int, width: int) -> list[int]:
         runs = _decompress(counts)
     elif isinstance(counts, list) and set(map(type, counts)) <= _NUMBERS:
         if any(type(c) is float and not c.is_integer() for c in counts):
-            raise ValueError("run lengths that are no whole numbers")
+            raise ValueError("run lengths that are not whole numbers")
         runs = [int(count) for count in counts]
     else:
         raise ValueError("run lengths without 'counts', text or a list of whole numbers")
@@ -247,13 +247,13 @@ def _decompress(counts: str) -> list[int]:
     differences to the run length two before.  Raises `ValueError` where they are none.
     """
     if not counts.isascii():
-        raise ValueError("text that is no run lengths")
+        raise ValueError("text that is not run lengths")
     runs: list[int] = []
     value = shift = 0
     for character in counts.encode("ascii"):
         code = character - 48
         if not 0 <= code < 64 or shift >= 5 * _LONGEST_RUN:
-            raise ValueError("text that is no run lengths")
+            raise ValueError("text that is not run lengths")
         value |= (code & 0x1F) << shift
         shift += 5
         if code & 0x20:

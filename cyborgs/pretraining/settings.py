@@ -190,8 +190,8 @@ def check_cells(pretrain: Pretrain, views: Views, cell: int) -> None:
     if views.crop % cell:
         near = max(cell, views.crop // cell * cell)
         raise InputError(
-            f"views.crop: {views.crop} is no multiple of {cell}, the stride of the backbone's last "
-            f"pooled stage; take {near} or {near + cell}"
+            f"views.crop: {views.crop} is not a multiple of {cell}, the stride of the backbone's "
+            f"last pooled stage; take {near} or {near + cell}"
         )
     most, grid = pretrain.vmf.clusters[1], views.crop // cell
     locations = 2 * pretrain.batch_size * grid * grid

@@ -16,7 +16,7 @@ _REASONS = (
     ("Incomplete output", "was interrupted"),
     ("Updated input files", "its input changed"),
     ("Missing output", "not made yet"),
-    ("Input files updated by another job", "its input is made anew"),
+    ("Input files updated by another job", "its input is remade"),
 )
 
 # Those of jobs whose files are there, and not older than their inputs.

@@ -234,7 +234,7 @@ class Follower:
                 "--logger-cyborgs-show snakemake lists each job with its files and the reason."
             ]
             if CHANGES & {reason for _, reason in self._listed}:
-                hints.append("--rerun-triggers mtime leaves what only changed its settings.")
+                hints.append("--rerun-triggers mtime skips jobs of which only settings changed.")
             self._say(["This was a dry run.", *hints])
 
     def _end(self, where: str) -> None:

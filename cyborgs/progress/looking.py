@@ -75,12 +75,12 @@ def look(folder: Path) -> Seen:
         there = [path.name for path in (run.index, run.work, folder / "logs") if path.exists()]
         if not there:
             raise InputError(
-                f"run: {folder} is no run: neither logs/plan.json nor config.yaml is there; name "
+                f"run: {folder} is not a run: it has neither logs/plan.json nor config.yaml; give "
                 "results/<run>"
             )
         raise InputError(
             f"run: {folder} has {', '.join(there)}, but neither logs/plan.json nor config.yaml: "
-            "start its workflow again, which goes on from there"
+            "start its workflow again; it continues from these files"
         )
     if plan is None:
         return Seen(Jobs(str(folder), _without_plan(run, run.read_config())))
@@ -124,7 +124,7 @@ def _by_plan(folder: Path, plan: Plan) -> Seen:
             last = last_lines(job.log, _LAST)
             if last and CONTINUES in last[-1]:
                 left = True
-                job.note = "left, and goes on from there"
+                job.note = "saved and stopped; it will continue"
             elif any(_TROUBLE.search(line) for line in last):
                 job.state = State.FAILED
                 ended.append((told, job))

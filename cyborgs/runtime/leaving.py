@@ -109,8 +109,10 @@ class _Leaving(logging.Filter):
             self._told += last
             return not last or not all(CONTINUES in line for line in last)
         if event == "ERROR" and "did not complete successfully" in str(record.msg):
-            told = self._told or ["what was finished is kept"]
-            record.msg = "\n".join([*told, f"Left ({self.asked}): {CONTINUES} goes on from here."])
+            told = self._told or ["finished work is kept"]
+            record.msg = "\n".join(
+                [*told, f"Left ({self.asked}): {CONTINUES} continues from here."]
+            )
         # Drop the exit status, which follows the command's own message.
         return not (event == "ERROR" and "CalledProcessError" in str(record.msg))
 

@@ -125,8 +125,8 @@ def _images(
     return (
         Grid(0, 0, columns(series, labelled), strips, note(series)),
         photos,
-        f"Drawn at random; the masks of the last round of each run, {kind}. Masks that lie on each "
-        "other have the same colour.",
+        f"Drawn at random; the masks of the last round of each run, {kind}. Masks that "
+        "overlap most have the same colour.",
     )
 
 

@@ -118,7 +118,7 @@ def _levels(experiment: Experiment, rows: list[Row], evaluation: str) -> Table:
 
 def _differences(found: list[Difference]) -> Table:
     return Table(
-        ["variant", "less", "difference", "95 % over seeds", "95 % over images", "seeds"],
+        ["variant", "minus", "difference", "95 % over seeds", "95 % over images", "seeds"],
         [
             [
                 one.variant,
@@ -131,8 +131,8 @@ def _differences(found: list[Difference]) -> Table:
             for one in found
         ],
         "After the last round, paired by seed. Over seeds: Student's interval of the mean of the "
-        "paired differences. Over images: the test images resampled, the seeds as they are. Where "
-        "an interval holds 0, the two are not separated.",
+        "paired differences. Over images: the test images are resampled, and the seeds stay fixed. "
+        "If an interval contains 0, the two are not separated.",
     )
 
 
@@ -162,7 +162,7 @@ def _costs(experiment: Experiment, rows: list[Row]) -> Table:
     return Table(
         ["variant", "steps", "training", "masks", "evaluation", "device"],
         table,
-        "Mean over seeds, wall time of the jobs; what variants share is counted for each.",
+        "Wall time of the jobs, mean over seeds; work that variants share counts for each of them.",
     )
 
 

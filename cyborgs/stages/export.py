@@ -60,7 +60,7 @@ def run(
     state = load_state(state_path)
     if form in ("detectron2", "published") and state.architecture not in BLOCKS:
         raise InputError(
-            f"--format {form}: {state.architecture} is no ResNet; take torchvision, timm or "
+            f"--format {form}: {state.architecture} is not a ResNet; take torchvision, timm or "
             "safetensors"
         )
     weights = family_of(state.architecture).public_names(state.backbone(network))

@@ -15,8 +15,8 @@ from cyborgs.run.workflow import RECIPES
 _HEAD = """\
 # A run of CYBORGS: cyborgs run {name}
 #
-# The values suit some hundred photographs on a CPU; `cyborgs run PHOTOS` chooses for yours.  A key
-# that is left out has its default (`cyborgs config {name}` prints all of them).
+# The values suit a few hundred photographs on a CPU; `cyborgs run PHOTOS` chooses them for yours.
+# A key that you leave out has its default (`cyborgs config {name}` prints all of them).
 
 """
 
@@ -43,7 +43,7 @@ def run(out: Path, like: str | None) -> None:
         InputError: the file is there already, or no such configuration comes along.
     """
     if out.exists() or out.is_symlink():
-        raise InputError(f"{out} is there already; name another file, or remove it")
+        raise InputError(f"{out} exists already; name another file, or remove it")
     content = _commented(out.name) if like is None else _recipe(like)
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out) as temporary:

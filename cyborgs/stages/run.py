@@ -35,9 +35,7 @@ from cyborgs.runtime.standing_in import stand_in
 _SAMPLE = 64
 
 # What a cluster's job is taken to compute on: its GPUs cannot be looked at from here.
-_CLUSTER = Hardware(
-    cores=8, memory=16_000_000_000, name="a GPU of 16 GB, as SLURM is taken to give"
-)
+_CLUSTER = Hardware(cores=8, memory=16_000_000_000, name="a GPU of 16 GB, assumed for SLURM")
 
 # Profiles that hand out GPUs: jobs must ask for theirs.
 _SHARING = ("slurm", "workstation")
@@ -176,7 +174,7 @@ def _of_configuration(request: Request) -> _Plan:
                 f"{key}: {value} on the command line, but {value_at(everything, key)} by {file}; "
                 "change it there"
             )
-    return _Plan(config, file, None, [f"settings: those of {file}"])
+    return _Plan(config, file, None, [f"settings: from {file}"])
 
 
 def _of_photographs(request: Request) -> _Plan:
@@ -189,15 +187,15 @@ def _of_photographs(request: Request) -> _Plan:
     run = Run(Path("results", name))
     if Path("results").resolve().is_relative_to(photographs.resolve()):
         raise InputError(
-            f"{photographs}: results/ would lie in it, and pictures there would be taken for "
+            f"{photographs}: results/ would be inside it, and its pictures would be used as "
             "photographs; start in another folder"
         )
     if run.settings.is_file():
         return _continued(request, run)
     if run.config.is_file():
         raise InputError(
-            f"{run.folder} is a run of another configuration, and has no {run.settings.name}; go "
-            "on with `cyborgs run CONFIG.yaml`, or choose another --name"
+            f"{run.folder} is a run of another configuration and has no {run.settings.name}; "
+            "continue with `cyborgs run CONFIG.yaml`, or choose another --name"
         )
     hardware = _hardware(request)
     chosen = choose(_look_at(photographs), hardware, request.given)
@@ -207,7 +205,7 @@ def _of_photographs(request: Request) -> _Plan:
     mapping = override(nested(values), request.given)
     told = [f"{key}: {line}" for key, line in chosen.lowered.items() if key not in request.given]
     config = parse_run(mapping)
-    told.append(f"settings: chosen; {run.settings} keeps them, with the reasons")
+    told.append(f"settings: chosen, and kept with the reasons in {run.settings}")
     return _Plan(config, run.settings, _content(mapping, chosen, request.given), told)
 
 
@@ -231,12 +229,12 @@ def _continued(request: Request, run: Run) -> _Plan:
     told = []
     if version not in (None, __version__):
         told.append(
-            f"begun by cyborgs {version}, this is {__version__}: what is made otherwise now is "
-            "made again"
+            f"begun by cyborgs {version}, this is {__version__}: jobs whose results changed "
+            "between these versions run again"
         )
     changed = {k: v for k, v in request.given.items() if value_at(config.model_dump(), k) != v}
     if not changed:
-        told.append(f"settings: those of {file}, as the run was begun (or changed there)")
+        told.append(f"settings: from {file}, as the run was begun (or changed there)")
         return _Plan(config, file, None, told)
     before = _chosen_before(request, mapping)
     after = before
@@ -252,7 +250,7 @@ def _continued(request: Request, run: Run) -> _Plan:
                 mapping = nested(values | ({key: new[key]} if key in new else {}))
     mapping = override(mapping, changed)
     config = parse_run(mapping)
-    told.append(f"settings: those of {file}, with {', '.join(changed)} changed")
+    told.append(f"settings: from {file}, with {', '.join(changed)} changed")
     schedule = config.pretrain.schedule
     epochs = sum(config.pretrain.epochs_of_rounds(config.rounds))
     if schedule.kind == "cosine" and epochs > schedule.horizon_epochs:
@@ -358,7 +356,7 @@ def _jobs(output: str) -> dict[str, int]:
 
 def _jobs_line(jobs: Mapping[str, int]) -> str:
     if not jobs:
-        return "jobs:     none: everything is there"
+        return "jobs:     none; everything is done"
     most = sorted(jobs.items(), key=lambda item: -item[1])
     return f"jobs:     {sum(jobs.values())}: " + ", ".join(f"{n} {name}" for name, n in most)
 
@@ -379,13 +377,13 @@ def _time_line(plan: _Plan, jobs: Mapping[str, int], request: Request) -> str:
         return f"time:     not known: {config.model.architecture} has not been measured"
     begun = "pretrain" not in jobs or jobs["pretrain"] < config.rounds
     return (
-        f"time:     about {approximately(seconds)} from the beginning, an estimate for "
+        f"time:     about {approximately(seconds)} for the whole run, an estimate for "
         f"{hardware.name}" + (" (part of it is done)" if begun else "")
     )
 
 
 def _command_line(arguments: Sequence[str]) -> str:
-    return f"the same: {shlex.join(['snakemake', *arguments])}"
+    return f"same as:  {shlex.join(['snakemake', *arguments])}"
 
 
 def _say(lines: Sequence[str]) -> None:

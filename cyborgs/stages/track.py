@@ -72,7 +72,7 @@ def follow(folder: Path, name: str) -> None:
     command = f"`cyborgs track {folder} --to {name}`"
 
     def give_up() -> None:
-        say(f"not all was sent in {LAST_SECONDS} s; {command} sends the rest")
+        say(f"not everything was sent in {LAST_SECONDS} s; {command} sends the rest")
         os._exit(1)
 
     def end() -> None:
@@ -115,8 +115,8 @@ def _send_until(
         except Exception as error:
             if not failing:
                 say(
-                    f"{_told(error)} (the run goes on without it; it is tried again, and {command} "
-                    "sends what it lacks)"
+                    f"{_told(error)} (the run continues without it and tries again; {command} "
+                    "sends what is missing)"
                 )
             failing = True
             if last:

@@ -191,7 +191,7 @@ BAD = {
     remove_masks: "VOC2012/SegmentationClass does not exist; `cyborgs data download voc` fetches",
     remove_mask: "2008_000004.png does not exist",
     remove_image: "2007_000002.jpg does not exist",
-    make_larger: "2008_000003.png has 80 x 120 pixels, and its image 64 x 96",
+    make_larger: "2008_000003.png has 80 x 120 pixels, but its image 64 x 96",
     exceed_classes: "2007_000001.png: class 21, but VOC2012 has 0 … 20, and 255 for void",
     colour: "2007_000001.png has colours (RGB), not numbers of classes",
     damage: "2007_000001.png cannot be decoded",

@@ -180,9 +180,9 @@ def test_values_that_are_none(load, change, told, refused):
 
 def test_outlines_in_fractions(load, refused):
     fractions = [[0.1, 0.2, 0.5, 0.2, 0.5, 0.9]]
-    with refused("5 of 5 outlines lie within 0 … 1, that of annotation 11 among them"):
+    with refused("5 of 5 outlines lie within 0 … 1, for example that of annotation 11"):
         load(setting("segmentation", fractions))
-    with refused("1 of 2 outlines lie within 0 … 1, that of annotation 14"):
+    with refused("1 of 2 outlines lie within 0 … 1, for example that of annotation 14"):
         load(lambda c: c["annotations"][3].update(segmentation=fractions))
 
     def among_many(content):

@@ -223,7 +223,7 @@ def test_another_picture_of_the_same_length_is_refused(indexed, refused):
 def test_a_file_that_is_read_in_another_way_is_refused(indexed, refused):
     """As by another version of a library."""
     folder, path, entry = indexed
-    with refused("image a/photo.jpg: ", str(path), "(40 x 24 pixels when", "save it anew"):
+    with refused("image a/photo.jpg: ", str(path), "(40 x 24 pixels when", "save it again"):
         decode(folder, replace(entry, height=WIDTH, width=HEIGHT))
     path.write_bytes(bytes(100))
     entry = replace(entry, bytes=100, crc32=zlib.crc32(bytes(100)))

@@ -200,7 +200,7 @@ def test_all_that_is_trained_gets_a_gradient(name):
     [
         (
             {"model": {"architecture": "timm/convnext_tinny"}},
-            "timm/convnext_tinny is none of timm's; did you mean timm/convnext_tiny",
+            "timm/convnext_tinny is not one of timm's; did you mean timm/convnext_tiny",
         ),
         (
             {"model": {"architecture": "timm/vit_small_patch16_224.nothing"}},
@@ -212,8 +212,8 @@ def test_all_that_is_trained_gets_a_gradient(name):
         ),
         (
             {"model": {"architecture": "timm/vit_small_patch14_dinov2"}, "views": {"crop": 100}},
-            "views.crop: 100 is no multiple of 14, the stride of the backbone's last pooled stage; "
-            "take 98 or 112",
+            "views.crop: 100 is not a multiple of 14, the stride of the backbone's last pooled "
+            "stage; take 98 or 112",
         ),
         (
             {"model": {"architecture": "timm/convnext_atto"}},
@@ -246,7 +246,7 @@ def test_all_that_is_trained_gets_a_gradient(name):
                 "model": {"architecture": "timm/vit_small_patch14_dinov2"},
                 "downstream": {"evaluations": ["voc_svm"], "voc_svm": {"crop": 192}},
             },
-            "downstream.voc_svm.crop: 192 pixels are no multiple of 14",
+            "downstream.voc_svm.crop: 192 pixels are not a multiple of 14",
         ),
         (
             {

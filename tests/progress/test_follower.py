@@ -182,7 +182,7 @@ def test_what_the_workflow_says_is_shown(tmp_path):
     run.say("data.images: 1 new (a.png)", logging.WARNING)
     run.say("Nothing to be done (all requested files are present and up to date).")
     left = (
-        "cyborgs pretrain: left after step 6\nLeft (SIGTERM): the same command goes on from here."
+        "cyborgs pretrain: left after step 6\nLeft (SIGTERM): the same command continues from here."
     )
     run.say(left, logging.ERROR, event=LogEvent.ERROR)
     run.follower.close()
@@ -242,7 +242,7 @@ def test_a_dry_run_fits_a_screen(tmp_path):
     reasons = {
         "Missing output files: a, b; Input files updated by another job: c": "not made yet",
         "Params have changed since last execution: x": "settings changed",
-        "Input files updated by another job: c": "its input is made anew",
+        "Input files updated by another job: c": "its input is remade",
     }
     number = 0
     for round_ in range(1, 9):
@@ -260,7 +260,7 @@ def test_a_dry_run_fits_a_screen(tmp_path):
         " 4000  jobs would run",
         "This was a dry run.",
         "--logger-cyborgs-show snakemake lists each job with its files and the reason.",
-        "--rerun-triggers mtime leaves what only changed its settings.",
+        "--rerun-triggers mtime skips jobs of which only settings changed.",
     ]
 
 

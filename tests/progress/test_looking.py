@@ -250,7 +250,10 @@ def test_a_run_of_an_earlier_version_is_judged_by_its_files(tmp_path):
     [
         (lambda run: None, "run: {run} does not exist"),
         (lambda run: run.touch(), "run: {run} is a file; name a folder"),
-        (lambda run: run.mkdir(), "run: {run} is no run: neither logs/plan.json nor config.yaml"),
+        (
+            lambda run: run.mkdir(),
+            "run: {run} is not a run: it has neither logs/plan.json nor config.yaml",
+        ),
         (
             lambda run: (run / "logs").mkdir(parents=True),
             "run: {run} has logs, but neither logs/plan.json nor config.yaml: start its workflow",

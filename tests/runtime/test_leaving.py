@@ -69,7 +69,7 @@ def test_jobs_that_left_in_order_are_no_errors(said, tmp_path):
     end(logger, log(tmp_path, "a", LEFT))
     assert lines == [
         "1 of 3 steps",
-        f"{LEFT}\nLeft (SIGTERM): the same command goes on from here.",
+        f"{LEFT}\nLeft (SIGTERM): the same command continues from here.",
     ]
 
 
@@ -85,9 +85,7 @@ def test_where_nothing_ran_that_is_said(said):
     logger, leaving, lines = said
     leaving.asked = "SIGINT"
     end(logger)
-    assert lines == [
-        "what was finished is kept\nLeft (SIGINT): the same command goes on from here."
-    ]
+    assert lines == ["finished work is kept\nLeft (SIGINT): the same command continues from here."]
 
 
 def test_nothing_is_changed_while_nobody_asks(said, tmp_path):

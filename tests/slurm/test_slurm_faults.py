@@ -358,7 +358,7 @@ def test_jobs_leave_with_snakemake(folder, number):
         assert time.monotonic() < deadline
         time.sleep(0.2)
     assert "(SIGTERM), all saved" in log_of(folder)
-    last = f"Left ({number.name}): the same command goes on from here."
+    last = f"Left ({number.name}): the same command continues from here."
     assert workflow.log.read_text().splitlines()[-1] == last
 
 

@@ -219,7 +219,7 @@ class TestBadInput:
             cyborgs.open_run(tmp_path / "no")
         with refused(f"run {tmp_path / 'file'} is a file; name a folder of a run"):
             cyborgs.open_run(str(tmp_path / "file"))
-        with refused(f"run {tmp_path} has no config.yaml, so it is no run", "results/demo"):
+        with refused(f"run {tmp_path} has no config.yaml, so it is not a run", "results/demo"):
             cyborgs.load_masks(tmp_path, 1)
 
     def test_no_round(self, run, results, refused):
@@ -227,7 +227,7 @@ class TestBadInput:
             cyborgs.load_masks(run, 2)
         with refused(f"run {results}: round 9 has no state; rounds that do: 0, 1"):
             cyborgs.load_backbone(run, 9)
-        with refused("round=1", "is no run; leave it out for a file"):
+        with refused("round=1", "is not a run; give no round for a file"):
             cyborgs.load_backbone(run.files.state(1), 1)
 
     def test_no_image(self, run, refused):

@@ -162,13 +162,13 @@ class TestRefused:
     def test_other_images(self, pair, refused):
         index = read_index(pair[1] / "index.jsonl")
         write_index(pair[1] / "index.jsonl", index.entries[:12])
-        with refused("b has other images than a (12 and 13; 000013.jpg of a is not among them)"):
+        with refused("b has other images than a (12 and 13; 000013.jpg of a is missing)"):
             compare.run(pair, None)
 
     def test_other_annotations(self, pair, refused):
         for path in (pair[1] / "quality").rglob("*.json"):
             path.write_text(json.dumps(json.loads(path.read_text()) | {"annotations": "0" * 64}))
-        with refused("quality of b was measured against other annotations than that of a"):
+        with refused("masks of b were measured against other annotations than those of a"):
             compare.run(pair, None)
 
     def test_no_k_in_common(self, pair, refused):
@@ -180,7 +180,7 @@ class TestRefused:
     def test_other_splits_and_settings_of_an_evaluation(self, pair, refused):
         add_evaluation(pair[1], {"round-01": [0.4]}, inputs={"train": "aa", "test": "cc"})
         (pair[1] / "downstream/voc_svm/random.json").unlink()
-        with refused("voc_svm of b has data (test) cc, that of a bb"):
+        with refused("voc_svm: b has data (test) cc, a has bb"):
             compare.run(pair, None)
         add_evaluation(
             pair[1],
@@ -188,14 +188,14 @@ class TestRefused:
             inputs={"train": "aa", "test": "bb"},
             config={"voc_svm": {"costs": [0.5]}, "seeds": 7},
         )
-        with refused("voc_svm of b has costs [0.5], that of a [1.0]"):
+        with refused("voc_svm: b has costs [0.5], a has [1.0]"):
             compare.run(pair, None)
 
     def test_all_that_differs_in_one_line(self, pair, refused):
         index = read_index(pair[1] / "index.jsonl")
         write_index(pair[1] / "index.jsonl", index.entries[1:])
         add_evaluation(pair[1], {"random": [0.4]}, inputs={"train": "aa", "test": "cc"})
-        with refused("these runs do not compare: b has other images", "; voc_svm of b has data"):
+        with refused("these runs cannot be compared: b has other images", "; voc_svm: b has data"):
             compare.run(pair, None)
 
     def test_one_run_or_one_twice(self, pair, tmp_path, refused):

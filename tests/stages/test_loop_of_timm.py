@@ -124,6 +124,6 @@ def test_formats_of_resnets_alone_are_refused(form, tiny, tmp_path, refused):
     config = config_of(tiny, "timm/vit_tiny_patch16_224")
     seed_state.run(config, tmp_path / "s.pt")
     out = tmp_path / ("b.pkl" if form == "detectron2" else "b.pth")
-    with refused(f"--format {form}: timm/vit_tiny_patch16_224 is no ResNet"):
+    with refused(f"--format {form}: timm/vit_tiny_patch16_224 is not a ResNet"):
         export.run(tmp_path / "s.pt", out, form)
     assert not out.exists()

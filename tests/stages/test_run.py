@@ -66,7 +66,7 @@ def test_the_second_start_keeps_the_settings(photographs, started, capsys):
     assert main(["run", os.path.abspath(photographs), "--", "--forcerun", "export"]) == 0
     assert Path(file).read_text() == text
     shown = capsys.readouterr().out.splitlines()
-    assert f"settings: those of {file}, as the run was begun (or changed there)" in shown
+    assert f"settings: from {file}, as the run was begun (or changed there)" in shown
     assert started[1] == [*started[0], "--forcerun", "export"]
 
 
@@ -118,7 +118,7 @@ def test_flags_may_not_contradict_a_configuration(photographs, capsys):
         (["{}/0.png"], ["is a file", "folder of photographs"]),
         (["nowhere"], ["nowhere does not exist"]),
         (["/dev/null"], ["neither file nor folder"]),
-        (["."], ["results/ would lie in it"]),
+        (["."], ["results/ would be inside it"]),
         (["empty"], ["empty holds no images"]),
         (["few"], ["4 images are too few", "at least 8"]),
         (["broken"], ["none of the images in broken", "cyborgs data check broken"]),
@@ -196,7 +196,7 @@ def test_init_writes_a_configuration_that_is_accepted(tmp_path, monkeypatch, cap
     assert "rounds: 3 # pretraining rounds" in text
     assert max(map(len, text.splitlines())) <= 100
     assert main(["init"]) == 2
-    assert "config.yaml is there already" in capsys.readouterr().err
+    assert "config.yaml exists already" in capsys.readouterr().err
 
 
 def test_init_copies_a_configuration_that_comes_along(tmp_path, capsys):

@@ -74,7 +74,7 @@ def test_a_store_that_fails_is_one_line_and_no_failure(store, tmp_path):
     assert (process.returncode, output) == (0, "")
     (line,) = errors.splitlines()
     assert line.startswith("track: mlflow: ")
-    assert f"the run goes on without it; it is tried again, and `cyborgs track {run.folder}" in line
+    assert f"the run continues without it and tries again; `cyborgs track {run.folder}" in line
 
 
 def test_a_tracker_that_works_again_is_told_and_gets_everything(tmp_path, monkeypatch):
@@ -103,8 +103,8 @@ def test_a_tracker_that_works_again_is_told_and_gets_everything(tmp_path, monkey
     track._send_until(ended, run.folder, "mlflow", say=told.append, command="`command`")
     assert turns == [*["send"] * 5, "close"]
     assert told == [
-        "no network (the run goes on without it; it is tried again, and `command` sends what it "
-        "lacks)",
+        "no network (the run continues without it and tries again; `command` sends what is "
+        "missing)",
         "works again",
     ]
 

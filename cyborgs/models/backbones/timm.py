@@ -364,7 +364,7 @@ def _require_name(architecture: str) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(PREFIX + other for other in near)}?" if near else ""
-        raise InputError(f"architecture {architecture} is none of timm's{hint}")
+        raise InputError(f"architecture {architecture} is not one of timm's{hint}")
     if tag and f"{name}.{tag}" not in timm.models.get_arch_pretrained_cfgs(name):
         raise InputError(
             f"architecture {architecture}: timm has no weights {tag} of it{_with_weights(name)}"

@@ -21,7 +21,7 @@ def _text(r: dict[str, Any]) -> str:
     size = r["bytes"]
     low, middle, high = r["clusters"]
     of_index = "" if r["index_images"] is None else f" of {r['index_images']} in the index"
-    groups = f"{r['groups']} groups" if r["groups"] else "each by itself"
+    groups = f"{r['groups']} groups" if r["groups"] else "each image alone"
     lines = {
         "made by": f"{made['stage']} {made['stage_version']}"
         + "".join(f", {role} {digest[:12]}…" for role, digest in made["inputs"].items()),
