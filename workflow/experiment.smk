@@ -1,9 +1,9 @@
-# An experiment: variants of a run, each with several seeds, and what they come to.
+# An experiment: variants of a run, each with several seeds, and their comparison.
 #
 #   snakemake --snakefile workflow/experiment.smk --configfile experiments/voc2007.yaml --cores all
 #
-# What to compute, and what runs share, is planned by `cyborgs.experiments.plan`: a rule for each
-# stage, of the same name as in a run, whose jobs differ by the key of what they make.
+# `cyborgs.experiments.plan` plans what to compute and what runs share.  Each stage has one rule,
+# named as in a run; its jobs differ by the key of their output.
 
 import json
 from pathlib import Path
@@ -55,7 +55,7 @@ if workflow.is_main_process:
 # As in common.smk.
 shell.prefix("set -euo pipefail; export CYBORGS_LIVE=1; ")
 
-# What a job needs; see common.smk.
+# The libraries that jobs need; see common.smk.
 ENVIRONMENT = "../envs/cpu.yaml"
 
 
@@ -91,7 +91,7 @@ rule summary:
         ENVIRONMENT
     params:
         config=lambda wildcards: json.dumps(GIVEN, sort_keys=True),
-        # Rows stay when the page is made anew.
+        # Not an output: Snakemake would delete the rows before it makes the page again.
         rows=f"{PLAN.folder}/rows.jsonl",
     shell:
         "cyborgs experiment summary --config {params.config:q} --rows {params.rows:q}"
@@ -99,7 +99,7 @@ rule summary:
 
 
 def job_of(jobs, wildcards):
-    # Data are made once: their files have no wildcards.
+    # Data are made once, so their files have no wildcards.
     if not wildcards:
         return next(iter(jobs.values()))
     return jobs[wildcards.key, wildcards.get("shard", "")]
@@ -133,7 +133,7 @@ for STAGE, JOBS in STAGES.items():
         threads: COMPUTE.threads * (COMPUTE.processes if ONE.trains else 1) if ONE.compute else 1
         resources:
             **(COMPUTE.places if ONE.trains else {"gpu": COMPUTE.gpu * ONE.on_device}),
-            # Where and how fast is no param: it reruns nothing.
+            # Where and how fast to compute is a resource, so it reruns nothing.
             options=" ".join(ONE.options(COMPUTE)),
         params:
             command=lambda wildcards, jobs=JOBS: list(job_of(jobs, wildcards).command),

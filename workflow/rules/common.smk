@@ -29,7 +29,7 @@ try:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"results: {folder} {absence(folder, 'folder')}")
     SMALL = RUN.small(CONFIG.data.short_side)
-    # Which of the images, where not all.
+    # A file that lists the images to use, or None for all.
     LIST = CONFIG.data.list
     GIVEN_MASKS = require_inputs(CONFIG)
     WEIGHTS = CONFIG.model.weights_file
@@ -37,7 +37,7 @@ try:
         require_weights(CONFIG)
         require_trackers(CONFIG.compute.trackers)
     if CONFIG.data.images is not None:
-        # Nothing reruns because of them, but nobody should believe that they take part.
+        # New images cause no rerun, so say that the run does not use them.
         if workflow.is_main_process and Path(INDEX).is_file():
             changed = changed_images(
                 Path(CONFIG.data.images),
@@ -58,7 +58,7 @@ LABELLED = CONFIG.data.labelled
 COMPUTE = CONFIG.compute
 GPU = COMPUTE.gpu
 PLACES = COMPUTE.places
-# What a run's configuration says, without where it is computed.
+# All sections of the configuration except `compute`.
 RECORDED = sorted(set(type(CONFIG).model_fields) - {"compute"})
 
 if CONFIG.data.scenes is not None:
@@ -69,21 +69,22 @@ elif CONFIG.data.short_side is not None:
 else:
     IMAGES, ANNOTATIONS = CONFIG.data.images, CONFIG.data.annotations
 
-# What evaluations measure: for each, the names of its backbones, and what they are.
+# The backbones of each evaluation: their names and what they are.
 BACKBONES = {
     name: RUN.backbones(name, CONFIG) for name in CONFIG.downstream.evaluations
 }
 EVALUATED = RUN.evaluations(CONFIG)
 
-# Snakemake removes a job's log and output before it starts the job again.  Under a second, hidden
-# name they live on: a log tells of the job from its beginning, and what a job finished that outlived
-# Snakemake is at hand.  The command keeps it where it is whole and made from the present inputs.
+# Before Snakemake restarts a job, it removes the job's log and output.  A second, hidden name (a
+# hard link) preserves both: the log continues, and an output that a job finished after Snakemake
+# was killed is not lost.  The command keeps that output if it is complete and made from the current
+# inputs.
 shell.prefix(
     "set -euo pipefail; "
-    # What a job does is told beside its log while it runs (cyborgs/common/live.py).
+    # While a job runs, it writes its progress beside its log (cyborgs/common/live.py).
     "export CYBORGS_LIVE=1; "
     'second() {{ echo "$(dirname "$1")/.$(basename "$1")"; }}; '
-    # Who ends all processes at once ends this shell last.
+    # A signal to all processes must not end this shell before the command has saved.
     "trap : HUP TERM; "
     'remember() {{ ln -f "$1" "$(second "$1")" 2> /dev/null || true; }}; '
     'recall() {{ for name; do if [ -e "$(second "$name")" ]; then'
@@ -91,8 +92,8 @@ shell.prefix(
     ' if [ $# = 2 ]; then touch "$2"; remember "$2"; fi; }}; '
 )
 
-# What a job needs.  Jobs run in the environment that Snakemake was started in (the package
-# itself is on no conda channel); this tells readers, and Snakemake's linter, what is in it.
+# The libraries that jobs need, for readers and for Snakemake's linter.  Jobs run in the environment
+# in which Snakemake was started, because this package is on no conda channel.
 ENVIRONMENT = "../../envs/cpu.yaml"
 
 
@@ -101,18 +102,19 @@ wildcard_constraints:
     shard=r"\d{4}",
 
 
-# A value as it is, for params: Snakemake would take braces in a user's path for wildcards.
+# A value for params, passed as a function: in a plain string, Snakemake would read braces in a
+# user's path as wildcards.
 def given(value):
     return lambda wildcards: value
 
 
-# Files of the user's, as input.  Those with braces in their path cannot be: Snakemake does not see
-# when they change.
+# The user's files, as input.  Paths with braces are left out, because Snakemake would read wildcards
+# in them; it does not notice when those files change.
 def watched(*paths):
     return [path for path in paths if path and not set("{}") & set(str(path))]
 
 
-# Those of round 0 for every round, where none are made from features.
+# The round whose masks are used: always 0 if all rounds train on the seed masks.
 def masks_round(number):
     return 0 if CONFIG.pretrain.fixed_masks else number
 
@@ -123,12 +125,12 @@ def shards_of(number):
     return [RUN.shard(number, shard, CONFIG.shards) for shard in shards]
 
 
-# Names of the backbones that an evaluation measures, as a pattern.
+# Names of an evaluation's backbones, as a regular expression.
 def backbone_names(name):
     return "|".join(map(re.escape, BACKBONES.get(name, {}))) or r"(?!)"
 
 
-# The file of a backbone that is evaluated; none where it is random or ImageNet's.
+# The file of a backbone; none for random and ImageNet weights.
 def backbone_file(name):
     def file(wildcards):
         backbone = BACKBONES[name][wildcards.backbone]
@@ -137,7 +139,7 @@ def backbone_file(name):
     return file
 
 
-# What the command line calls it.
+# The arguments that name the backbone on the command line.
 def backbone_option(name):
     def option(wildcards):
         backbone = BACKBONES[name][wildcards.backbone]
@@ -153,7 +155,7 @@ def shard_pattern(number):
     return str(RUN.shard(masks_round(number), "*", CONFIG.shards))
 
 
-# These are also run in each job of a cluster, where others are still at work.
+# Each job of a cluster reads this file too, while other jobs are still running.
 onstart:
     if workflow.is_main_process:
         require_outputs({"results": Path(INDEX)}, [])
@@ -164,7 +166,8 @@ onstart:
         start_trackers(COMPUTE.trackers, RUN.folder)
 
 
-# Snakemake has seen all jobs of its own end.  What outlived another Snakemake is older.
+# All jobs of this Snakemake have ended, so their second names can go.  Older ones belong to jobs of
+# an earlier Snakemake.
 onsuccess:
     if workflow.is_main_process:
         RUN.forget_second_names(since=BEGUN)

@@ -1,7 +1,7 @@
 # The run's configuration, its images and their index.
 
 
-# For who reads the results: the commands that look at a run, and the report.
+# The configuration, for the report and for commands that read a run.
 rule configuration:
     output:
         report(
@@ -39,9 +39,9 @@ if CONFIG.data.scenes is not None:
 
 if CONFIG.data.short_side is not None:
 
-    # In one rule with the index, so that who forces the index has the folder looked through.  The
-    # small images are not declared: Snakemake would remove those that are made when the job is
-    # killed.
+    # One rule makes the small images and the index, so that `--forcerun index` searches the folder
+    # again.  The small images are not declared as output, because Snakemake would remove those that
+    # exist when the job is killed.
     rule index:
         input:
             annotations=watched(CONFIG.data.annotations),
@@ -80,7 +80,7 @@ else:
 
     rule index:
         input:
-            # The user's own images are no input: they are looked through again only on demand.
+            # The user's images are not an input: the folder is searched again only on demand.
             rules.scenes.output.annotations if CONFIG.data.scenes is not None else [],
         output:
             INDEX,

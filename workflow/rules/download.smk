@@ -1,5 +1,5 @@
 # Public data sets, on demand: `CYBORGS_ACCEPT_TERMS=1 snakemake download_coco --cores 1`.  Their
-# folders are no outputs, since Snakemake would remove what is there before it fetches the rest.
+# folders are not outputs, because Snakemake would remove existing files before it fetches the rest.
 
 
 rule download_coco:

@@ -1,5 +1,5 @@
-# What backbones are worth elsewhere.  The data sets are no inputs: their folders are large, and
-# their hashes are in the results.
+# Evaluations of backbones.  The data sets are not inputs, because their folders are large; the
+# results contain their hashes.
 
 from cyborgs.evaluation import EVALUATIONS
 from cyborgs.evaluation.kinds import OnDatasets, OnOwnImages, Trained

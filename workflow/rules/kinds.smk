@@ -1,6 +1,6 @@
-# An evaluation becomes a rule, in the form of its kind.  In a loop over all of them instead, the shell
-# of each would know the last one alone: it is put together when the job runs.
-# Words of a shell are as in runs that are finished; others would run those again.
+# Each evaluation becomes a rule, by the function of its kind.  Rules written in one loop would not
+# work: Snakemake composes a shell command when the job runs, and then the loop's variable is the last
+# evaluation.  Do not change the commands: Snakemake would run finished jobs again.
 
 
 def rule_on_own_images(evaluation):

@@ -1,7 +1,7 @@
-# Masks against ground truth: as they were made, and at fixed K so that rounds compare.
+# Comparison of masks with ground truth: as they were made, and at a fixed K to compare rounds.
 
 
-# Features of a round's state at a fixed K, of some of the images.
+# Masks of some images from a round's features, clustered at a fixed K.
 rule fixed_k:
     input:
         index=INDEX,
@@ -77,7 +77,7 @@ rule quality_table:
             for k in CONFIG.quality.clusters
             for number in range(CONFIG.rounds + 1)
         ],
-        # The masks that were trained on: those of the last round train nothing.
+        # Only masks that training uses; those of the last round are not used.
         made=[
             RUN.quality("made", number)
             for number in sorted({masks_round(n) for n in range(CONFIG.rounds)})

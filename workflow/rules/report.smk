@@ -1,4 +1,4 @@
-# The story of the run on one page; `snakemake --report` opens with it.
+# The run on one page; `snakemake --report` opens with it.
 
 
 STORY = "story" if RUN.report.exists() else "no-story"
@@ -9,8 +9,8 @@ report: f"../report/{STORY}.rst"
 
 rule report:
     input:
-        # By name and not as `rules.….output`, for which Snakemake's time grows with the square of
-        # the number of shards.
+        # Files are given by name: with `rules.….output`, Snakemake's time would grow with the square
+        # of the number of shards.
         config=RUN.config,
         index=INDEX,
         masks=[

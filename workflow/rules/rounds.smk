@@ -1,9 +1,9 @@
 # Round 0 (the seed), then training and masks in turn; at the end, the backbone.
 #
-# What may change without changing a result (device, processes, threads, workers), or changes none
-# that is there (what to do with a bad image), is a resource, not a param: it reruns nothing.  What
-# a job cost (wall and processor time, memory) is left under cost/ by Snakemake, the metrics of each
-# epoch under metrics/ while training goes on; neither is needed by a result.
+# Settings that change no result (device, processes, threads, workers), or no existing result (how to
+# treat a bad image), are resources, not params, so they rerun nothing.  Snakemake records the cost of
+# each job (wall time, processor time, memory) in cost/, and training writes the metrics of each epoch
+# to metrics/; no result depends on either.
 
 
 rule seed_state:
@@ -37,7 +37,7 @@ if not CONFIG.seed_masks.from_state:
             RUN.masks_cost(0, "{shard}")
         conda:
             ENVIRONMENT
-        # Of the others, a job does little but write.
+        # Jobs of the other kinds mostly write.
         threads: COMPUTE.threads if CONFIG.seed_masks.threaded else 1
         resources:
             bad_image=CONFIG.data.on_bad_image,
