@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 EXTRA := $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo gpu || echo cpu)
 VENV := .venv
 INSTALLED := $(VENV)/installed-$(EXTRA)
-# A file of tests at a time on each of two processes: its fixtures are made once.
+# Two processes, each of which runs whole files of tests, so that fixtures are made only once.
 PARALLEL := --numprocesses 2 --dist loadfile
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
@@ -19,12 +19,12 @@ $(INSTALLED): pyproject.toml envs/constraints.txt
 	$(VENV)/bin/pip install --quiet --retries 10 --timeout 60 --constraint envs/constraints.txt --editable '.[$(EXTRA),dev]'
 	touch $@
 
-# The whole loop on the embedded data; then where the results lie, and the mask quality.
+# The whole loop on the embedded data; then prints where the results are, and the mask quality.
 demo: $(INSTALLED)
 	@told="$$($(RUN) cyborgs hardware)" && echo "$$told" && echo && case "$$told" in \
 	*"CPU with"*"bfloat16 in training"*) echo "On two such cores the demo takes about 4 minutes." ;; \
 	*"CPU with"*) echo "On two such cores the demo takes about 7 minutes." ;; \
-	*) echo "The demo has not been timed on a GPU: some minutes, most of them of the CPU." ;; \
+	*) echo "The demo has not been timed on a GPU; expect a few minutes, most of them on the CPU." ;; \
 	esac && echo
 	$(RUN) snakemake --cores all
 	@echo
@@ -37,7 +37,7 @@ demo: $(INSTALLED)
 	@echo
 	@cat results/demo/logs/quality/table.log
 
-# The site.  A link that leads nowhere ends the build (not with --quiet, which hides warnings from it).
+# The site.  A broken link fails the build (do not use --quiet, which hides these warnings).
 docs: $(INSTALLED)
 	$(RUN) NO_MKDOCS_2_WARNING=1 mkdocs build
 	@echo "Documentation: site/index.html (its search needs a server: .venv/bin/mkdocs serve)"
