@@ -266,7 +266,7 @@ def test_a_file_that_does_not_fit_is_one_line(hub, fetch, tmp_path):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("timm/convnext_ato", "is none of timm's; did you mean timm/convnext_atto"),
+        ("timm/convnext_ato", "is not one of timm's; did you mean timm/convnext_atto"),
         ("convnext_atto", "architecture convnext_atto is unknown; did you mean timm/convnext_t"),
         (f"{NAME}.nothing", f"timm has no weights nothing of it; take {REPOSITORY}"),
         ("timm/mixer_s16_224", "does not take images of any size"),
