@@ -27,7 +27,7 @@ from cyborgs.images.index import Index, read_index
 from cyborgs.masks.alignment import grid_size
 from cyborgs.masks.groups import groups_of, groups_of_shard
 from cyborgs.masks.shards import Header, Shard, write_shard
-from cyborgs.models.backbones import place_of
+from cyborgs.models.backbones import family_of, place_of
 from cyborgs.models.backbones.backbone import Backbone
 from cyborgs.models.backbones.family import Place
 from cyborgs.pretraining.state import load_state
@@ -108,6 +108,7 @@ def run(
         "bootstrap",
         {"seed": config.seed, "bootstrap": settings.recorded()},
         {"index": index.digest, "state": sha256(state_path)},
+        libraries=family_of(state.architecture).libraries,
         hardware=provenance_of(device, precision),
     )
     header = Header(number, place.stride, shard, config.shards, index.digest, record)

@@ -11,6 +11,7 @@ from cyborgs.config.downstream import Downstream
 from cyborgs.evaluation.kinds import D, Frozen, Given, S
 from cyborgs.evaluation.results import Result, rows_of, write_result
 from cyborgs.evaluation.sources import Source
+from cyborgs.models.backbones import family_of
 from cyborgs.run.provenance import provenance
 from cyborgs.runtime.hardware import choose_device, provenance_of
 
@@ -62,7 +63,7 @@ def run(
         evaluation.stage,
         config.used_by(evaluation.name),
         {**measured.inputs, **source.digests},
-        libraries=("scikit-learn",),
+        libraries=("scikit-learn", *family_of(source.architecture).libraries),
         hardware=provenance_of(device, "float32"),
     )
     result = write_result(

@@ -21,6 +21,7 @@ from cyborgs.evaluation.kinds import S, Trained
 from cyborgs.evaluation.results import read_results, rows_of, write_result
 from cyborgs.evaluation.sources import Source
 from cyborgs.evaluation.task import Task
+from cyborgs.models.backbones import family_of
 from cyborgs.run.provenance import key_of, provenance
 from cyborgs.runtime import distributed
 from cyborgs.runtime.hardware import choose_device
@@ -77,7 +78,12 @@ def run(
     device = choose_device(compute.device)
     if device.type == "cpu":
         keep_freed_memory()
-    record = provenance(evaluation.stage, config.used_by(name), {**task.inputs, **source.digests})
+    record = provenance(
+        evaluation.stage,
+        config.used_by(name),
+        {**task.inputs, **source.digests},
+        libraries=family_of(source.architecture).libraries,
+    )
     identity = {"seed": seed, "architecture": source.architecture, "network": source.network}
     key = f"{name}-{key_of(record | identity)}"
     rolling = Rolling(work, key, save_finetuning, load_finetuning)

@@ -63,7 +63,8 @@ def run(
             f"--format {form}: {state.architecture} is not a ResNet; take torchvision, timm or "
             "safetensors"
         )
-    weights = family_of(state.architecture).public_names(state.backbone(network))
+    family = family_of(state.architecture)
+    weights = family.public_names(state.backbone(network))
     if form == "published" and network != "online":
         raise InputError("--network: the published program's file holds both; leave it out")
     if form in ("torchvision", "timm", "published"):
@@ -73,7 +74,9 @@ def run(
         content = {
             "state_dict": weights,
             "architecture": state.architecture,
-            "provenance": provenance("export", settings, {"state": sha256(state_path)}),
+            "provenance": provenance(
+                "export", settings, {"state": sha256(state_path)}, libraries=family.libraries
+            ),
         }
         # In memory first: torch has errors of its own for a full disk.
         written = io.BytesIO()

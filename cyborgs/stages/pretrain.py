@@ -19,6 +19,7 @@ from cyborgs.common.progress import say, track
 from cyborgs.config import Compute, Config
 from cyborgs.images.index import Index, read_index
 from cyborgs.masks.shards import Masks
+from cyborgs.models.backbones import family_of
 from cyborgs.models.pair import Pair
 from cyborgs.pretraining.samples import TwoViews
 from cyborgs.pretraining.settings import check_cells
@@ -107,6 +108,7 @@ def run(
             "pretrain": settings.recorded(),
         },
         {"index": index.digest, "state": digest, "masks": masks.digest},
+        libraries=family_of(state.architecture).libraries,
     )
     steps_per_epoch = _steps_per_epoch(index, settings.batch_size)
     assert isinstance(settings.epochs, int)

@@ -9,6 +9,7 @@ from cyborgs.common.files import sha256
 from cyborgs.common.progress import say
 from cyborgs.common.seeding import derive
 from cyborgs.config import Config
+from cyborgs.models.backbones import family_of
 from cyborgs.models.backbones.backbone import describe_mismatch
 from cyborgs.models.pair import Pair
 from cyborgs.models.settings import Model
@@ -61,7 +62,12 @@ def _write(config: Config, given: Checkpoint | None, source: Path, out: Path) ->
     if given is not None:
         told = f"from {source} ({given.layout}), {_load(pair, given)}"
         inputs["weights"] = sha256(source)
-    record = provenance("seed-state", {"seed": config.seed, "model": settings}, inputs)
+    record = provenance(
+        "seed-state",
+        {"seed": config.seed, "model": settings},
+        inputs,
+        libraries=family_of(model.architecture).libraries,
+    )
     save_state(
         out,
         TrainingState(

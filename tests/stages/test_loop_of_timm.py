@@ -48,6 +48,7 @@ def test_a_round_trains_makes_masks_and_gives_timm_its_network(trained_timm, tin
     assert after.step == 6
     moved = [k for k in before.online if not torch.equal(before.online[k], after.online[k])]
     assert any(name.startswith("backbone.model.") for name in moved)
+    assert after.provenance["libraries"]["timm"] == timm.__version__
 
     bootstrap.run(
         config,

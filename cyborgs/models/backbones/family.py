@@ -43,6 +43,10 @@ class Family(ABC):
     # Whether training and pooling take crops that are no multiple of the last stage's stride.
     takes_any_size: bool = False
 
+    # Distributions whose version can change what a network computes, beside those that every
+    # record of provenance has.
+    libraries: tuple[str, ...] = ()
+
     @abstractmethod
     def has(self, architecture: str) -> bool:
         """Whether an architecture is one of this family; must be quick."""

@@ -70,6 +70,8 @@ class _Network:
 class Timm(Family):
     """The networks of timm (Wightman, 2019) that give feature maps of images of any size."""
 
+    libraries = ("timm",)
+
     def has(self, architecture: str) -> bool:
         return architecture.startswith(PREFIX)
 
