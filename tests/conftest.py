@@ -1,6 +1,7 @@
 """What tests of several rooms share."""
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 
 from cyborgs.common.errors import InputError
 from tests.runs import snakemake
+
+# Under `nohup`, processes that tests start would ignore the signal too.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
