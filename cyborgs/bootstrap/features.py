@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from cyborgs.models.backbones import family_of
 from cyborgs.models.backbones.backbone import Backbone
 
 # Pixels in one GPU batch: 16 images of COCO's most frequent size.
@@ -73,16 +74,25 @@ class FeatureExtractor:
         return F.normalize(features.permute(0, 2, 3, 1), dim=-1)
 
 
-def memory_needed(height: int, width: int, precision: torch.dtype, device: torch.device) -> int:
+def memory_needed(
+    architecture: str,
+    block: str,
+    *,
+    height: int,
+    width: int,
+    precision: torch.dtype,
+    device: torch.device,
+) -> int:
     """Bytes that the features of an image of this size take while they are computed, about.
 
-    The widest part of every architecture is layer1, at a sixteenth of the pixels; the number was
-    measured on the CPU.  A GPU takes several of a group together.
+    Measured on the CPU (``python tests/bench/backbones.py --memory``).  A GPU takes several of a
+    group together.
     """
-    itemsize = precision.itemsize
+    family, itemsize, pixels = family_of(architecture), precision.itemsize, height * width
     if device.type == "cuda":
-        return 45 * itemsize * max(height * width, TOGETHER)
+        of_one = family.memory(architecture, block, pixels=pixels, itemsize=itemsize)
+        return of_one * max(pixels, TOGETHER) // pixels
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         # Without these instructions, a CPU converts bfloat16 to float32 to convolve.
         itemsize = torch.float32.itemsize
-    return 45 * itemsize * height * width
+    return family.memory(architecture, block, pixels=pixels, itemsize=itemsize)

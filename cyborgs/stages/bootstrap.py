@@ -121,7 +121,14 @@ def run(
     backbone.load_state_dict(state.backbone())
     kind = getattr(torch, precision)
     members = [[index[int(p)] for p in groups[g]] for g in mine]
-    _require_memory(members, place=place, settings=settings, precision=kind, device=device)
+    _require_memory(
+        members,
+        architecture=state.architecture,
+        place=place,
+        settings=settings,
+        precision=kind,
+        device=device,
+    )
     features = FeatureExtractor(backbone, settings.block, device, kind)
     decoded = _ahead(
         lambda position: _pixels(images, index, position, skip),
@@ -236,6 +243,7 @@ class _Lane(threading.local):
 def _require_memory(
     groups: list[list[Entry]],
     *,
+    architecture: str,
     place: Place,
     settings: Bootstrap,
     precision: torch.dtype,
@@ -258,7 +266,17 @@ def _require_memory(
                 grid_size(e.height, place.stride) * grid_size(e.width, place.stride) for e in group
             )
             together += 20 * most**2
-        largest = max(memory_needed(e.height, e.width, precision, device) for e in group)
+        largest = max(
+            memory_needed(
+                architecture,
+                place.name,
+                height=e.height,
+                width=e.width,
+                precision=precision,
+                device=device,
+            )
+            for e in group
+        )
         return lanes * (together + largest)
 
     worst = max(groups, key=needed)

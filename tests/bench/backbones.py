@@ -1,15 +1,19 @@
 """What a backbone costs: a training step and masks, families side by side.
 
     python tests/bench/backbones.py [ARCHITECTURE ...]
+    python tests/bench/backbones.py --memory [ARCHITECTURE ...]
 
 A step is that of pretraining in the precision that `auto` gives here, with LARS; masks are features
 of photographs of 480 x 640 pixels at the default block, and k-means over groups of 16 with K from 2
 to 256.  Backbones run in turn, each time in a process of its own; the table has medians, and
 what they are to the first one's of the same turn.
+
+With `--memory`: what features of one image take on the CPU, beside what `memory_needed` foresees.
 """
 
 import argparse
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -25,6 +29,9 @@ ARCHITECTURES = (
     "timm/efficientnet_b0",
     "timm/regnety_032",
 )
+
+# Height and width of images whose memory is measured.
+SIZES = ((480, 640), (1024, 1024))
 
 
 def measure_step(architecture, batch, side, steps):
@@ -95,22 +102,68 @@ def measure_masks(architecture, images):
     return {"rate": 16 * number / (time.perf_counter() - begin), "block": block}
 
 
-def in_process(kind, architecture, options):
-    given = [kind, architecture, options.batch, options.side, options.steps, options.images]
+def measure_memory(architecture, precision, height, width):
+    """Peak memory of a process while it extracts features, above what it had before."""
+    import numpy as np
+    import torch
+
+    from cyborgs.bootstrap.features import FeatureExtractor, memory_needed
+    from cyborgs.models.backbones import family_of
+    from cyborgs.models.backbones.backbone import Backbone
+    from cyborgs.runtime.memory import give_back, keep_freed_memory
+
+    def now(field):
+        status = Path("/proc/self/status").read_text()
+        return 1024 * int(re.search(rf"{field}:\s*(\d+) kB", status)[1])
+
+    # As the stage that makes masks.
+    keep_freed_memory()
+    device, kind = torch.device("cpu"), getattr(torch, precision)
+    block = family_of(architecture).clustered(architecture)
+    extract = FeatureExtractor(Backbone(architecture), block, device, kind)
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    # Kernels are made for a small image, and the peak is forgotten.
+    extract([pixels[:64, :64]])
+    give_back()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = now("VmRSS")
+    # Features of the images before the last are foreseen apart, with their clusters.
+    kept = sum(features.nbytes for features in extract([pixels] * 4)[:-1])
+    size = {"height": height, "width": width}
+    return {
+        "block": block,
+        "used": now("VmHWM") - before - kept,
+        "needed": memory_needed(architecture, block, **size, precision=kind, device=device),
+    }
+
+
+def in_process(measure, *given):
     code = (
         "import sys, json; sys.path.insert(0, 'tests/bench'); import backbones as b; "
-        "k, a, *n = sys.argv[1:]; n = list(map(int, n)); "
-        "print(json.dumps(b.measure_step(a, *n[:3]) if k == 'step' else b.measure_masks(a, n[3])))"
+        "print(json.dumps(getattr(b, sys.argv[1])(*json.loads(sys.argv[2]))))"
     )
     root = Path(__file__).resolve().parents[2]
     ran = subprocess.run(
-        [sys.executable, "-c", code, *map(str, given)],
+        [sys.executable, "-c", code, measure.__name__, json.dumps(given)],
         cwd=root,
         check=True,
         capture_output=True,
         text=True,
     )
     return json.loads(ran.stdout.splitlines()[-1])
+
+
+def show_memory(architectures):
+    kinds = [(size, precision) for size in SIZES for precision in ("float32", "bfloat16")]
+    heads = [f"{size[0]} x {size[1]}, {precision}" for size, precision in kinds]
+    print(f"| backbone | block | used at {heads[-1]} | {' | '.join(heads)} |")
+    print("|---|---|---|---|---|---|---|")
+    for architecture in architectures:
+        found = [in_process(measure_memory, architecture, p, *size) for size, p in kinds]
+        cells = [f"`{architecture}`", f"`{found[0]['block']}`", f"{found[-1]['used'] / 1e6:.0f} MB"]
+        cells += [f"{one['needed'] / one['used']:.2f}" for one in found]
+        print(f"| {' | '.join(cells)} |", flush=True)
+    print("\nlast four: foreseen to used, of four images in turn")
 
 
 def main():
@@ -121,12 +174,20 @@ def main():
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--memory", action="store_true", help="of one image's features, instead")
     options = parser.parse_args()
+    if options.memory:
+        show_memory(options.architectures)
+        return
     found = {a: {"step": [], "masks": []} for a in options.architectures}
     for _ in range(options.turns):
         for architecture in options.architectures:
-            for kind in ("step", "masks"):
-                found[architecture][kind].append(in_process(kind, architecture, options))
+            step = in_process(
+                measure_step, architecture, options.batch, options.side, options.steps
+            )
+            masks = in_process(measure_masks, architecture, options.images)
+            found[architecture]["step"].append(step)
+            found[architecture]["masks"].append(masks)
 
     first = found[options.architectures[0]]
     print(

@@ -117,7 +117,14 @@ def test_memory_is_foreseen(device, size):
     before = torch.cuda.memory_allocated(device)
     found = features(images if size[0] < 1000 else images[:1])
     used = torch.cuda.max_memory_allocated(device) - before
-    needed = memory_needed(*size, torch.bfloat16, device)
+    needed = memory_needed(
+        "resnet50",
+        "layer2.2",
+        height=size[0],
+        width=size[1],
+        precision=torch.bfloat16,
+        device=device,
+    )
     print(f"{size}: {used / 1e6:.0f} MB used, {needed / 1e6:.0f} MB foreseen")
     assert 0.25 * needed < used < needed + sum(f.nbytes for f in found)
 

@@ -360,13 +360,16 @@ from cyborgs.models.backbones.backbone import Backbone
 precision = torch.{precision}
 cpu = torch.device("cpu")
 features = FeatureExtractor(Backbone("resnet50"), "layer2.2", cpu, precision)
+needed = memory_needed(
+    "resnet50", "layer2.2", height=2500, width=4000, precision=precision, device=cpu
+)
 def peak():
     # That of `getrusage` begins with the memory of the process that started this one.
     return 1024 * int(re.search("VmHWM: *\\t *([0-9]+) kB", open("/proc/self/status").read())[1])
 features([numpy.zeros((64, 64, 3), numpy.uint8)])
 before = peak()
 features([numpy.zeros((2500, 4000, 3), numpy.uint8)])
-print((peak() - before) / memory_needed(2500, 4000, precision, cpu))
+print((peak() - before) / needed)
 """
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert 0.4 < float(shown.stdout) < 1.2, shown
@@ -374,13 +377,18 @@ print((peak() - before) / memory_needed(2500, 4000, precision, cpu))
 
 def test_more_memory_is_foreseen_where_bfloat16_is_computed_as_float32(monkeypatch):
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
+
+    def of(height, width, precision, device):
+        size = {"height": height, "width": width}
+        return memory_needed("resnet50", "layer2.2", **size, precision=precision, device=device)
+
     needed = {}
     for kind in ("AVX512", "AVX2", "DEFAULT"):
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda kind=kind: kind)
-        needed[kind] = memory_needed(100, 100, torch.bfloat16, cpu)
-        assert memory_needed(100, 100, torch.float32, cpu) == 45 * 4 * 10_000
-        assert memory_needed(100, 100, torch.bfloat16, cuda) == 45 * 2 * TOGETHER
-        assert memory_needed(5000, 4000, torch.bfloat16, cuda) == 45 * 2 * 20_000_000
+        needed[kind] = of(100, 100, torch.bfloat16, cpu)
+        assert of(100, 100, torch.float32, cpu) == 45 * 4 * 10_000
+        assert of(100, 100, torch.bfloat16, cuda) == 45 * 2 * TOGETHER
+        assert of(5000, 4000, torch.bfloat16, cuda) == 45 * 2 * 20_000_000
     assert needed == {"AVX512": 900_000, "AVX2": 1_800_000, "DEFAULT": 1_800_000}
 
 

@@ -108,6 +108,20 @@ class Family(ABC):
         """
 
     @abstractmethod
+    def memory(self, architecture: str, place: str, *, pixels: int, itemsize: int) -> int:
+        """Bytes that a process needs, about, while `aligned` computes one image up to one place.
+
+        The image itself, normalised, is among them.  Where a network's memory grows faster than
+        with the number of pixels, so does this.
+
+        Args:
+            architecture: of the backbone.
+            place: a stage or block.
+            pixels: of the image.
+            itemsize: bytes of a number, of the precision of the computation.
+        """
+
+    @abstractmethod
     def simplify(self, backbone: "nn.Module") -> None:
         """Make inference cheaper at the same result, up to rounding: in place, in eval mode."""
 

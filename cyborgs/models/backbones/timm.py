@@ -25,6 +25,13 @@ PREFIX = "timm/"
 # network has as channels, so that channels are found among the dimensions of an output.
 _ROWS, _COLS = 5, 11
 
+# Sides of images whose memory is counted, in pixels.
+_SIDES = (448, 896)
+
+# Memory of a process that makes masks on a CPU, relative to that of its tensors, by the bytes of a
+# number: it keeps what was freed, with gaps (measured by tests/bench/backbones.py --memory).
+_GAPS = {4: 2.0, 2: 2.6}
+
 # Finer stages are stems; masks are never pooled or clustered there.
 _FINEST = 4
 
@@ -147,6 +154,11 @@ class Timm(Family):
             outputs[name] = output[..., :rows, :cols]
         return outputs
 
+    def memory(self, architecture: str, place: str, *, pixels: int, itemsize: int) -> int:
+        """As counted on shapes (`most_held`), with gaps in the heap."""
+        linear, quadratic = _growth(architecture, place)
+        return round(_GAPS[itemsize] * itemsize * (linear * pixels + quadratic * pixels**2))
+
     def simplify(self, backbone: "nn.Module") -> None:
         """Nothing: what there is to save differs from network to network."""
 
@@ -259,6 +271,31 @@ _BLOCK = re.compile(r"b?\d+")
 
 # Ways to ask for a network that takes images of any size.
 _OPTIONS: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
+
+
+@cache
+def _growth(architecture: str, place: str) -> tuple[float, float]:
+    """Numbers that are held of an image, by its pixels and by their square.
+
+    Found from two sizes.  Only attention that is not fused, or has a bias for each pair of
+    locations, has a part that grows with the square.
+    """
+    import torch
+
+    from cyborgs.models.backbones.held import most_held
+
+    family, held = Timm(), []
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        network = family.network(architecture).eval()
+        network.to(memory_format=torch.channels_last)
+        for side in _SIDES:
+            image = torch.empty(1, 3, side, side).to(memory_format=torch.channels_last)
+            numbers = image.nbytes + most_held(
+                lambda image=image: family.aligned(network, image, [place], architecture)  # type: ignore[misc]
+            )
+            held.append(numbers / torch.float32.itemsize / side**2)
+    quadratic = max(0.0, (held[1] - held[0]) / (_SIDES[1] ** 2 - _SIDES[0] ** 2))
+    return max(h - quadratic * side**2 for h, side in zip(held, _SIDES, strict=True)), quadratic
 
 
 @cache
