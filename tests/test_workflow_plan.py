@@ -120,7 +120,9 @@ def test_weights_of_imagenet_must_be_there(tmp_path, monkeypatch):
     downstream = {"evaluations": ["objects"], "objects": {"backbones": ["imagenet"]}}
     result = snakemake(tmp_path, config=changed() | {"downstream": downstream}, check=False)
     assert result.returncode != 0
-    assert "hub/checkpoints/resnet18-f37072fd.pth does not exist; fetch https" in result.stdout
+    assert (
+        "hub/checkpoints/resnet18-f37072fd.pth; `cyborgs data weights resnet18` fetches them"
+    ) in result.stdout
     assert not (tmp_path / "results").exists()
 
 
