@@ -39,8 +39,8 @@ def _by_inverse_iteration(edges: Tensor, count: int) -> Tensor | None:
 
     Blocks of vectors are multiplied by the inverse, and the best combinations of them (Rayleigh and
     Ritz) are the next block.  A block finds equal eigenvalues, which a single vector misses, and
-    graphs whose parts are alike have them.  The time is that of a Cholesky factorisation, where all
-    eigenvectors take ten times as much.
+    graphs whose parts are alike have them.  Most of the time is a Cholesky factorisation; LAPACK's
+    search takes seven to eight times as long (``python tests/bench/normalised_cut.py``).
     """
     laplacian = -edges
     laplacian.diagonal().add_(1 + _SHIFT)
